@@ -1,0 +1,1 @@
+"""The host agent: collect, spool, sign, send, and count every loss."""

@@ -1,0 +1,1 @@
+"""Enrolled host agents, and the projects of in-app agents."""

@@ -1,0 +1,1 @@
+"""Pure algorithms: no clock, no randomness, no I/O, no framework."""

@@ -1,0 +1,1 @@
+"""The stored telemetry event: identify, write, read, partition."""

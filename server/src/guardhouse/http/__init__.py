@@ -1,0 +1,1 @@
+"""The assembled API: routers, middleware, problems."""

@@ -1,0 +1,1 @@
+"""Who is asking: tenants, keys, agent signatures, roles and the Caller."""

@@ -1,0 +1,1 @@
+"""The door for telemetry: read, decode, a verdict per item, hand on."""

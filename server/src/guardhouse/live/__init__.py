@@ -1,0 +1,1 @@
+"""Notices streamed to clients as server-sent events."""

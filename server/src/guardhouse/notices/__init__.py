@@ -1,0 +1,1 @@
+"""The outbox: what happened, in order, durable."""

@@ -1,0 +1,1 @@
+"""Process risk: lanes, states, scores, explanations."""

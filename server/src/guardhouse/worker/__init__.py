@@ -1,0 +1,1 @@
+"""Runs jobs and lanes; the list of all of them is registry.py."""
