@@ -1,1 +1,1 @@
-"""Guardhouse: the guards of APIs, hosts and AI agents report in; it scores, explains, alerts and remembers."""
+"""Guardhouse: guards of APIs, hosts and AI agents report in; it scores, explains, alerts, remembers."""

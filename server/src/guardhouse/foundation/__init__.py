@@ -1,1 +1,1 @@
-"""What every feature stands on: database, transactions, jobs, objects, errors, pages, signing, logs, metrics."""
+"""What every feature stands on: database, transactions, jobs, objects, errors, pages, logs, metrics."""

@@ -1,0 +1,115 @@
+"""Every setting of the server, typed and read once from the environment (``GUARDHOUSE_*``).
+
+A secret may stand in a file named by the same variable with ``_FILE`` appended. Nothing else in the
+product reads the environment.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "GUARDHOUSE_"
+
+
+def default_data_dir() -> Path:
+    """Return the folder for local state: ``$XDG_DATA_HOME/guardhouse`` or ``~/.local/share/guardhouse``."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "guardhouse"
+
+
+def _split_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _no_wildcard(origins: list[str]) -> list[str]:
+    if "*" in origins or "null" in origins:
+        raise ValueError("name exact origins; '*' and 'null' would let any page call the API")
+    return origins
+
+
+class Settings(BaseSettings):
+    """All settings; field ``x`` is read from ``GUARDHOUSE_X``. Unknown names are named by ``doctor``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder for local state.")
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL (15 or later) of one's own; absent: `up` starts its own."
+    )
+    database_owner_url: SecretStr | None = Field(
+        default=None, description="Login that migrates, when it differs from the one that serves."
+    )
+    single_role: bool = Field(
+        default=False,
+        description="The database login may not create roles: row-level security is off, one wall stays.",
+    )
+    database_pool_size: int = Field(default=10, ge=1, le=200, description="Connections per process.")
+    objects_url: str | None = Field(
+        default=None, description="Object store, a file: URL; absent = `objects` in the data folder."
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8000",
+        description="The URL clients see: absolute links and signed authorities come from it alone.",
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Addresses whose X-Forwarded-* headers count."
+    )
+    cors_origins: Annotated[list[str], NoDecode, AfterValidator(_no_wildcard)] = Field(
+        default=[], description="Exact origins of pages that may call the API."
+    )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="32 bytes, base64url, that seal stored secrets; a previous one may follow after a comma.",
+    )
+    key_peppers: SecretStr | None = Field(
+        default=None, description="`id:base64url` pairs, comma-separated; the first makes new key digests."
+    )
+    legacy_agent_signatures: bool = Field(
+        default=False, description="New host agents may sign with the legacy headers."
+    )
+    events_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="Days that telemetry events are kept."
+    )
+    ingest_backlog_events: int = Field(
+        default=5_000_000, ge=1000, description="Unscored events at which intake answers 503."
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="Bearer that opens /metrics to peers beyond loopback."
+    )
+    worker_metrics_port: int = Field(
+        default=9465, ge=0, le=65535, description="Port of the worker's health and metrics; 0 = none."
+    )
+    worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
+    stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else one JSON line per event."
+    )
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _lists_are_comma_separated(cls, value: object) -> object:
+        return _split_commas(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_has_no_path(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, field in cls.model_fields.items():
+            path = os.environ.get(f"{PREFIX}{name.upper()}_FILE")
+            if path and name not in values and SecretStr in _annotated_types(field.annotation):
+                values[name] = Path(path).read_text(encoding="utf-8").strip()
+        return values
+
+
+def _annotated_types(annotation: object) -> tuple[object, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
