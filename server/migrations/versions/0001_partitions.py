@@ -19,7 +19,8 @@ BEGIN
     RETURN false;
   END IF;
   PERFORM set_config('lock_timeout', '2s', true);
-  EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)', child, parent);
+  EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
+                  INCLUDING COMPRESSION)', child, parent);
   EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                  parent, child, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'guardhouse_tenant')
