@@ -85,7 +85,7 @@ class LocalObjects:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
-            with open(part, "xb", opener=_private) as file:  # noqa: PTH123 - Path.open takes no opener
+            with open(part, "xb", opener=_private) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,0 +1,90 @@
+"""Structured logs: one event per line on stderr, a fixed snake_case name first, secrets masked last."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from guardhouse.foundation import correlation
+from guardhouse.settings import Settings
+
+_SECRET_NAMES: Final = re.compile(
+    r"(?i)^(authorization|proxy-authorization|cookie|set-cookie|x-api-key|api_?key|secret.*|.*_secret|password"
+    r"|passwd|token|.*_token|signature|x-agent-signature|master_key|pepper.*|body)$"
+)
+_SECRET_TEXTS: Final = re.compile(
+    r"gh_(?:live|test)_[0-9A-Za-z_]+|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}|://[^/\s:@]+:[^/\s@]+@"
+)
+MASK: Final = "[masked]"
+
+Event = MutableMapping[str, Any]
+
+
+def configure(settings: Settings) -> None:
+    """Send every log of this process, ours and the libraries', through one chain. Call once per process."""
+    pretty = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        _add_correlation,
+        structlog.processors.ExceptionRenderer() if not pretty else _keep,
+        mask,
+    ]
+    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "asyncio"):
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of a module; ``name`` appears as ``logger``."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    return logger
+
+
+def mask(_logger: Any, _method: str, event: Event) -> Event:
+    """Hide values under secret names, and keys, bearers and URL passwords inside any text."""
+    for name, value in event.items():
+        event[name] = MASK if _SECRET_NAMES.match(name) else _mask_value(value)
+    return event
+
+
+def _mask_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SECRET_TEXTS.sub(MASK, value)
+    if isinstance(value, dict):
+        return {k: MASK if _SECRET_NAMES.match(str(k)) else _mask_value(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_mask_value(item) for item in value]
+    return value
+
+
+def _add_correlation(_logger: Any, _method: str, event: Event) -> Event:
+    current = correlation.current()
+    if current:
+        event.setdefault("correlation_id", current)
+    return event
+
+
+def _keep(_logger: Any, _method: str, event: Event) -> Event:
+    return event
