@@ -12,9 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
-from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -135,7 +134,7 @@ def secure(
         run(f"GRANT {tenant} ON {table} TO guardhouse_tenant")
 
 
-def grant_sequence(op: Operations, sequence: str) -> None:
+def grant_sequence(sequence: str) -> None:
     """Let both roles draw numbers from a sequence."""
     if not op.get_context().opts.get("single_role"):
         op.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO guardhouse_tenant, guardhouse_system")
