@@ -111,9 +111,7 @@ BY_ID = Wall("tenant_id")
 BY_NO = Wall("tenant_no")
 
 
-def secure(
-    op: Operations, table: str, wall: Wall | None, *, tenant: str = "SELECT, INSERT, UPDATE, DELETE"
-) -> None:
+def secure(table: str, wall: Wall | None, *, tenant: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
     """Put a table behind the second wall. ``wall=None``: the tenant role has no access at all.
 
     ``tenant`` names the privileges of the tenant role; the system role may always read and write.

@@ -1,0 +1,230 @@
+"""The Caller: who asks, for which tenant, with which scopes. The one thing features know of identity.
+
+Exactly one credential per request, judged from the headers before a byte of the body is read.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import Request
+from starlette.requests import HTTPConnection
+
+from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.errors import Problem
+from guardhouse.foundation.request import resources_of, system_transaction
+from guardhouse.identity import key_format, keys
+from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.signatures import SignedBy
+from guardhouse.identity.store import ApiKey
+
+_KEY_CHALLENGE: Final = 'ApiKey realm="guardhouse", header="X-API-Key"'
+_CHALLENGE: Final = {"WWW-Authenticate": f'Bearer realm="guardhouse", {_KEY_CHALLENGE}'}
+
+
+class _Unauthenticated(Problem):
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=_CHALLENGE)
+
+
+class ApiKeyMissing(_Unauthenticated):
+    """No credential at all."""
+
+    status, code, title = 401, "api_key_missing", "API key missing"
+    remediation = "Send `X-API-Key: gh_live_…` or `Authorization: Bearer gh_live_…`."
+
+
+class ApiKeyMalformed(_Unauthenticated):
+    """Not a key of this product, or mistyped: the checksum does not fit."""
+
+    status, code, title = 401, "api_key_malformed", "API key malformed"
+    remediation = "Copy the whole key again; it starts with gh_live_ or gh_test_ and has 49 characters."
+
+
+class ApiKeyUnknown(_Unauthenticated):
+    """Well formed, but no such key here."""
+
+    status, code, title = 401, "api_key_unknown", "API key unknown"
+    remediation = "Check that the key belongs to this installation."
+
+
+class ApiKeyRevoked(_Unauthenticated):
+    """The key was revoked."""
+
+    status, code, title = 401, "api_key_revoked", "API key revoked"
+    remediation = "Use the key that replaced it, or ask an admin for a new one."
+
+
+class ApiKeyExpired(_Unauthenticated):
+    """The key's time is over."""
+
+    status, code, title = 401, "api_key_expired", "API key expired"
+    remediation = "Ask an admin for a new key."
+
+
+class ApiKeySuspended(_Unauthenticated):
+    """The key is suspended for now."""
+
+    status, code, title = 401, "api_key_suspended", "API key suspended"
+    remediation = "Ask an admin to make the key active again."
+
+
+class AmbiguousCredentials(_Unauthenticated):
+    """Two different credentials in one request."""
+
+    status, code, title = 401, "ambiguous_credentials", "Ambiguous credentials"
+    remediation = "Send exactly one credential."
+
+
+class RawKeyInUrl(Problem):
+    """A key was put into the URL, where proxies and logs keep it. Consider it exposed."""
+
+    status, code, title = 400, "raw_key_in_url", "Key in the URL"
+    remediation = "Send keys in the X-API-Key header, and revoke this one: URLs are logged along the way."
+
+
+class ScopeMissing(Problem):
+    """The caller may not do this; ``required_scope`` names what is missing."""
+
+    status, code, title = 403, "scope_missing", "Scope missing"
+    remediation = "Use a key that has the scope named in `required_scope`."
+
+
+class TenantSuspended(Problem):
+    """The tenant is suspended or closed."""
+
+    status, code, title = 403, "tenant_suspended", "Tenant suspended"
+    remediation = "Ask the operator of this installation."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project."""
+
+    tenant: TenantKey
+    tenant_slug: str
+    kind: str
+    role: str
+    scopes: frozenset[str]
+    credential_id: str
+    project_id: UUID | None = None
+    agent_id: str | None = None
+    signed: SignedBy | None = None
+
+    def need(self, scope: str) -> None:
+        """Insist on a scope.
+
+        Raises:
+            ScopeMissing: the caller does not have it.
+        """
+        if scope not in self.scopes:
+            raise ScopeMissing(
+                f"This needs the scope {scope}.",
+                headers={
+                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
+                },
+                required_scope=scope,
+            )
+
+
+def agent_caller(signed: SignedBy) -> Caller:
+    """Return the caller for a verified agent signature: it may send events, nothing else."""
+    return Caller(
+        tenant=signed.tenant.key,
+        tenant_slug=signed.tenant.slug,
+        kind="agent",
+        role="agent",
+        scopes=frozenset({"events:write"}),
+        credential_id=signed.keyid,
+        agent_id=signed.agent_id,
+        signed=signed,
+    )
+
+
+class Require:
+    """A dependency that identifies the caller and insists on a scope: ``Annotated[Caller, Depends(Require("x"))]``.
+
+    Declare it before ``Tx`` and ``Page``: both take the tenant from the caller.
+    """
+
+    def __init__(self, scope: str | None) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """Return the caller.
+
+        Raises:
+            Problem: one of the 401 and 403 of api-webhooks-identity §2.3.
+        """
+        caller = await identify(request)
+        if self.scope is not None:
+            caller.need(self.scope)
+        return caller
+
+
+async def identify(request: HTTPConnection) -> Caller:
+    """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
+    text = read_key(request)
+    cache: KeyCache = request.app.state.key_cache
+    known, key = cache.get(text)
+    if not known:
+        resources = resources_of(request)
+        async with system_transaction(resources) as tx:
+            key = await keys.find_key(tx, resources.peppers, text)
+        cache.put(text, key)
+    if key is None:
+        raise ApiKeyUnknown("There is no such API key.")
+    caller = judge(key, resources_of(request).clock.now())
+    cache.mark_used(key.id)
+    request.state.tenant = caller.tenant
+    return caller
+
+
+def read_key(request: HTTPConnection) -> str:
+    """Return the one API key of the headers, well formed.
+
+    Raises:
+        Problem: missing, malformed, ambiguous, or found in the URL.
+    """
+    if b"gh_" in request.scope["query_string"] and key_format.SHAPE.search(request.url.query):
+        raise RawKeyInUrl("The URL holds an API key.")
+    headers = request.headers
+    plain = headers.get("x-api-key")
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    if scheme and scheme.lower() != "bearer":
+        raise ApiKeyMissing("This kind of Authorization is not accepted here.")
+    found = {value.strip() for value in (plain, bearer) if value}
+    if len(found) > 1:
+        raise AmbiguousCredentials("X-API-Key and Authorization hold different keys.")
+    if not found:
+        raise ApiKeyMissing("The request has no API key.")
+    text = found.pop()
+    if not key_format.well_formed(text):
+        raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
+    return text
+
+
+def judge(key: ApiKey, now: Any) -> Caller:
+    """Return the caller for a stored key.
+
+    Raises:
+        Problem: revoked, suspended, expired, or of a tenant that is not active.
+    """
+    if key.state == "revoked":
+        raise ApiKeyRevoked("The API key was revoked.")
+    if key.state == "suspended":
+        raise ApiKeySuspended("The API key is suspended.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise ApiKeyExpired(f"The API key expired at {rfc3339(key.expires_at)}.")
+    if key.tenant.state != "active":
+        raise TenantSuspended("The tenant of this key is not active.")
+    return Caller(
+        tenant=key.tenant.key,
+        tenant_slug=key.tenant.slug,
+        kind="key",
+        role=key.role,
+        scopes=frozenset(key.scopes),
+        credential_id=str(key.id),
+        project_id=key.project_id,
+    )
