@@ -9,7 +9,8 @@ from guardhouse.foundation import migrate
 from server.tests.components.postgres import Clone
 
 INSERT = """INSERT INTO tenants (tenant_id, slug, name, state, env, settings, created_at)
-    SELECT gen_random_uuid(), 'tenant-' || n, 'Tenant', 'active', 'test', '{}', now() FROM generate_series(1, $1) AS n"""
+    SELECT gen_random_uuid(), 'tenant-' || n, 'Tenant', 'active', 'test', '{}', now()
+    FROM generate_series(1, $1) AS n"""
 
 
 @pytest.mark.parametrize("left", [1, 3000])

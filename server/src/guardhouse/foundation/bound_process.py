@@ -31,7 +31,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start: a command with absolute program path, its user, environment, folder and output."""
+    """What to start: a command with absolute program path, its user, environment, folder and output.
+
+    ``descriptors`` stay open in the program under the same numbers (listening sockets).
+    """
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -39,6 +42,7 @@ class Launch:
     output: IO[bytes] | int = subprocess.DEVNULL
     account: Account | None = None
     death_signal: signal.Signals = signal.SIGTERM
+    descriptors: Sequence[int] = ()
 
 
 def start_bound(launch: Launch) -> subprocess.Popen[bytes]:
@@ -66,6 +70,7 @@ def start_bound(launch: Launch) -> subprocess.Popen[bytes]:
         env=dict(launch.environment),
         cwd=launch.folder,
         start_new_session=True,
+        pass_fds=launch.descriptors,
     )
 
 

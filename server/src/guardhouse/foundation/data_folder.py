@@ -13,11 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from guardhouse.foundation.start_error import StartError
+
 LOCK_NAME = "lock"
-
-
-class StartError(Exception):
-    """A reason why the house cannot start or go on, said in one sentence for the person at the terminal."""
 
 
 class DataFolder:
@@ -69,16 +67,7 @@ class DataFolder:
 
     def read(self, name: str) -> dict[str, Any]:
         """Return the JSON object in the file ``name``, empty when there is none."""
-        path = self.path / name
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise StartError(f"{path} cannot be read as JSON ({error}): restore it from a backup.") from error
-        if not isinstance(found, dict):
-            raise StartError(f"{path} does not hold a JSON object: restore it from a backup.")
-        return found
+        return read_object(self.path / name)
 
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace the file ``name`` by ``value`` as JSON, mode 0600."""
@@ -97,6 +86,23 @@ def create_private_folder(path: Path) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the file at ``path``, empty when there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except PermissionError as error:
+        raise StartError(
+            f"This user may not read {path}: run the command as the one who started the house."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StartError(f"{path} cannot be read as JSON ({error}): restore it from a backup.") from error
+    if not isinstance(found, dict):
+        raise StartError(f"{path} does not hold a JSON object: restore it from a backup.")
+    return found
 
 
 def write_private(path: Path, text: str) -> None:

@@ -12,13 +12,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 from guardhouse.foundation import bound_process, postgres_probe
 from guardhouse.foundation.bound_process import Launch
-from guardhouse.foundation.data_folder import DataFolder, StartError, folder_sentence
+from guardhouse.foundation.data_folder import DataFolder, folder_sentence
 from guardhouse.foundation.postgres_place import (
     choose_home,
     find_binaries,
@@ -26,12 +26,21 @@ from guardhouse.foundation.postgres_place import (
     unprivileged_account,
 )
 from guardhouse.foundation.postgres_probe import Answer
+from guardhouse.foundation.postgres_record import (
+    DATABASE,
+    FILE,
+    LOGIN,
+    OWNER,
+    SUPERUSER,
+    Record,
+    new_record,
+    read_record,
+    save_record,
+)
 from guardhouse.foundation.postgres_roles import Login, database_statements, role_statements, scram_verifier
 from guardhouse.foundation.postgres_settings import HOST, INCLUDE, SETTINGS, SETTINGS_FILE, render
+from guardhouse.foundation.start_error import StartError
 
-DATABASE = "guardhouse"
-SUPERUSER, OWNER, LOGIN = "postgres", "guardhouse_owner", "guardhouse_login"
-RECORD = "postgres.json"
 _PORTS = range(15432, 25432)  # below the range from which systems lend ports to outgoing connections
 _SOCKET_PATH_LIMIT = 90  # the shortest system limit is 104 bytes, socket name included
 _BUILTIN_LOCALE_SINCE = 17
@@ -44,7 +53,7 @@ class EmbeddedPostgres:
 
     ``start`` may be called again after the server died. Call it from a thread that outlives the server
     (``foundation.bound_process``). ``settings`` override those of ``foundation.postgres_settings``; tests turn
-    durability off with them.
+    durability off with them. ``was_created`` tells after ``start`` whether it made a new cluster.
     """
 
     def __init__(
@@ -60,14 +69,15 @@ class EmbeddedPostgres:
         self._binaries = find_binaries(bin_dir, self._account)
         self._settings = {**SETTINGS, **(settings or {})}
         self._start_timeout_seconds = start_timeout_seconds
-        self._record: dict[str, Any] = {}
+        self._known: Record | None = None
+        self.was_created = False
         self._process: subprocess.Popen[bytes] | None = None
         self._socket_dir: Path | None = None
 
     @property
     def home(self) -> Path:
         """The cluster's folder: ``data``, ``log`` and ``run`` inside."""
-        return Path(self._record["home"])
+        return Path(self._record.home)
 
     @property
     def version(self) -> str:
@@ -77,7 +87,7 @@ class EmbeddedPostgres:
     @property
     def port(self) -> int:
         """The loopback port; kept over restarts while it is free."""
-        return int(self._record["port"])
+        return self._record.port
 
     @property
     def pid(self) -> int | None:
@@ -87,17 +97,17 @@ class EmbeddedPostgres:
     @property
     def owner_url(self) -> str:
         """Where migrations connect."""
-        return self._url(OWNER, DATABASE)
+        return self._record.owner_url
 
     @property
     def login_url(self) -> str:
         """Where server and worker connect."""
-        return self._url(LOGIN, DATABASE)
+        return self._record.login_url
 
     @property
     def superuser_url(self) -> str:
         """Where backups and tests connect; nothing of the product does."""
-        return self._url(SUPERUSER, "postgres")
+        return self._record.url(SUPERUSER, "postgres")
 
     def start(self) -> None:
         """Make the cluster on first use, start the server and return when it takes connections."""
@@ -110,15 +120,15 @@ class EmbeddedPostgres:
         self._choose_socket_dir()
         for _ in range(_START_TRIES):
             if not postgres_probe.is_free(self.port):
-                self._choose_port()
+                self._save(replace(self._record, port=_free_port()))
             self._write_settings()
             if self._launch():
                 break
         else:
             raise StartError(f"No loopback port was free for PostgreSQL after {_START_TRIES} tries.")
-        if not self._record.get("roles"):
+        if not self._record.roles_made:
             self._create_roles()
-            self._save(roles=True)
+            self._save(replace(self._record, roles_made=True))
 
     def stop(self, *, fast_seconds: float = 10.0) -> None:
         """Stop the server: its sessions end and it writes a checkpoint, or after ``fast_seconds`` it just ends.
@@ -158,35 +168,26 @@ class EmbeddedPostgres:
     def _data(self) -> Path:
         return self.home / "data"
 
-    def _url(self, user: str, database: str) -> str:
-        password = quote(self._record["passwords"][user], safe="")
-        return f"postgresql+asyncpg://{user}:{password}@{HOST}:{self.port}/{database}"
+    @property
+    def _record(self) -> Record:
+        if self._known is None:
+            raise RuntimeError("the cluster is known after start()")
+        return self._known
 
     def _load_record(self) -> None:
-        self._record = self._folder.read(RECORD)
-        if not self._record:
+        self._known = read_record(self._folder.path)
+        if self._known is None:
             home = choose_home(self._folder.path, self._account)
             if (home / "data" / "PG_VERSION").exists():
                 raise StartError(
-                    f"{home} holds a database but {self._folder.path / RECORD} with its passwords is gone: "
+                    f"{home} holds a database but {self._folder.path / FILE} with its passwords is gone: "
                     "restore that file, or move the folder away to begin anew."
                 )
-            self._record = {
-                "home": str(home),
-                "passwords": {name: _new_password() for name in (SUPERUSER, OWNER, LOGIN)},
-            }
-            self._choose_port()
+            self._save(new_record(home, _free_port()))
 
-    def _save(self, **changes: object) -> None:
-        self._record.update(changes)
-        self._folder.write(RECORD, self._record)
-
-    def _choose_port(self) -> None:
-        candidates = random.sample(_PORTS, 50)
-        port = next((port for port in candidates if postgres_probe.is_free(port)), None)
-        if port is None:
-            raise StartError("No loopback port is free for PostgreSQL.")
-        self._save(port=port)
+    def _save(self, record: Record) -> None:
+        save_record(self._folder, record)
+        self._known = record
 
     def _choose_socket_dir(self) -> None:
         if self._socket_dir is not None:
@@ -218,7 +219,7 @@ class EmbeddedPostgres:
         draft, password_file = self.home / "data.new", self.home / "password"
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            password_file.write_text(scram_verifier(self._record["passwords"][SUPERUSER]), encoding="ascii")
+            password_file.write_text(scram_verifier(self._record.passwords[SUPERUSER]), encoding="ascii")
             password_file.chmod(0o600)
             if self._account:
                 os.chown(password_file, self._account.uid, self._account.gid)
@@ -226,6 +227,8 @@ class EmbeddedPostgres:
             with (draft / "postgresql.conf").open("a", encoding="utf-8") as file:
                 file.write(INCLUDE)
             draft.rename(self._data)
+            self._save(replace(self._record, roles_made=False))
+            self.was_created = True
         except OSError as error:
             raise StartError(folder_sentence(self.home, error)) from error
         finally:
@@ -305,7 +308,7 @@ class EmbeddedPostgres:
         )
 
     def _create_roles(self) -> None:
-        passwords = self._record["passwords"]
+        passwords = self._record.passwords
         logins = [Login(name, passwords[name]) for name in (OWNER, LOGIN)]
         self._psql(role_statements(*logins), "postgres")
         self._psql(database_statements(DATABASE, OWNER, LOGIN), "postgres")
@@ -322,7 +325,7 @@ class EmbeddedPostgres:
                 "PGHOST": HOST,
                 "PGPORT": str(self.port),
                 "PGUSER": SUPERUSER,
-                "PGPASSWORD": self._record["passwords"][SUPERUSER],
+                "PGPASSWORD": self._record.passwords[SUPERUSER],
                 "PGCONNECT_TIMEOUT": "10",
             },
         )
@@ -364,8 +367,11 @@ class EmbeddedPostgres:
         return f"PostgreSQL could not {action}: {cause} (logs: {self.home / 'log'})."
 
 
-def _new_password() -> str:
-    return os.urandom(18).hex()
+def _free_port() -> int:
+    port = next((port for port in random.sample(_PORTS, 50) if postgres_probe.is_free(port)), None)
+    if port is None:
+        raise StartError("No loopback port is free for PostgreSQL.")
+    return port
 
 
 def _first_number(path: Path) -> int:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardhouse.foundation.bound_process import Account
-from guardhouse.foundation.data_folder import StartError, folder_sentence
+from guardhouse.foundation.data_folder import folder_sentence
+from guardhouse.foundation.start_error import StartError
 
 SHARED_FOLDER = Path("/var/lib/guardhouse")
 _PROGRAMS = ("initdb", "postgres", "psql")

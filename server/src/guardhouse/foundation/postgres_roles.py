@@ -50,7 +50,7 @@ def role_statements(owner: Login, login: Login) -> list[str]:
 
 def database_statements(database: str, owner: str, login: str) -> list[str]:
     """Return psql's statements, each safe to repeat, that create the database for these two logins alone."""
-    known = f"SELECT FROM pg_database WHERE datname = '{database}'"  # noqa: S608 - a name of our own code
+    known = f"SELECT FROM pg_database WHERE datname = '{database}'"
     return [
         f"SELECT 'CREATE DATABASE {database} OWNER {owner}' WHERE NOT EXISTS ({known}) \\gexec",
         f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
