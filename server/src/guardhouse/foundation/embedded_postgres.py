@@ -146,8 +146,12 @@ class EmbeddedPostgres:
         self._socket_dir = None
 
     def is_alive(self) -> bool:
-        """Tell whether our own server answers a new connection."""
+        """Tell whether our own server takes a new connection."""
         return self.pid is not None and postgres_probe.ask(HOST, self.port) is Answer.READY
+
+    def answers(self) -> bool:
+        """Tell whether our own server says anything, even that it is recovering."""
+        return self.pid is not None and postgres_probe.ask(HOST, self.port) is not Answer.SILENT
 
     def has_exited(self) -> bool:
         """Tell whether the server's process ended; cheap, and no proof of life when False."""
