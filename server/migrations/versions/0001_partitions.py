@@ -55,6 +55,9 @@ def upgrade() -> None:
         if not op.get_context().opts.get("single_role"):
             op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO guardhouse_system")
 
+    if not op.get_context().opts.get("single_role"):
+        op.execute("GRANT SELECT ON alembic_version TO guardhouse_system")
+
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION guardhouse_drop_day(text, date)")

@@ -57,8 +57,8 @@ def configure(settings: Settings) -> None:
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """Return the logger of a module; ``name`` appears as ``logger``."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    """Return the logger of a module; ``name`` appears as ``module``."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return logger
 
 

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from guardhouse.foundation import transaction
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.foundation.errors import BodyTooLarge, InvalidJson
+from guardhouse.foundation.errors import BodyTooLarge, InvalidJson, InvalidText
 from guardhouse.foundation.pages import DEFAULT_LIMIT, MAX_LIMIT, CursorSigner, Page, bind
 from guardhouse.foundation.resources import Resources
 
@@ -100,6 +100,7 @@ class StrictRequest(Request):
 
         Raises:
             InvalidJson: not UTF-8, not JSON, NaN or Infinity, or nested deeper than 64 levels.
+            InvalidText: a text holds NUL or an unpaired surrogate, which PostgreSQL cannot store.
         """
         body = await self.body()
         try:
@@ -110,6 +111,8 @@ class StrictRequest(Request):
             raise InvalidJson(f"The body is not JSON: {error}.") from None
         if _deeper_than(value, MAX_DEPTH):
             raise InvalidJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
+        if b"\\u" in body and not _storable(value):
+            raise InvalidText("A text in the body holds NUL or an unpaired surrogate.")
         return value
 
 
@@ -137,6 +140,15 @@ def _too_large() -> BodyTooLarge:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _storable(value: Any) -> bool:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\\u0000" not in text
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -1,0 +1,70 @@
+"""Assembles the API: middleware, problems, every feature's routes. The only importer of routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from guardhouse import __version__
+from guardhouse.foundation.resources import Resources
+from guardhouse.http import contract, health, problem_pages, problems
+from guardhouse.http.middleware import Frame
+from guardhouse.http.parameters import refuse_unknown_parameters
+from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.keys import KeyCache
+
+EXPOSED_HEADERS = [
+    "Location",
+    "ETag",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-Correlation-ID",
+    "Idempotency-Replayed",
+    "Guardhouse-Version",
+]
+
+
+def create_app(resources: Resources) -> FastAPI:
+    """Return the application over opened Resources."""
+    key_cache = KeyCache(lambda: resources.wake.connected)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        stop = resources.wake.subscribe("identity", key_cache.drop)
+        try:
+            yield
+        finally:
+            stop()
+
+    app = FastAPI(
+        title="Guardhouse",
+        version=__version__,
+        summary="The guards of APIs, hosts and AI agents report in.",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        dependencies=[Depends(refuse_unknown_parameters)],
+    )
+    app.state.resources = resources
+    app.state.key_cache = key_cache
+    app.state.parameter_names = {}
+    app.state.readiness = health.Readiness(resources)
+    problems.install(app)
+    for router in (health.router, problem_pages.router, contract.router, identity_routes.router):
+        app.include_router(router)
+    if resources.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=resources.settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=600,
+        )
+    app.add_middleware(Frame, resources=resources)
+    return app

@@ -1,0 +1,112 @@
+"""The OpenAPI document: FastAPI's, completed with what the house promises on every operation."""
+
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.responses import JSONResponse
+
+from guardhouse.identity.caller import Require
+
+router = APIRouter()
+
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457 problem details; extension members are top-level.",
+    "required": ["type", "title", "status", "detail", "instance", "code", "correlation_id", "remediation"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri"},
+        "code": {"type": "string"},
+        "correlation_id": {"type": "string"},
+        "remediation": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+        "error_count": {"type": "integer"},
+    },
+    "additionalProperties": True,
+}
+_REFERENCE = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_EVERYWHERE = {
+    "400": "`invalid_request`, `invalid_json` or `invalid_cursor`",
+    "404": "`not_found`",
+    "405": "`method_not_allowed`",
+    "413": "`body_too_large`",
+    "422": "`validation_failed`, `unknown_parameter` or `invalid_text`",
+    "500": "`internal_error`",
+    "503": "`unavailable`",
+}
+_WITH_CALLER = {
+    "401": "`api_key_missing`, `api_key_malformed`, `api_key_unknown`, `api_key_revoked`, `api_key_expired`, …",
+    "403": "`scope_missing` or `tenant_suspended`",
+}
+SECURITY = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "gh_live_… key"},
+}
+
+
+@router.get("/api/v1/openapi.json", include_in_schema=False)
+@router.get("/.well-known/openapi.json", include_in_schema=False)
+async def get_contract(request: Request) -> JSONResponse:
+    """Serve the document."""
+    return JSONResponse(document(cast("FastAPI", request.app)))
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the application, made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = _make(app)
+    return app.openapi_schema
+
+
+def _make(app: FastAPI) -> dict[str, Any]:
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        routes=app.routes,
+        separate_input_output_schemas=False,
+    )
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = PROBLEM
+    components["securitySchemes"] = SECURITY
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods or ():
+                _complete(made["paths"][route.path_format][method.lower()], _caller_of(route.dependant))
+    return made
+
+
+def _complete(operation: dict[str, Any], caller: Require | None) -> None:
+    promised = _EVERYWHERE | (_WITH_CALLER if caller else {})
+    responses = operation["responses"]
+    for status, codes in promised.items():
+        own = responses.get(status, {})
+        if "application/problem+json" in own.get("content", {}):
+            own["description"] += f", {codes}"
+        else:
+            responses[status] = {"description": codes, "content": _REFERENCE}
+    if caller is not None:
+        scopes = [caller.scope] if caller.scope else []
+        operation["security"] = [{"ApiKey": scopes}, {"Bearer": scopes}]
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _caller_of(dependant: Dependant) -> Require | None:
+    for child in dependant.dependencies:
+        if isinstance(child.call, Require):
+            return child.call
+        below = _caller_of(child)
+        if below is not None:
+            return below
+    return None

@@ -1,0 +1,118 @@
+"""Is the process alive, is it ready, what does it measure: `/healthz`, `/readyz`, `/health`, `/metrics`."""
+
+import hmac
+import ipaddress
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from guardhouse import __version__
+from guardhouse.foundation import migrate
+from guardhouse.foundation.errors import NotFound, Problem
+from guardhouse.foundation.request import resources_of, system_transaction
+from guardhouse.foundation.resources import Resources
+
+CHECK_SECONDS: Final = 2.0
+MIN_FREE_BYTES: Final = 64 << 20
+router = APIRouter(tags=["health"])
+
+BUILD: Final = Gauge("guardhouse_build_info", "1, labelled with the version.", ["version"])
+BUILD.labels(__version__).set(1)
+
+
+@dataclass(slots=True)
+class Readiness:
+    """The last verdict on each component, kept for two seconds."""
+
+    resources: Resources
+    head: str = field(default_factory=migrate.head)
+    checked_at: float = float("-inf")
+    components: dict[str, str] = field(default_factory=dict)
+
+    async def reasons(self) -> list[str]:
+        """Return what is not ready, in words; empty = ready."""
+        if self.resources.drain.is_set():
+            return ["draining"]
+        if time.monotonic() - self.checked_at > CHECK_SECONDS:
+            self.components = {"database": await self._database(), "objects": self._objects()}
+            self.checked_at = time.monotonic()
+        return [f"{name}: {state}" for name, state in self.components.items() if state != "ok"]
+
+    async def _database(self) -> str:
+        try:
+            async with system_transaction(self.resources) as tx:
+                found = await tx.fetch_value(
+                    "SELECT CASE WHEN to_regclass('alembic_version') IS NULL THEN NULL"
+                    " ELSE (SELECT version_num FROM alembic_version) END"
+                )
+        except Problem as problem:
+            return problem.code
+        return "ok" if found == self.head else "migrations_pending"
+
+    def _objects(self) -> str:
+        folder = self.resources.settings.data_dir
+        if not folder.exists():
+            return "ok"  # made at the first write
+        return "ok" if shutil.disk_usage(folder).free > MIN_FREE_BYTES else "disk_full"
+
+
+@router.get("/healthz", operation_id="get_liveness", response_class=PlainTextResponse)
+async def get_liveness() -> str:
+    """Say `ok` while the event loop turns."""
+    return "ok"
+
+
+@router.get("/readyz", operation_id="get_readiness")
+async def get_readiness(request: Request) -> Response:
+    """Say whether requests can be served: 200, or 503 with reasons."""
+    readiness: Readiness = request.app.state.readiness
+    reasons = await readiness.reasons()
+    return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+
+@router.get("/health", operation_id="get_health")
+async def get_health(request: Request) -> dict[str, Any]:
+    """Show every component's state; always 200."""
+    readiness: Readiness = request.app.state.readiness
+    reasons = await readiness.reasons()
+    return {
+        "status": "ok" if not reasons else "unready",
+        "reasons": reasons,
+        "components": readiness.components,
+        "age_seconds": round(time.monotonic() - readiness.checked_at, 1),
+        "version": __version__,
+    }
+
+
+@router.get("/api/v1/version", operation_id="get_version")
+async def get_version() -> dict[str, str]:
+    """Show the version of the server."""
+    return {"version": __version__}
+
+
+@router.get("/metrics", operation_id="get_metrics", include_in_schema=False)
+async def get_metrics(request: Request) -> Response:
+    """Prometheus metrics, for loopback peers without a forwarding header, or with the metrics token."""
+    if not _may_scrape(request):
+        raise NotFound
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _may_scrape(request: Request) -> bool:
+    token = resources_of(request).settings.metrics_token
+    given = request.headers.get("authorization", "")
+    if token is not None and hmac.compare_digest(
+        given.encode(), f"Bearer {token.get_secret_value()}".encode()
+    ):
+        return True
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    peer = request.client.host if request.client else ""
+    try:
+        return ipaddress.ip_address(peer).is_loopback and not forwarded
+    except ValueError:
+        return False

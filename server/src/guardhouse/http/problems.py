@@ -1,0 +1,140 @@
+"""Every refusal and every fault leaves here as RFC 9457 problem+json; a fault says nothing of its text."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+from guardhouse.foundation import correlation, logs
+from guardhouse.foundation.errors import (
+    InvalidJson,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from guardhouse.foundation.ids import new_id
+from guardhouse.foundation.request import resources_of
+
+MEDIA_TYPE = "application/problem+json"
+_log = logs.get(__name__)
+
+
+class InternalError(Problem):
+    """A fault of ours; the log has it under the instance."""
+
+    def __init__(self) -> None:
+        super().__init__("The server made a mistake; nothing of this request was stored.")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+
+
+def render(problem: Problem, *, public_url: str) -> Response:
+    """Return the response for a problem; 5xx are logged with their instance."""
+    instance = f"urn:uuid:{new_id()}"
+    if problem.status >= 500:  # noqa: PLR2004 - server errors
+        _log.warning("request_failed", code=problem.code, instance=instance, detail=problem.detail)
+    body = problem.body(public_url=public_url, instance=instance, correlation_id=correlation.current())
+    return Response(
+        msgspec.json.encode(body), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
+    )
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> Problem:
+    """Translate FastAPI's list of violations; ``known`` are member names for "did you mean"."""
+    missing_body = [e for e in errors if e["type"] == "missing" and tuple(e["loc"]) == ("body",)]
+    if missing_body:
+        return InvalidJson("The body is empty; this operation takes a JSON object.")
+    broken = [e for e in errors if e["type"] == "json_invalid"]
+    if broken:
+        return InvalidJson(str(broken[0].get("ctx", {}).get("error", "The body is not JSON.")))
+    return ValidationFailed(
+        f"{len(errors)} member{'s are' if len(errors) != 1 else ' is'} wrong.",
+        errors=[_violation(error, known) for error in errors],
+    )
+
+
+def _violation(error: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    place, *path = error["loc"]
+    detail = str(error["msg"])
+    if error["type"] == "extra_forbidden" and path:
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        detail = f"unknown member; did you mean {near[0]}?" if near else "unknown member"
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    where = {"pointer": pointer} if place == "body" else {"parameter": str(path[0]) if path else place}
+    return {**where, "code": str(error["type"]), "detail": detail}
+
+
+def allowed_methods(routes: Sequence[BaseRoute], scope: Mapping[str, Any]) -> list[str]:
+    """Return every method that some route has for this path, HEAD wherever GET."""
+    found: set[str] = set()
+    for context in iter_route_contexts(routes):
+        route = context.original_route
+        matched, _ = route.matches({**scope, "method": "\0"})
+        if matched is Match.PARTIAL:
+            found |= getattr(route, "methods", None) or set()
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    return render(cast("Problem", error), public_url=resources_of(request).settings.public_url)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    failure = cast("RequestValidationError", error)
+    problem = _wrong_media_type(request, failure) or from_validation(failure.errors(), _member_names(request))
+    return render(problem, public_url=resources_of(request).settings.public_url)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    failure = cast("HTTPException", error)
+    problem: Problem
+    if isinstance(failure.__cause__, Problem):
+        problem = failure.__cause__  # FastAPI wraps what reading the body raised
+    elif failure.status_code == NotFound.status:
+        problem = NotFound()
+    elif failure.status_code == MethodNotAllowed.status:
+        allow = allowed_methods(request.app.routes, request.scope)
+        problem = MethodNotAllowed(
+            f"{request.method} is not possible here.", headers={"Allow": ", ".join(allow)}
+        )
+    else:
+        problem = InvalidRequest(str(failure.detail))
+    return render(problem, public_url=resources_of(request).settings.public_url)
+
+
+async def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=InvalidRequest.status)  # nobody reads it
+
+
+def _wrong_media_type(request: Request, failure: RequestValidationError) -> Problem | None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    whole_body = any(tuple(e["loc"]) == ("body",) for e in failure.errors())
+    if whole_body and given != "application/json":
+        said = given or "A body without a Content-Type"
+        return UnsupportedMediaType(f"{said} is not read here.", supported=["application/json"])
+    return None
+
+
+def _member_names(request: Request) -> list[str]:
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(field, "field_info", None), "annotation", None)
+    return list(getattr(model, "model_fields", {}))
