@@ -9,8 +9,6 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-DAYS_AHEAD = 7
-
 
 def upgrade() -> None:
     op.execute("""
@@ -51,7 +49,7 @@ def upgrade() -> None:
     secure("notices", BY_ID, tenant="SELECT, INSERT")
     op.execute(
         "SELECT guardhouse_create_day('notices', (now() AT TIME ZONE 'UTC')::date + step)"
-        f" FROM generate_series(-1, {DAYS_AHEAD}) AS step"
+        " FROM generate_series(-1, 7) AS step"
     )
     op.execute("""
         CREATE TABLE notice_cursors (

@@ -5,6 +5,7 @@ raises only ``Retry`` or ``GiveUp``; anything else is a bug, tried again with gr
 """
 
 import hashlib
+import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """After failure n (from 1) wait ``first × 2^(n-1)`` seconds, at most ``longest``, ± 20 %; ``failures`` ends it."""
+    """After failure n (from 1) wait ``first`` seconds, doubled each time up to ``longest``, ± 20 %; ``failures`` ends it."""
 
     failures: int = 8
     first_seconds: float = 1.0
@@ -187,11 +188,11 @@ class Job(Generic[P]):
 def job(
     name: str, *, lease_seconds: float = 30.0, retry: Backoff | None = None
 ) -> Callable[[Callable[[JobContext, P], Awaitable[None]]], Job[P]]:
-    """Declare a handler ``async def h(context, payload)``; its payload annotation (dataclass, Struct, dict) is decoded."""
+    """Declare a handler ``async def h(context, payload)``; the payload is decoded as annotated (dataclass, Struct, dict)."""
 
     def declare(handler: Callable[[JobContext, P], Awaitable[None]]) -> Job[P]:
-        hints = [kind for place, kind in get_type_hints(handler).items() if place != "return"]
-        return Job(name, handler, hints[1], lease_seconds, retry or Backoff())
+        _, payload = inspect.signature(handler).parameters
+        return Job(name, handler, get_type_hints(handler)[payload], lease_seconds, retry or Backoff())
 
     return declare
 

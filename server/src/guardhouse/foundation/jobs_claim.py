@@ -76,7 +76,9 @@ class Result:
     reason: str | None = None
 
 
-async def claim(tx: Tx, claimer: Claimer, after: str, limit: int, now: datetime) -> tuple[list[ClaimedJob], str]:
+async def claim(
+    tx: Tx, claimer: Claimer, after: str, limit: int, now: datetime
+) -> tuple[list[ClaimedJob], str]:
     """Lease up to ``limit`` ready jobs, beginning with the fairness key after ``after``.
 
     Returns them with the key to begin after next time; at the end of the keys the walk starts over.
@@ -155,11 +157,11 @@ async def reap(tx: Tx, claimer: Claimer, now: datetime) -> list[tuple[str, str]]
     Returns (name, new state) of each.
     """
     rows = await tx.fetch(
-        "UPDATE jobs SET failures = failures + 1, lease_until = NULL, worker_id = NULL, run_at = $1,"
+        "UPDATE jobs SET failures = jobs.failures + 1, lease_until = NULL, worker_id = NULL, run_at = $1,"
         " reason = 'the worker was lost',"
-        " state = CASE WHEN failures + 1 >= kind.failures THEN 'dead' ELSE 'ready' END"
+        " state = CASE WHEN jobs.failures + 1 >= kind.failures THEN 'dead' ELSE 'ready' END"
         " FROM unnest($2::text[], $3::int[]) AS kind (name, failures)"
-        " WHERE jobs.name = kind.name AND id = ANY (ARRAY("
+        " WHERE jobs.name = kind.name AND jobs.id = ANY (ARRAY("
         "SELECT id FROM jobs WHERE state = 'running' AND lease_until < $1 AND name = ANY ($2::text[])"
         " ORDER BY lease_until LIMIT $4 FOR UPDATE SKIP LOCKED)) RETURNING jobs.name, state",
         now,

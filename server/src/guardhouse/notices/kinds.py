@@ -133,7 +133,12 @@ class TelemetryReceived(NoticeData):
     kind: ClassVar[str] = "telemetry.received"
     scope: ClassVar[str] = "events:read"
     live_only: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"agent_id": "web-1", "accepted": 480, "duplicates": 0, "rejected": 0}
+    example: ClassVar[Mapping[str, Any]] = {
+        "agent_id": "web-1",
+        "accepted": 480,
+        "duplicates": 0,
+        "rejected": 0,
+    }
 
     agent_id: str
     accepted: Annotated[int, Field(ge=0)]

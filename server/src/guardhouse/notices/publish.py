@@ -18,7 +18,7 @@ from guardhouse.notices.kinds import NoticeData
 MAX_DATA_BYTES: Final = 16 * 1024
 
 
-class NoticeTooLarge(ValueError):
+class NoticeTooLarge(ValueError):  # noqa: N818 - named like the problems are
     """The data of a notice is over 16 KiB: link to the rest instead."""
 
 

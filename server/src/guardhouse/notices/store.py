@@ -7,7 +7,7 @@ only then can nothing commit behind it, and only settled rows are given to reade
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -20,11 +20,13 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
-    Sequence as DatabaseSequence,
     SmallInteger,
     Table,
     Text,
     Uuid,
+)
+from sqlalchemy import (
+    Sequence as DatabaseSequence,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.base import ischema_names
@@ -39,7 +41,7 @@ DROPPED: Final = "dropped"  # the reader name under which the place of the last 
 class Xid8(UserDefinedType[int]):
     """A full transaction id of PostgreSQL: 64 bits, never wraps."""
 
-    cache_ok: ClassVar[bool] = True
+    cache_ok = True
 
     def get_col_spec(self, **_options: Any) -> str:
         """Return the type's name."""

@@ -79,16 +79,14 @@ class Engine:
             unsubscribe()
             await self._wind_down(forever, slots)
 
-    async def _wind_down(
-        self, forever: list[asyncio.Task[None]], slots: list[asyncio.Task[None]]
-    ) -> None:
+    async def _wind_down(self, forever: list[asyncio.Task[None]], slots: list[asyncio.Task[None]]) -> None:
         self._stopping = True
         forever[0].cancel()
         await asyncio.wait(forever[:1])
         self._hand_back_queue()
-        until = time.monotonic() + self._pace.stop_seconds
-        while self._running and time.monotonic() < until:
-            await asyncio.sleep(0.02)
+        for _ in slots:
+            self._work.release()
+        await asyncio.wait(slots, timeout=self._pace.stop_seconds)
         for task in (*slots, *forever):
             task.cancel()
         await asyncio.gather(*slots, *forever, return_exceptions=True)
@@ -102,7 +100,7 @@ class Engine:
             except DatabaseAway as error:
                 _log.warning("jobs_wait_for_database", part=part.__name__, error=str(error))
                 await asyncio.sleep(_AWAY_SECONDS)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a bug in one part must not end the worker
                 _log.exception("jobs_engine_failed", part=part.__name__)
                 await asyncio.sleep(_AWAY_SECONDS)
 
@@ -147,7 +145,7 @@ class Engine:
     # Run
 
     async def _slot(self) -> None:
-        while True:
+        while not self._stopping:
             await self._work.acquire()
             if not self._queue:
                 continue  # handed back in the meantime
@@ -188,7 +186,7 @@ class Engine:
             self._end(job, "retry", self._later(job, pause, job.failures, str(error)))
         except GiveUp as order:
             self._bury(job, "gave_up", order.reason, job.failures)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends up at its job
             self._failed(job, kind, error)
         else:
             self._end(job, "done", Result(job, "done", job.run_at, job.failures))

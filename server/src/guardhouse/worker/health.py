@@ -17,7 +17,9 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.worker.engine import Engine
 
-_HEARTBEAT: Final = Gauge("guardhouse_worker_last_heartbeat_timestamp_seconds", "When this worker last wrote its row.")
+_HEARTBEAT: Final = Gauge(
+    "guardhouse_worker_last_heartbeat_timestamp_seconds", "When this worker last wrote its row."
+)
 _DUE: Final = Gauge("guardhouse_jobs_due", "Jobs that are ready and not yet claimed.", ["kind"])
 _PROBE_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 20.0
@@ -110,7 +112,9 @@ async def serve_health(health: Health, port: int, stop: asyncio.Event) -> None:
         except OSError as error:
             _log.warning("worker_health_port_taken", port=port, error=str(error))
             return
-        config = uvicorn.Config(health, lifespan="off", access_log=False, log_config=None, log_level="warning")
+        config = uvicorn.Config(
+            health, lifespan="off", access_log=False, log_config=None, log_level="warning"
+        )
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)

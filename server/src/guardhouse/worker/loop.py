@@ -78,7 +78,7 @@ async def _persist(name: str, stop: asyncio.Event, run: Callable[[], Awaitable[N
             await run()
         except DatabaseAway as error:
             _log.warning("worker_part_waits", part=name, error=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug in one part must not end the others
             _log.exception("worker_part_failed", part=name)
         else:
             return
