@@ -11,16 +11,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("""
-        CREATE TABLE notice_epoch (
-            only_row boolean PRIMARY KEY CONSTRAINT notice_epoch_only_row_check CHECK (only_row),
-            epoch integer NOT NULL
-        )""")
-    op.execute("INSERT INTO notice_epoch VALUES (true, 1)")
-    # One number for the whole database and nobody's data: every writer may read it.
+    # The epoch is a sequence because it only ever counts up, belongs to nobody, and travels with a dump.
+    op.execute("CREATE SEQUENCE notice_epochs AS integer")
+    op.execute("SELECT nextval('notice_epochs')")
+    grant_sequence("notice_epochs")
     if not op.get_context().opts.get("single_role"):
-        op.execute("GRANT SELECT ON notice_epoch TO guardhouse_tenant")
-        op.execute("GRANT SELECT, UPDATE ON notice_epoch TO guardhouse_system")
+        op.execute("GRANT SELECT ON SEQUENCE notice_epochs TO guardhouse_tenant, guardhouse_system")
     op.execute("CREATE SEQUENCE notice_ids")
     grant_sequence("notice_ids")
     op.execute("""
@@ -77,4 +73,4 @@ def downgrade() -> None:
     for table in ("stream_tickets", "notice_cursors", "notices"):
         op.execute(f"DROP TABLE {table}")
     op.execute("DROP SEQUENCE notice_ids")
-    op.execute("DROP TABLE notice_epoch")
+    op.execute("DROP SEQUENCE notice_epochs")

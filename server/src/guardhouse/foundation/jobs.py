@@ -108,7 +108,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """After failure n (from 1) wait ``first`` seconds, doubled each time up to ``longest``, ± 20 %; ``failures`` ends it."""
+    """After failure n (from 1) wait ``first`` seconds, then twice as long up to ``longest``, ± 20 %."""
 
     failures: int = 8
     first_seconds: float = 1.0
@@ -188,7 +188,7 @@ class Job(Generic[P]):
 def job(
     name: str, *, lease_seconds: float = 30.0, retry: Backoff | None = None
 ) -> Callable[[Callable[[JobContext, P], Awaitable[None]]], Job[P]]:
-    """Declare a handler ``async def h(context, payload)``; the payload is decoded as annotated (dataclass, Struct, dict)."""
+    """Declare a handler ``async def h(context, payload)``; the payload is decoded as annotated."""
 
     def declare(handler: Callable[[JobContext, P], Awaitable[None]]) -> Job[P]:
         _, payload = inspect.signature(handler).parameters

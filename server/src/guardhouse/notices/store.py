@@ -13,7 +13,6 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -49,13 +48,6 @@ class Xid8(UserDefinedType[int]):
 
 
 ischema_names["xid8"] = Xid8  # so that comparing code and database knows it
-
-notice_epoch = Table(
-    "notice_epoch",
-    metadata,
-    Column("only_row", Boolean, CheckConstraint("only_row", name="only_row"), primary_key=True),
-    Column("epoch", Integer, nullable=False),
-)
 
 notices = Table(
     "notices",
@@ -163,7 +155,7 @@ _APPEND: Final = """
 WITH made AS (
     INSERT INTO notices (epoch, notice_id, tenant_id, kind, version, severity, subject, subject_seq, data,
                          api_key_id, project_id, correlation_id, trace_id)
-    SELECT (SELECT epoch FROM notice_epoch), row.*
+    SELECT (SELECT last_value::integer FROM notice_epochs), row.*
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::bigint[],
                 $8::text[]::jsonb[], $9::uuid[], $10::uuid[], $11::text[], $12::text[]) AS row
 )
@@ -171,7 +163,7 @@ SELECT pg_notify('notices', '')
 """
 
 _SETTLED: Final = (
-    "(epoch < (SELECT epoch FROM notice_epoch) OR txid < pg_snapshot_xmin(pg_current_snapshot()))"
+    "(epoch < (SELECT last_value FROM notice_epochs) OR txid < pg_snapshot_xmin(pg_current_snapshot()))"
 )
 _COLUMNS: Final = (
     "epoch, txid, id, notice_id, tenant_id, kind, version, severity, subject, subject_seq, data::text AS data,"
@@ -245,7 +237,9 @@ async def newest(tx: Tx) -> Mark:
         " ORDER BY epoch DESC, txid DESC, id DESC LIMIT 1"
     )
     if row is None:
-        row = await tx.fetch_row("SELECT epoch, 0 AS txid, 0 AS id, now() AS occurred_at FROM notice_epoch")
+        row = await tx.fetch_row(
+            "SELECT last_value AS epoch, 0 AS txid, 0 AS id, now() AS occurred_at FROM notice_epochs"
+        )
     return _mark(row)
 
 
@@ -265,7 +259,8 @@ async def exists_beyond(tx: Tx, position: Position) -> bool:
     """Tell whether a position lies past everything this database has ever given out."""
     return bool(
         await tx.fetch_value(
-            "SELECT ($1, $2::xid8) >= (epoch, pg_snapshot_xmax(pg_current_snapshot())) FROM notice_epoch",
+            "SELECT ($1::bigint, $2::xid8) >= (last_value, pg_snapshot_xmax(pg_current_snapshot()))"
+            " FROM notice_epochs",
             position.epoch,
             position.txid,
         )
@@ -289,13 +284,12 @@ async def lost_until(tx: Tx, days: int) -> Position | None:
 async def raise_epoch(tx: Tx) -> bool:
     """Begin a new epoch if the log holds transaction ids this cluster has not reached (a restored dump)."""
     raised = await tx.fetch_value(
-        "UPDATE notice_epoch AS e SET epoch = epoch + 1"
+        "SELECT nextval('notice_epochs') FROM (SELECT last_value::integer AS epoch FROM notice_epochs) AS e"
         " WHERE pg_snapshot_xmax(pg_current_snapshot()) <= greatest("
         "  (SELECT txid FROM notices WHERE epoch = e.epoch ORDER BY epoch DESC, txid DESC, id DESC LIMIT 1),"
         "  (SELECT max(txid::text::numeric)::text::xid8 FROM notice_cursors WHERE epoch = e.epoch))"
-        " RETURNING true"
     )
-    return raised is True
+    return raised is not None
 
 
 async def create_days(tx: Tx, *, ahead: int) -> int:
@@ -339,7 +333,7 @@ def _position(row: "asyncpg.Record") -> Position:
 
 def _mark(row: "asyncpg.Record | None") -> Mark:
     if row is None:
-        raise RuntimeError("the table notice_epoch has lost its row")
+        raise RuntimeError("the sequence notice_epochs is gone")
     return Mark(_position(row), row["occurred_at"])
 
 
