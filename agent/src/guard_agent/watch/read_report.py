@@ -12,9 +12,9 @@ KEPT_LINE_BYTES: Final = 1024
 class ReadReport:
     """What became of each line.
 
-    `lines` + `forks_ahead` = `events` + `unreadable` + the sum of `without_event`, when nothing is folded.
-    `calls` counts calls (a folded one too), `unfinished` calls that never returned, `kept` the last unreadable
-    lines. `forks_ahead` are forks told when the child spoke before its parent's fork returned.
+    When nothing is folded, `lines` + `forks_ahead` = `events` + `unreadable` + the sum of `without_event`.
+    `calls` counts calls, folded ones too; `unfinished` are calls that never returned; `kept` are the last
+    unreadable lines; `forks_ahead` are forks told when the child spoke before its parent's fork returned.
     """
 
     lines: int = 0
