@@ -1,0 +1,80 @@
+"""The events of the stream and the ticket, as the contract shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from guardhouse.notices.kinds import KINDS, Severity
+
+PositionText = Annotated[
+    str, Field(pattern=r"^\d+\.\d+\.\d+$", description="A place in the stream; opaque.", examples=["1.789.2"])
+]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class StreamConnected(_Event):
+    """`event: connected`, the first one: the place from which the stream tells."""
+
+    client_id: UUID
+    last_id: PositionText
+
+
+class StreamHeartbeat(_Event):
+    """`event: heartbeat`, each 15 s; its id is a place to resume from."""
+
+    timestamp: datetime
+
+
+class StreamGap(_Event):
+    """`event: gap`: the client was too slow; the stream ends, `Last-Event-ID` brings what is missing."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    from_: Annotated[PositionText, Field(alias="from")]
+    to: PositionText
+
+
+class StreamReset(_Event):
+    """`event: reset`: notices after `Last-Event-ID` are older than seven days; the stream goes on from here."""
+
+    oldest_id: PositionText
+
+
+class StreamGoodbye(_Event):
+    """`event: goodbye`: the server ends the stream; come back after its `retry:`."""
+
+    reason: Literal["draining", "credential", "unavailable"]
+
+
+class StreamNotice(_Event):
+    """`event: <kind>`: something happened."""
+
+    id: UUID
+    kind: Annotated[str, Field(json_schema_extra={"enum": sorted(KINDS)})]
+    version: int
+    severity: Severity
+    subject: Annotated[str, Field(examples=["incident:0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b10"])]
+    subject_seq: int
+    occurred_at: datetime
+    project_id: UUID | None
+    correlation_id: str
+    data: Annotated[dict[str, Any], Field(description="By kind; see the catalogue of notices.")]
+
+
+class StreamEvent(
+    RootModel[StreamNotice | StreamConnected | StreamHeartbeat | StreamGap | StreamReset | StreamGoodbye]
+):
+    """The `data:` of one event, by its `event:` name."""
+
+
+class StreamTicket(BaseModel):
+    """A ticket for `GET /api/v1/stream?ticket=`: one stream, within a minute."""
+
+    ticket: str
+    expires_at: datetime
+    expires_in_seconds: int
