@@ -17,7 +17,7 @@ from guardhouse.live.hub import Hub, StreamsFull
 from guardhouse.live.store import Visitor
 from guardhouse.live.stream import EventStream
 from guardhouse.live.tickets import TICKET_SECONDS, TicketInvalid
-from guardhouse.live.wire import StreamEvent, StreamTicket
+from guardhouse.live.wire import STREAM_CONTENT, StreamEvent, StreamTicket
 from guardhouse.notices import read
 from guardhouse.notices.kinds import KINDS, READ_SCOPES, Severity
 
@@ -132,7 +132,10 @@ def readable_kinds(asked: list[str], scopes: frozenset[str]) -> frozenset[str]:
     operation_id="stream_notices",
     response_class=EventStream,
     response_model=StreamEvent,
-    responses=refusals(StreamsFull, TicketInvalid, InvalidCursor, ScopeMissing),
+    responses={
+        200: {"description": "The stream.", "content": STREAM_CONTENT},
+        **refusals(StreamsFull, TicketInvalid, InvalidCursor, ScopeMissing),
+    },
 )
 async def stream_notices(
     caller: Listener,

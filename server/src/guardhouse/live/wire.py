@@ -1,7 +1,7 @@
 """The events of the stream and the ticket, as the contract shows them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -64,6 +64,31 @@ class StreamNotice(_Event):
     project_id: UUID | None
     correlation_id: str
     data: Annotated[dict[str, Any], Field(description="By kind; see the catalogue of notices.")]
+
+
+# How the contract shows the stream: a text, its events by name, and one message as it looks on the line.
+STREAM_CONTENT: Final[dict[str, Any]] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Server-sent events; the `data:` of each is one line of JSON, by `event:` name"
+            " as in `x-events`. Any kind of notice is a `StreamNotice`.",
+        },
+        "x-events": {
+            name: {"$ref": f"#/components/schemas/{model.__name__}"}
+            for name, model in (
+                ("connected", StreamConnected),
+                ("heartbeat", StreamHeartbeat),
+                ("gap", StreamGap),
+                ("reset", StreamReset),
+                ("goodbye", StreamGoodbye),
+                *((kind, StreamNotice) for kind in KINDS),
+            )
+        },
+        "example": "retry: 2000\n\nid: 1.789.2\nevent: connected\n"
+        'data: {"client_id":"0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b10","last_id":"1.789.2"}\n\n',
+    }
+}
 
 
 class StreamEvent(
