@@ -24,7 +24,7 @@ from guard_agent.watch.read_report import ReadReport
 from guard_agent.watch.redact import redact_event
 from guard_agent.watch.sender import Sender, Totals
 from guard_agent.watch.spool import Event, Spool
-from guard_agent.watch.strace import alphabet_of, open_log, read_strace
+from guard_agent.watch.strace import alphabet_of, needs_day, open_log, read_strace
 from guard_agent.watch.stream import Stream, read_stream
 from guard_agent.watch.streams import close_spool, spool_folder
 
@@ -49,7 +49,7 @@ class Job:
     credentials: Credentials
     state: Path
     shift: bool = False
-    midnight_ns: int | None = None
+    midnight_ns: int = 0
     fold: bool = True
 
 
@@ -74,12 +74,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def derive_id(purpose: str, content: str, midnight_ns: int | None) -> str:
-    """Return a UUID that is the same for the same file content, day and purpose."""
-    day = "" if midnight_ns is None else str(midnight_ns)
-    return str(
-        uuid.UUID(bytes=hashlib.sha256(f"{purpose}\0{content}\0{day}".encode()).digest()[:16], version=8)
-    )
+def derive_id(purpose: str, content: str, day_ns: int | None) -> str:
+    """Return a UUID (version 8, RFC 9562) that is the same for the same purpose, file content and day."""
+    day = "" if day_ns is None else str(day_ns)
+    raw = bytearray(hashlib.sha256(f"{purpose}\0{content}\0{day}".encode()).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x80
+    raw[8] = raw[8] & 0x3F | 0x80
+    return str(uuid.UUID(bytes=bytes(raw)))
 
 
 def import_log(job: Job, say: Say) -> Imported:
@@ -110,7 +111,8 @@ def _open(job: Job, content: str, say: Say) -> tuple[Spool, int]:
         spool = Spool(begun[0])
         say(f"{job.path}: going on with {spool.waiting} events that an earlier run left on disk")
         return spool, begun[1].about["shift_ns"] or 0
-    name = derive_id("stream", content, job.midnight_ns)
+    day_ns = job.midnight_ns if needs_day(open_log(job.path)) else None
+    name = derive_id("stream", content, day_ns)
     shift_ns: int | None = None
     if begun is not None:
         shutil.rmtree(begun[0])
@@ -124,7 +126,7 @@ def _open(job: Job, content: str, say: Say) -> tuple[Spool, int]:
         "shift_ns": shift_ns,
         "complete": False,
     }
-    boot = derive_id("boot", content, job.midnight_ns)
+    boot = derive_id("boot", content, day_ns)
     alphabet = alphabet_of(open_log(job.path))
     stream = Stream(name, job.credentials.key.agent_id, boot, alphabet, about)
     return Spool(spool_folder(job.state) / f"import-{name}", stream), shift_ns or 0
@@ -145,7 +147,7 @@ def _begun(job: Job, content: str) -> tuple[Path, Stream] | None:
 
 
 def _read(job: Job, report: ReadReport | None = None) -> Iterator[Event]:
-    return read_strace(open_log(job.path), fold=job.fold, midnight_ns=job.midnight_ns or 0, report=report)
+    return read_strace(open_log(job.path), fold=job.fold, midnight_ns=job.midnight_ns, report=report)
 
 
 def _last_time(job: Job) -> int:
