@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from pydantic import BaseModel
 
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.errors import Problem
@@ -88,6 +89,13 @@ class CursorSigner:
             if hmac.compare_digest(_mac(key, payload), given):
                 return payload, msgspec.msgpack.decode(payload, type=_Payload)
         return None, nothing
+
+
+class Pagination(BaseModel):
+    """Where the next page starts."""
+
+    cursor: str | None
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)

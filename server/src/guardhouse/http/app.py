@@ -7,6 +7,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
+from guardhouse.agents import routes as agents_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.middleware import Frame
@@ -55,7 +56,13 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
-    for router in (health.router, problem_pages.router, contract.router, identity_routes.router):
+    for router in (
+        health.router,
+        problem_pages.router,
+        contract.router,
+        identity_routes.router,
+        agents_routes.router,
+    ):
         app.include_router(router)
     if resources.settings.cors_origins:
         app.add_middleware(

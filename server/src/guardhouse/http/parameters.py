@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from guardhouse.foundation.errors import UnknownParameter
 
@@ -43,6 +44,10 @@ def _near(name: str, known: frozenset[str]) -> str:
 
 def _walk(dependant: Dependant) -> Iterator[str]:
     for parameter in dependant.query_params:
-        yield parameter.alias
+        model = parameter.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from model.model_fields
+        else:
+            yield parameter.alias
     for child in dependant.dependencies:
         yield from _walk(child)

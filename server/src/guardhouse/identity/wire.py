@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.pages import Pagination
 from guardhouse.identity.caller import Caller
 from guardhouse.identity.store import ApiKey
 
@@ -49,14 +50,7 @@ class KeyList(BaseModel):
     """One page of keys."""
 
     data: list[KeyShape]
-    pagination: "Pagination"
-
-
-class Pagination(BaseModel):
-    """Where the next page starts."""
-
-    cursor: str | None
-    has_more: bool
+    pagination: Pagination
 
 
 class CallerShape(BaseModel):
