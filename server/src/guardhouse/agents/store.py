@@ -266,7 +266,8 @@ async def note_stream(tx: Tx, tenant_no: int, agent_no: int, seen: Stream) -> No
         " ON CONFLICT (tenant_no, agent_no, stream) DO UPDATE SET boot_id = coalesce(excluded.boot_id, s.boot_id),"
         " alphabet = coalesce(excluded.alphabet, s.alphabet), low_seq = least(s.low_seq, excluded.low_seq),"
         " high_seq = greatest(s.high_seq, excluded.high_seq), received = s.received + excluded.received,"
-        " seq_reused = s.seq_reused OR excluded.seq_reused",
+        " seq_reused = s.seq_reused OR s.received + excluded.received"
+        " > greatest(s.high_seq, excluded.high_seq) - least(s.low_seq, excluded.low_seq) + 1",
         tenant_no,
         agent_no,
         seen.stream,

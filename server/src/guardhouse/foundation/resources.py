@@ -13,11 +13,12 @@ from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import Database, open_database
 from guardhouse.foundation.objects import LocalObjects, ObjectStore
 from guardhouse.foundation.seal import MasterKey
+from guardhouse.foundation.start_error import StartError
 from guardhouse.foundation.wake import Wake
 from guardhouse.settings import Settings
 
 
-class MissingSetting(Exception):  # noqa: N818 - a sentence for the operator
+class MissingSetting(StartError):  # noqa: N818 - a sentence for the operator
     """A setting that this process needs is absent; the message names it and how to get it."""
 
 

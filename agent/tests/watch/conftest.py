@@ -1,0 +1,220 @@
+"""A small real server on loopback that behaves as section 2 says: signatures, idempotency, 207, scripted failures."""
+
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from guard_agent.watch.sign import AgentKey
+
+SECRET = bytes(range(32))
+KEY = AgentKey("web-1:1", SECRET)
+
+
+@dataclass
+class Scripted:
+    """One answer that stands before the real one: a status with headers and a body, or a reset connection."""
+
+    status: int = 503
+    headers: dict[str, str] = field(default_factory=dict)
+    problem: dict[str, Any] | None = None
+    reset: bool = False
+    after_store: bool = False
+
+
+class Receiver:
+    """What the server has seen and stored; `script` is used up before real answers are given."""
+
+    def __init__(self) -> None:
+        self.script: list[Scripted] = []
+        self.requests: list[dict[str, Any]] = []
+        self.stored: dict[tuple[str, int], dict[str, Any]] = {}
+        self.keys: dict[str, tuple[str, bytes]] = {}
+        self.nonces: set[str] = set()
+        self.agents: dict[str, bytes] = {KEY.agent_id: SECRET}
+        self.refuse: Callable[[dict[str, Any]], str | None] = lambda _event: None
+        self.known_codings = {"zstd", "gzip"}
+        self.most_events = 10_000
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join(5)
+
+    def events(self) -> list[dict[str, Any]]:
+        with self.lock:
+            return [event for _, event in sorted(self.stored.items())]
+
+    def take(self, headers: dict[str, str], path: str, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """Do what the door does with a batch."""
+        if not self._is_signed(headers, path, body):
+            return 401, {}, {"code": "unauthorized", "detail": "no valid signature"}
+        coding = headers.get("content-encoding", "identity")
+        if coding != "identity" and coding not in self.known_codings:
+            return 415, {}, {"code": "unsupported_coding", "detail": coding}
+        plain = decode(body, coding)
+        document = json.loads(plain)
+        if document["agent_id"] != headers["signature-input"].split('keyid="')[1].split(":")[0]:
+            return 403, {}, {"code": "agent_mismatch"}
+        if len(document["events"]) > self.most_events:
+            return 413, {}, {"code": "batch_too_large"}
+        key, digest = headers["idempotency-key"], hashlib.sha256(plain).hexdigest()
+        if key in self.keys:
+            known, answer = self.keys[key]
+            if known != digest:
+                return 409, {}, {"code": "idempotency_key_reused"}
+            return 207, {"Idempotency-Replayed": "true"}, json.loads(answer)
+        answer_document = self._store(document)
+        self.keys[key] = (digest, json.dumps(answer_document).encode())
+        return 207, {}, answer_document
+
+    def _store(self, document: dict[str, Any]) -> dict[str, Any]:
+        accepted = duplicates = 0
+        results = []
+        for index, event in enumerate(document["events"]):
+            place = (document["stream"], event["seq"])
+            code = self.refuse(event)
+            if code is not None:
+                error = {"code": code, "field": "pid", "detail": "refused by the test"}
+                results.append({"index": index, "id": None, "status": "error", "error": error})
+            elif place in self.stored:
+                duplicates += 1
+                results.append({"index": index, "id": "x", "status": "duplicate", "error": None})
+            else:
+                self.stored[place] = event
+                accepted += 1
+        errors = len(document["events"]) - accepted - duplicates
+        return {"accepted": accepted, "duplicates": duplicates, "errors": errors, "position": 1, "results": results}
+
+    def _is_signed(self, headers: dict[str, str], path: str, body: bytes) -> bool:
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        if headers.get("content-digest") != f"sha-256=:{digest}:":
+            return False
+        match = re.fullmatch(r"sig1=(\(([^)]*)\);.*)", headers.get("signature-input", ""))
+        if match is None:
+            return False
+        names = [name.strip('"') for name in match.group(2).split()]
+        needed = {"@method", "@authority", "@path", "content-type", "content-digest", "idempotency-key"}
+        if not needed <= set(names) or ("content-encoding" in headers) != ("content-encoding" in names):
+            return False
+        values = {"@method": "POST", "@authority": headers["host"], "@path": path} | headers
+        base = "".join(f'"{name}": {values[name]}\n' for name in names) + f'"@signature-params": {match.group(1)}'
+        key_id = re.search(r'keyid="([^"]+)"', match.group(1))
+        nonce = re.search(r'nonce="([^"]{16,64})"', match.group(1))
+        if key_id is None or nonce is None or nonce.group(1) in self.nonces:
+            return False
+        self.nonces.add(nonce.group(1))
+        secret = self.agents.get(key_id.group(1).rsplit(":", 1)[0], b"?")
+        code = base64.b64encode(hmac.digest(secret, base.encode(), "sha256")).decode()
+        return headers.get("signature") == f"sig1=:{code}:"
+
+
+def decode(body: bytes, coding: str) -> bytes:
+    if coding == "zstd":
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=1 << 25)
+    return gzip.decompress(body) if coding == "gzip" else body
+
+
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            with receiver.lock:
+                receiver.requests.append({"path": self.path, "headers": headers, "body": body})
+                if self.path == "/api/v1/agents":
+                    self.answer(*self.enrol(headers, json.loads(body)))
+                    return
+                scripted = receiver.script.pop(0) if receiver.script else None
+                if scripted is not None and scripted.after_store:
+                    receiver.take(headers, self.path, body)
+                if scripted is None:
+                    answer = receiver.take(headers, self.path, body)
+            if scripted is None:
+                self.answer(*answer)
+            elif scripted.reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
+            else:
+                self.answer(scripted.status, scripted.headers, scripted.problem or {"code": "scripted"})
+
+        def enrol(self, headers: dict[str, str], document: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
+            if headers.get("x-api-key") != "gh_live_admin":
+                return 401, {}, {"code": "unauthorized"}
+            if document["id"] in receiver.agents:
+                return 409, {}, {"code": "agent_exists"}
+            secret = os.urandom(32)
+            receiver.agents[document["id"]] = secret
+            text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+            return 201, {}, document | {"key_id": f"{document['id']}:1", "secret": text}
+
+        def answer(self, status: int, headers: dict[str, str], document: dict[str, Any]) -> None:
+            payload = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(payload)))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_args: object) -> None:
+            """Stay quiet: failures are asserted, not printed."""
+
+    return Handler
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The development data: `GUARDHOUSE_SHARED_DATA`, else `../shared/data` beside the repository."""
+    given = os.environ.get("GUARDHOUSE_SHARED_DATA")
+    folder = Path(given) if given else Path(__file__).parents[4] / "shared" / "data"
+    if not folder.is_dir():
+        _skip(f"no development data at {folder}: set GUARDHOUSE_SHARED_DATA to the folder that holds syscall/")
+    return folder
+
+
+@pytest.fixture
+def strace() -> str:
+    found = shutil.which("strace")
+    if found is None:
+        _skip("strace is not installed: `apt install strace` (Debian), `dnf install strace` (Fedora)")
+    assert found is not None
+    return found
+
+
+def _skip(reason: str) -> None:
+    if os.environ.get("GUARDHOUSE_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

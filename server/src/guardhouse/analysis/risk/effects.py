@@ -1,0 +1,59 @@
+"""What applying an event has to say to the outside: score rows, band crossings, inputs taken from others."""
+
+from typing import Any, NamedTuple
+
+from guardhouse.analysis.risk.event import ProcessKey
+
+
+class ScoreRow(NamedTuple):
+    """One row for `scores`. Risks in hundredths.
+
+    `reasons` sorted: first, exec, exit, evidence, band, risk.
+    """
+
+    key: ProcessKey
+    root: ProcessKey
+    position: int
+    occurred_us: int
+    risk: int
+    tree_risk: int
+    risk_score: int
+    anomaly_score: int | None
+    band: str
+    reasons: tuple[str, ...]
+    evidence: list[list[Any]]  # [id, micro-nats now, points in hundredths], largest first
+
+
+class Crossing(NamedTuple):
+    """A tree's band changed (`up`, `down`) or got a new noteworthy evidence id inside one (`evidence`)."""
+
+    root: ProcessKey
+    process: ProcessKey
+    position: int
+    occurred_us: int
+    direction: str
+    band: str
+    previous_band: str
+    risk: int
+    evidence_id: str | None
+    nats: int
+
+
+class Input(NamedTuple):
+    """A thing a process took from others.
+
+    `key` is None for what touches the whole agent (the loss factor).
+    """
+
+    key: ProcessKey | None
+    position: int
+    kind: str  # inherited | file_fact | child_act | loss_factor
+    data: dict[str, Any]
+
+
+class Effects(NamedTuple):
+    """Everything one event caused, in the order it was caused."""
+
+    rows: list[ScoreRow]
+    crossings: list[Crossing]
+    inputs: list[Input]

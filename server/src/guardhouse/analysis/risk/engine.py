@@ -1,0 +1,440 @@
+"""The risk engine of one agent: (state, event, profiles, rules) -> (state, effects), and nothing else.
+
+Invariants: no clock, no randomness, no hash order; the same events in position order give the same states,
+rows and crossings whatever the batch sizes, evictions and restarts; a quiet call allocates nothing that
+lasts.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from guardhouse.analysis.risk.act import EXEC_CALLS, Act
+from guardhouse.analysis.risk.effects import Effects, Input
+from guardhouse.analysis.risk.event import SILENCE_US, ProcessKey, RiskEvent
+from guardhouse.analysis.risk.evidence import NAT
+from guardhouse.analysis.risk.facts import BUCKET_US, FileFacts, Losses
+from guardhouse.analysis.risk.instances import Instances, Stub
+from guardhouse.analysis.risk.judge import Judge
+from guardhouse.analysis.risk.match import MAX_PLANS, CallPlan, Watch
+from guardhouse.analysis.risk.novelty import imported_alert, new_edge, new_path, rare_sequence
+from guardhouse.analysis.risk.observe import STDIO
+from guardhouse.analysis.risk.pack import from_bytes, pack, to_bytes, unpack
+from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
+from guardhouse.analysis.risk.profile import Profile, Profiles
+from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.scoring import Scorer
+from guardhouse.analysis.risk.summary import Dirty, summarise
+from guardhouse.analysis.risk.surprise import CONTEXT_MASK
+
+ENGINE_VERSION: Final = 1
+LONG_MEMORY: Final = 50  # calls the running mean looks back over
+FIRST_JUDGED: Final = 10  # the call from which on the mean is judged
+
+
+class AgentEngine:
+    """All live processes of ONE agent. Apply events in position order; take what changed; store it; go on."""
+
+    __slots__ = ("_boot", "_minute_us", "_pids", "_plans", "_received", "alarm_us", "clock_us", "instances", "judge",
+                 "losses", "position", "profiles", "rules", "scorer")  # fmt: skip
+
+    def __init__(self, rules: RuleSet, profiles: Profiles | None = None) -> None:
+        self.rules = rules
+        self.profiles = profiles
+        self.instances = Instances(rules)
+        self.scorer = Scorer(self.instances)
+        self.judge = Judge(self.instances, self.scorer)
+        self.losses = Losses()
+        self.clock_us = 0
+        self.position = -1
+        self.alarm_us = 0
+        self._minute_us = 0
+        self._received = 0
+        self._plans: dict[str, CallPlan] = {}
+        self._boot: str | None = None
+        self._pids: dict[int, Process] = {}
+
+    # -- events -------------------------------------------------------------------------------------------
+
+    def apply(self, event: RiskEvent) -> Effects | None:
+        """Apply one event; what it has to say, or None when it was quiet."""
+        (position, _id, us, kind, pid, tid, _ppid, start, boot, exe, _comm, call, _ret, _errno, args, _names,
+         _child, _child_start, _code, _alphabet, _late, _extra) = event  # fmt: skip
+        if kind != "call" or pid is None or call is None:
+            return self._apply_other(event)
+        if us > self.clock_us:
+            self.clock_us = us
+            if us >= self.alarm_us:
+                self._alarm(us)
+        self._received += 1
+        if boot != self._boot:
+            self._boot = boot
+            self._pids = self.instances.boots.setdefault(boot, {})
+        process = self._pids.get(pid)
+        if (
+            process is None
+            or (start is not None and start != process.start)
+            or process.exited_us is not None
+            or self.clock_us - process.last_us > SILENCE_US
+        ):
+            process = self._process(event, pid)
+        if us > process.last_us:
+            process.last_us = us
+        else:
+            us = process.last_us
+        plan = self._plans.get(call)
+        if plan is None:
+            plan = self._plan(call)
+        if exe is not None and exe != process.exe and call not in EXEC_CALLS:
+            self._adopt(process, exe)
+        process.calls += 1
+        process.last_position = position
+        second = us // 1_000_000
+        if second == process.second:
+            process.second_sum += plan.weight
+            process.second_count += 1
+        else:
+            process.count_call(second, plan.weight, 1)
+        if process.profile is not None:
+            self._follow(process, process.profile, plan.number, tid, event, us)
+        if plan.loud:
+            self._loud(plan, event, process, us, args)
+        if not process.dirty:
+            process.dirty = True
+            self.scorer.unsaved.append(process)
+        self.position = position
+        if self.scorer.pending:
+            return self.scorer.finish(position, us)
+        return None
+
+    def _apply_other(self, event: RiskEvent) -> Effects | None:
+        kind = event.kind
+        if kind == "exec" and event.pid is not None:
+            return self.apply(event._replace(kind="call", call=event.call or "execve"))
+        if event.occurred_us > self.clock_us:
+            self.clock_us = event.occurred_us
+            if event.occurred_us >= self.alarm_us:
+                self._alarm(event.occurred_us)
+        now_us = self.clock_us
+        if kind == "loss":
+            self._lost(event)
+        elif event.pid is not None:
+            process = self._process(event, event.pid)
+            now_us = max(event.occurred_us, process.last_us)
+            if kind == "fork":
+                self._fork(event, process, now_us)
+                return self.apply(event._replace(kind="call", call=event.call or "fork"))
+            self._received += 1
+            process.last_us = now_us
+            process.last_position = event.position
+            process.others += 1
+            self.scorer.soil(process)
+            if kind == "calls":
+                self._burst(event, process, now_us)
+            elif kind == "exit":
+                process.exited_us = now_us
+                self.scorer.touch(process, "exit")
+            elif kind == "finding":
+                self._imported(event, process, now_us)
+            elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
+                self._adopt(process, event.exe)
+        self.position = event.position
+        return self.scorer.finish(event.position, now_us) if self.scorer.pending else None
+
+    def sweep(self, now_us: int) -> Effects | None:
+        """Cooling without events: what has fallen by event time `now_us`, dated exactly.
+
+        None when nothing.
+        """
+        self.scorer.cool(self.position, now_us)
+        self.alarm_us = min(self.alarm_us, self.scorer.next_cool_us)
+        return self.scorer.finish(self.position, now_us) if self.scorer.pending else None
+
+    # -- processes ----------------------------------------------------------------------------------------
+
+    def _process(self, event: RiskEvent, pid: int) -> Process:
+        """The process of an event, begun and linked to its parent when it is new."""
+        process = self.instances.find(event, pid, event.start, self.clock_us)
+        if process is not None:
+            return process
+        placeholder = self.instances.boots.get(event.boot_id, {}).get(pid)
+        process = self.instances.begin(event, pid, event.start, event.occurred_us)
+        parent: Process | None = None
+        if placeholder is not None and placeholder.start is None and _unused(placeholder):
+            # the fork did not know the child's start; its own first event does
+            process.parent, process.root = placeholder.parent, placeholder.root
+            parent = None if placeholder.parent is None else self.instances.states.get(placeholder.parent)
+            placeholder.exited_us = event.occurred_us
+            self.scorer.soil(placeholder)
+        elif event.ppid is not None and event.ppid != pid:
+            parent = self.instances.boots.get(event.boot_id, {}).get(event.ppid)
+        if placeholder is not None:
+            self.scorer.soil(placeholder)
+        if parent is not None and parent is not process:
+            self._link(process, parent, event)
+        if event.comm is not None:
+            process.comm = event.comm
+        self.scorer.touch(process, "first")
+        self.scorer.soil(process)
+        return process
+
+    def _link(self, child: Process, parent: Process, event: RiskEvent) -> None:
+        now_us = max(child.last_us, parent.last_us)
+        child.started_us = child.last_us = max(child.started_us, event.occurred_us)
+        if self.instances.link(child, parent, now_us) and child.slots is not None:
+            evidence = [[slot.id, slot.detail, slot.nats] for slot in child.slots]
+            data = {"from": list(parent.key), "evidence": evidence}
+            self.scorer.note_input(Input(child.key, event.position, "inherited", data))
+
+    def _fork(self, event: RiskEvent, parent: Process, now_us: int) -> None:
+        pid = event.child_pid
+        if pid is None or pid == event.pid:
+            return
+        start = event.child_start
+        known = None if start is None else self.instances.find(event, pid, start, self.clock_us)
+        if known is not None:
+            if (
+                known.parent is None
+                and known is not parent
+                and known.root == known.key
+                and known.tree is None
+            ):
+                self._link(known, parent, event)
+                self.scorer.soil(known)
+            return
+        old = self.instances.boots.get(event.boot_id, {}).get(pid)
+        child = self.instances.begin(event, pid, start, now_us)
+        if old is not None:
+            self.scorer.soil(old)
+        self._link(child, parent, event)
+        self.scorer.touch(child, "first")
+        self.scorer.soil(child)
+
+    def _adopt(self, process: Process, exe: str) -> None:
+        """The program is another one than known: an exec that nobody reported, or the first word of it."""
+        process.exe = exe
+        process.restart_sequence()
+        process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
+
+    # -- sequence -----------------------------------------------------------------------------------------
+
+    def _follow(
+        self, process: Process, profile: Profile, number: int, tid: int | None, event: RiskEvent, now_us: int
+    ) -> None:  # fmt: skip
+        """One call further in the sequence of its thread: context, surprise, running mean."""
+        if tid is not None and tid != process.thread:
+            process.switch_thread(tid)
+        key = ((process.context & CONTEXT_MASK) << 12) | number
+        process.context = key
+        bits = profile.memo.get(key)
+        if bits is None:
+            bits = profile.bits(key)
+        seen = process.surprises
+        if seen < LONG_MEMORY:
+            seen += 1
+            process.surprises = seen
+        mean = process.mean
+        mean += (bits - mean) // seen
+        process.mean = mean
+        if mean > profile.limit and seen >= FIRST_JUDGED:
+            self._surprised(process, profile, key, bits, event.event_id, now_us)
+
+    def _surprised(
+        self, process: Process, profile: Profile, key: int, bits: int, event_id: bytes, now_us: int
+    ) -> None:  # fmt: skip
+        if bits > process.rarest_bits:
+            process.rarest, process.rarest_bits = key, bits
+        found = rare_sequence(process, profile, event_id, now_us, self.losses.factor)
+        if found is not None:
+            self.scorer.record(process, found, now_us)
+
+    # -- calls that are not quiet ---------------------------------------------------------------------------
+
+    def _plan(self, call: str) -> CallPlan:
+        plan = CallPlan(call, self.rules)
+        if len(self._plans) < MAX_PLANS:
+            self._plans[call] = plan
+        return plan
+
+    def _loud(
+        self, plan: CallPlan, event: RiskEvent, process: Process, now_us: int, args: dict[str, Any] | None
+    ) -> None:  # fmt: skip
+        """Rules first, on the state before the call; then what the engine notes; then what is new here."""
+        act: Act | None = None
+        found: tuple[Watch, ...] = ()
+        path = args.get("path") if args is not None else None
+        if plan.indexed and isinstance(path, str):
+            known = plan.memo.get(path)
+            if known is None:
+                act = self.judge.act(plan, event, process)
+                known = plan.candidates(path, act)
+            found = known
+        flags = process.flags
+        for rule, index, step in (*plan.plain, *found) if found else plan.plain:
+            if step.need_flag and flags & step.need_flag != step.need_flag:
+                continue
+            if act is None:
+                act = self.judge.act(plan, event, process)
+            if step.holds(act):
+                self.judge.matched(rule, index, step, act, now_us)
+        if plan.observe is not None:
+            plan.observe(process, event)
+        if plan.opens and isinstance(path, str) and process.profile is not None and not event.failed:
+            new = new_path(process, path, event, self.losses.factor)
+            if new is not None:
+                self.judge.weigh(process, new, now_us)
+        if plan.name in EXEC_CALLS and not event.failed:
+            self._exec(act or self.judge.act(plan, event, process), now_us)
+        elif "unlink" in plan.name and isinstance(path, str):
+            self.judge.facts.forget(self.judge.facts.names(path, None))
+
+    def _exec(self, act: Act, now_us: int) -> None:
+        process, event = act.process, act.event
+        exe = act.exe
+        new = None if exe is None else new_edge(process, exe, event.event_id, self.losses.factor)
+        if new is not None:
+            self.judge.weigh(process, new, now_us)
+        process.flags &= ~(LOST_ON_EXEC & ~INET if process.flags & STDIO_SOCKET else LOST_ON_EXEC)
+        if process.fds is not None:
+            process.fds = {fd: kind for fd, kind in process.fds.items() if fd in STDIO} or None
+        process.alphabet = event.alphabet
+        if event.comm is not None:
+            process.comm = event.comm
+        if exe is not None:
+            self._adopt(process, exe)
+        else:
+            process.restart_sequence()
+        self.scorer.touch(process, "exec")
+
+    def _burst(self, event: RiskEvent, process: Process, now_us: int) -> None:
+        """`calls`: many calls of one thread without arguments; one event, counted as its length."""
+        names = event.names or ()
+        self._received += max(0, len(names) - 1)
+        process.calls += len(names)
+        process.others -= 1 if names else 0
+        weight_sum = 0
+        profile = process.profile
+        for name in names:
+            plan = self._plans.get(name) or self._plan(name)
+            weight_sum += plan.weight
+            if profile is not None:
+                self._follow(process, profile, plan.number, event.tid, event, now_us)
+            if plan.plain:
+                single = event._replace(kind="call", call=name, names=None)
+                for rule, index, step in plan.plain:
+                    act = self.judge.act(plan, single, process)
+                    needed = process.flags & step.need_flag == step.need_flag
+                    if needed and step.others and step.holds(act):
+                        self.judge.matched(rule, index, step, act, now_us)
+        second = now_us // NAT
+        if names and second == process.second:
+            process.second_sum += weight_sum
+            process.second_count += len(names)
+        elif names:
+            process.count_call(second, weight_sum, len(names))
+
+    def _imported(self, event: RiskEvent, process: Process, now_us: int) -> None:
+        self.judge.weigh(process, imported_alert(event), now_us)
+
+    # -- time and loss ------------------------------------------------------------------------------------
+
+    def _alarm(self, us: int) -> None:
+        """Event time passed a minute or the instant of a cooling; called before the event counts."""
+        self.scorer.cool(self.position, us)
+        minute_us = us - us % BUCKET_US
+        if minute_us != self._minute_us:
+            self._count_received()
+            self._minute_us = minute_us
+            self._moved(self.losses.add(us, 0, 0))
+        self.alarm_us = min(minute_us + BUCKET_US, self.scorer.next_cool_us)
+
+    def _count_received(self) -> None:
+        if self._received:
+            self._moved(self.losses.add(self._minute_us, self._received, 0))
+            self._received = 0
+
+    def _lost(self, event: RiskEvent) -> None:
+        count = (event.extra or {}).get("count")
+        if isinstance(count, int) and count > 0:
+            self._count_received()
+            self._moved(self.losses.add(self.clock_us, 0, count))
+
+    def _moved(self, moved: bool) -> None:  # noqa: FBT001 - the answer of Losses.add
+        if moved:
+            data = {"sixteenths": self.losses.factor}
+            self.scorer.note_input(Input(None, self.position, "loss_factor", data))
+
+    # -- storage ------------------------------------------------------------------------------------------
+
+    def take_dirty(self) -> list[Dirty]:
+        """States changed since the last call, in the order they first changed, packed, with summaries."""
+        taken = []
+        for process in self.scorer.unsaved:
+            process.dirty = False
+            taken.append(Dirty(process.key, pack(process), summarise(self.instances, process)))
+        self.scorer.unsaved.clear()
+        return taken
+
+    def pack(self, key: ProcessKey) -> bytes:
+        """One process in memory as bytes.
+
+        Raises:
+            KeyError: the process is not in memory.
+        """
+        return pack(self.instances.states[key])
+
+    def load_process(self, packed: bytes) -> ProcessKey:
+        """Take a stored process into memory; its key.
+
+        Raises:
+            PackedStateError: not bytes of this engine's version.
+        """
+        profiles = self.profiles
+        process = unpack(packed, lambda exe, alphabet, version: (
+            None if profiles is None else profiles.at(exe, alphabet, version)
+        ))  # fmt: skip
+        self.instances.put(process)
+        self.scorer.load(process)
+        self.alarm_us = min(self.alarm_us, self.scorer.next_cool_us)
+        return process.key
+
+    def load_stub(self, stub: Stub) -> None:
+        """Know of a live stored process without loading it."""
+        self.instances.partial = True
+        self.instances.generation = max(self.instances.generation, stub.key.generation)
+        self.instances.stubs[(stub.key.boot_id, stub.key.pid)] = stub
+
+    def pack_agent(self) -> bytes:
+        """What belongs to no process: clock, position, generation, losses, file facts."""
+        return to_bytes([
+            self.clock_us, self.position, self.instances.generation, self._minute_us, self._received,
+            self.losses.pack(), self.judge.facts.pack(),
+        ])  # fmt: skip
+
+    def load_agent(self, packed: bytes) -> None:
+        """Take over what `pack_agent` wrote; before any event, in any order with `load_process`.
+
+        Raises:
+            PackedStateError: not bytes of this engine's version.
+        """
+        fields = from_bytes(packed)
+        self.clock_us, self.position, generation, self._minute_us, self._received, losses, facts = fields
+        self.instances.generation = max(self.instances.generation, generation)
+        self.losses = Losses.unpack(losses)
+        self.judge.facts = FileFacts.unpack(facts)
+        self.alarm_us = min(self._minute_us + BUCKET_US, self.scorer.next_cool_us)
+
+    def needed_keys(self, events: Iterable[RiskEvent]) -> list[ProcessKey]:
+        """Keys to load, where stored, before these events.
+
+        Ask again after loading until nothing new comes.
+        """
+        return self.instances.needed(events)
+
+    def evict(self, now_us: int, max_live: int) -> list[ProcessKey]:
+        """Drop stored processes from memory: exited 10 min ago, or least recently used past `max_live`."""
+        return self.instances.evict(max(now_us, self.clock_us), max_live)
+
+
+def _unused(process: Process) -> bool:
+    """Whether a forked process has not done anything yet."""
+    return process.calls == 0 and process.others == 0 and process.exited_us is None

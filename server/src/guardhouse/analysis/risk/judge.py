@@ -1,0 +1,108 @@
+"""Judging a match: facts it needs, whose evidence it is, scale, exceptions, habituation, shadow.
+
+Invariant: a hit that an exception, a habit or a shadow rule takes away is remembered as suppressed, never
+dropped.
+"""
+
+from guardhouse.analysis.risk.act import Act
+from guardhouse.analysis.risk.effects import Input
+from guardhouse.analysis.risk.event import RiskEvent
+from guardhouse.analysis.risk.evidence import NAT, Finding, habituated
+from guardhouse.analysis.risk.facts import FileFacts
+from guardhouse.analysis.risk.instances import Instances
+from guardhouse.analysis.risk.match import CallPlan, Match, advance
+from guardhouse.analysis.risk.process import Process, Suppressed
+from guardhouse.analysis.risk.rules import Rule, Step
+from guardhouse.analysis.risk.scoring import Scorer
+
+
+class Judge:
+    """Turns matching steps into evidence or into what was suppressed."""
+
+    __slots__ = ("facts", "instances", "scorer")
+
+    def __init__(self, instances: Instances, scorer: Scorer) -> None:
+        self.instances = instances
+        self.scorer = scorer
+        self.facts = FileFacts()
+
+    def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
+        parent = None if process.parent is None else self.instances.states.get(process.parent)
+        return Act(event, plan.name, process, None if parent is None else parent.exe)
+
+    def matched(self, rule: Rule, index: int, step: Step, act: Act, now_us: int) -> None:
+        process = act.process
+        event_id = act.event.event_id
+        cited: tuple[bytes, ...] = ()
+        if step.need_fact:
+            names = self.facts.names(act.path, act.args.get("inode"))
+            bits, cited = self.facts.get(names, now_us)
+            if bits & step.need_fact != step.need_fact:
+                return
+        if step.set_fact:
+            self.facts.put(self.facts.names(act.path, act.args.get("inode")), step.set_fact, now_us, event_id)
+        if step.set_flag:
+            process.mark(step.set_flag, event_id)
+        if step.set_fact or step.set_flag:
+            return
+        if step.need_flag and process.marks is not None:
+            for flag, ids in sorted(process.marks.items()):
+                if flag & step.need_flag:
+                    cited += ids
+        owner = self._owner(rule, process)
+        match = advance(rule, index, step, act, owner, now_us)
+        self.scorer.soil(owner)
+        if match is not None:
+            events = tuple(dict.fromkeys((*cited, *match.events)))[:8]
+            if step.need_fact:
+                data = {"path": act.path, "events": [event.hex() for event in cited]}
+                self.scorer.note_input(Input(owner.key, act.event.position, "file_fact", data))
+            self._hit(match, act, owner, events, now_us)
+
+    def _owner(self, rule: Rule, process: Process) -> Process:
+        if rule.scope == "parent":
+            return self.instances.parent_of(process) or process
+        if rule.scope == "tree":
+            return self.instances.states.get(process.root) or process
+        return process
+
+    def _hit(self, match: Match, act: Act, owner: Process, events: tuple[bytes, ...], now_us: int) -> None:
+        rule = match.rule
+        weight = rule.weight
+        for conditions, factor in rule.scales:
+            if all(condition.holds(act) for condition in conditions):
+                weight = habituated(weight, factor)
+        if rule.full_at:
+            weight = weight * min(match.items, rule.full_at) // rule.full_at
+        for conditions in rule.excepts:
+            if all(condition.holds(act) for condition in conditions):
+                words = ", ".join(f"{c.field} {act.text(c.field)}" for c in conditions)
+                owner.suppress(
+                    Suppressed(rule.evidence_id, weight, now_us, events[-1], f"exception: {words}")
+                )
+                return
+        why = rule.why(act, match.words)
+        self.weigh(owner, Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, bool(rule.full_at)),
+                    now_us, shadow=rule.shadow)  # fmt: skip
+        if owner is not act.process:
+            data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
+            self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
+
+    def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
+        """Habituation and shadow, then the evidence; what they take away is remembered."""
+        last = finding.events[-1]
+        if shadow:
+            owner.suppress(
+                Suppressed(finding.id, finding.nats, now_us, last, "shadow rule: counted, not added")
+            )
+            return
+        profile = owner.profile
+        if profile is not None:
+            factor = profile.habit(finding.id, finding.detail)
+            kept = habituated(finding.nats, factor)
+            if factor < NAT:
+                runs = profile.baseline.hits.get(finding.id, 0)
+                why = f"usual here: {runs} of {profile.runs} runs" if runs else "answered as expected"
+                owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why))
+            finding = finding._replace(nats=kept)
+        self.scorer.record(owner, finding, now_us)

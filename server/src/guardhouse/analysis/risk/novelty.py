@@ -1,0 +1,91 @@
+"""Evidence of the unusual.
+
+Rare sequences, programs never started, path classes never opened, imported alerts.
+
+Invariant: without a baseline each of these is worth nothing; the loss factor and the maturity only take
+away.
+"""
+
+from typing import Any, Final
+
+from guardhouse.analysis.risk.act import opens_for_writing
+from guardhouse.analysis.risk.event import RiskEvent
+from guardhouse.analysis.risk.evidence import Finding
+from guardhouse.analysis.risk.process import LISTENS, Process
+from guardhouse.analysis.risk.profile import Profile, path_class
+from guardhouse.analysis.risk.tables import MICRO, log2_micro
+
+HALF_LIFE_S: Final = 1_800
+EDGE_NATS: Final = 700_000
+WRITE_NATS: Final = 700_000
+READ_NATS: Final = 500_000
+LISTENER_READ_NATS: Final = 900_000
+SEQUENCE_CAP: Final = 900_000
+ALERT_NATS: Final = {
+    "emergency": 1_600_000,
+    "alert": 1_600_000,
+    "critical": 1_600_000,
+    "error": 1_200_000,
+    "warning": 800_000,
+    "notice": 500_000,
+}
+ALERT_LEAST: Final = 300_000
+
+
+def tenths(micro: int) -> str:
+    """Micro-bits as bits with one decimal."""
+    whole, tenth = divmod((micro + 50_000) // 100_000, 10)
+    return f"{whole}.{tenth}"
+
+
+def rare_sequence(
+    process: Process, profile: Profile, event_id: bytes, now_us: int, factor: int
+) -> Finding | None:
+    """`seq.rare` when the running mean is over the learned limit by more than the slot already says."""
+    octaves = log2_micro(float(process.mean)) - log2_micro(float(profile.limit))
+    nats = min(SEQUENCE_CAP, 6 * octaves // 10 + 100_000) * profile.maturity(factor) // MICRO
+    held = next((slot for slot in process.slots or () if slot.id == "seq.rare"), None)
+    if nats <= 0 or (held is not None and held.at(now_us) >= nats):
+        return None
+    why = (
+        f"mean surprise {tenths(process.mean)} bits over the last {process.surprises} calls; "
+        f"99.9 % of learned values lie below {tenths(profile.limit)}"
+    )
+    return Finding("seq.rare", "", nats, HALF_LIFE_S, why, (event_id,), highest=True)
+
+
+def new_edge(process: Process, exe: str, event_id: bytes, factor: int) -> Finding | None:
+    """`edge.new` when no learned run of the program has started `exe`."""
+    profile = process.profile
+    if profile is None or profile.runs == 0 or profile.knows_edge(exe):
+        return None
+    nats = EDGE_NATS * profile.maturity(factor) // MICRO
+    why = f"{process.exe} has never started {exe} here (0 of {profile.runs} runs)"
+    return Finding("edge.new", exe, nats, HALF_LIFE_S, why, (event_id,))
+
+
+def new_path(process: Process, path: str, event: RiskEvent, factor: int) -> Finding | None:
+    """`path.new` when no learned run of the program has opened this class of paths this way."""
+    profile = process.profile
+    if profile is None:
+        return None
+    access = "w" if opens_for_writing(event.call or "", (event.args or {}).get("flags")) else "r"
+    if profile.knows_path(access, path):
+        return None
+    nats = WRITE_NATS if access == "w" else LISTENER_READ_NATS if process.flags & LISTENS else READ_NATS
+    nats = nats * factor // 16 * profile.runs // (profile.runs + 5)
+    kind = path_class(path)
+    verb = "written to" if access == "w" else "read from"
+    why = f"{profile.name} has never {verb} {kind} (0 of {profile.runs} runs): {path}"
+    return Finding("path.new", f"{access} {kind}", nats, HALF_LIFE_S, why, (event.event_id,))
+
+
+def imported_alert(event: RiskEvent) -> Finding:
+    """`ext.<source>.<rule>` of another tool's alert, weighted by its priority."""
+    extra: dict[str, Any] = event.extra or {}
+    source, rule = str(extra.get("source", "other")), str(extra.get("rule", "alert"))
+    priority = str(extra.get("priority", "")).lower()
+    nats = ALERT_NATS.get(priority, ALERT_LEAST)
+    why = f"{source}: {rule} ({priority or 'no priority'})"
+    name = f"ext.{source}.{rule}"[:120]
+    return Finding(name, "", nats, HALF_LIFE_S, why, (event.event_id,))

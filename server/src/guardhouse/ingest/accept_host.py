@@ -1,0 +1,294 @@
+"""A batch of a host agent: who signed it, a verdict per item, stored once, answered with 207.
+
+One transaction holds the nonce, the key, the positions, the events and the answer. No answer is sent
+before its commit; after a failed commit the key stays usable and a retry gives the true answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, QueryParams
+
+from guardhouse.agents import positions
+from guardhouse.agents.enroll_host import AGENT_ID
+from guardhouse.agents.store import Stream
+from guardhouse.events import partitions, write_process
+from guardhouse.events.write_process import AlreadyStored, DayMissing, Owner
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.errors import Problem, Unavailable
+from guardhouse.foundation.request import system_transaction, tenant_transaction
+from guardhouse.foundation.resources import Resources
+from guardhouse.foundation.signing import SignedMessage
+from guardhouse.identity import signatures
+from guardhouse.identity.caller import ApiKeyMissing, Caller, agent_caller
+from guardhouse.ingest import replay
+from guardhouse.ingest.host_batch import HostBatch, read_batch
+from guardhouse.ingest.host_items import OLDEST, Batch, ItemError, Verdicts, judge
+from guardhouse.ingest.replay import BatchKey
+from guardhouse.ingest.store import AnsweredBatch
+
+LANES: Final = 64
+ATTEMPTS: Final = 3
+MAX_WAIT_SECONDS: Final = 5
+
+ACCEPTED: Final = Counter("guardhouse_events_accepted_total", "Telemetry events stored.", ["kind"])
+DUPLICATES: Final = Counter("guardhouse_events_duplicate_total", "Telemetry events that were stored before.")
+REJECTED: Final = Counter("guardhouse_events_rejected_total", "Telemetry events refused.", ["code"])
+BATCH_SIZE: Final = Histogram(
+    "guardhouse_ingest_batch_size", "Events per batch.", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000)
+)
+
+
+class AgentMismatch(Problem):
+    """The body names another agent than the one who signed."""
+
+    status, code, title = 403, "agent_mismatch", "Agent mismatch"
+    remediation = "Leave agent_id out of signed batches, or name the signer."
+
+
+class AgentRequired(Problem):
+    """A batch under an API key does not say which agent it is from."""
+
+    status, code, title = 422, "agent_required", "Agent required"
+    remediation = "Name the agent in agent_id: 1 to 128 letters, digits, dots, dashes and underscores."
+
+
+@dataclass(frozen=True, slots=True)
+class HostRequest:
+    """A host batch as it came: ``url`` under our public name, ``wire`` as sent, ``content`` decoded."""
+
+    method: str
+    url: str
+    headers: Headers
+    query: QueryParams
+    wire: bytes
+    content: bytes
+    key_caller: Caller | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostAnswer:
+    """Status, body and headers to send."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class _Result(msgspec.Struct, gc=False):
+    index: int
+    id: str | None
+    status: str
+    error: ItemError | None = None
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    accepted: int
+    duplicates: int
+    errors: int
+    position: int
+    results: list[_Result]
+    scores: list[Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+async def accept_host(resources: Resources, request: HostRequest) -> HostAnswer:
+    """Verify, judge, store and answer one host batch.
+
+    Raises:
+        Problem: the envelope is at fault (authentication, key, shape, size) or the database is away;
+            nothing is stored then.
+    """
+    caller, legacy = await _authenticate(resources, request)
+    batch = read_batch(request.headers, request.query, request.content)
+    agent_id = _agent_of(caller, batch)
+    key = replay.batch_key(
+        request.headers.get("idempotency-key"), batch.idempotency_key, request.content, legacy=legacy
+    )
+    for attempt in range(ATTEMPTS):
+        try:
+            return await _store(resources, request, caller, agent_id, batch, key, careful=attempt > 0)
+        except AlreadyStored:
+            continue
+        except DayMissing:
+            async with system_transaction(resources) as tx:
+                await partitions.ensure_days(tx, resources.clock.now().date())
+    raise Unavailable("The batch could not be stored just now.")
+
+
+async def _authenticate(resources: Resources, request: HostRequest) -> tuple[Caller, bool]:
+    if request.key_caller is not None:
+        request.key_caller.need("events:write")
+        return request.key_caller, False
+    headers = request.headers
+    async with system_transaction(resources) as tx:
+        if "signature-input" in headers:
+            message = SignedMessage(request.method, request.url, headers, request.wire)
+            return agent_caller(await signatures.verify_signature(tx, resources, message)), False
+        agent_id, given = headers.get("x-agent-id"), headers.get("x-agent-signature")
+        if agent_id is None or given is None:
+            raise ApiKeyMissing("The batch is neither signed nor has it an API key.")
+        signed = await signatures.verify_legacy(tx, resources, agent_id, given, request.wire)
+        return agent_caller(signed), True
+
+
+def _agent_of(caller: Caller, batch: HostBatch) -> str:
+    if caller.agent_id is None:
+        if batch.agent_id is None or not AGENT_ID.fullmatch(batch.agent_id):
+            raise AgentRequired("The batch does not say which agent it is from.")
+        return batch.agent_id
+    if batch.agent_id is not None and batch.agent_id != caller.agent_id:
+        raise AgentMismatch("The batch names another agent than the one that signed it.")
+    return caller.agent_id
+
+
+async def _store(  # noqa: PLR0913 - one attempt needs all that was read before
+    resources: Resources,
+    request: HostRequest,
+    caller: Caller,
+    agent_id: str,
+    batch: HostBatch,
+    key: BatchKey,
+    *,
+    careful: bool,
+) -> HostAnswer:
+    async with tenant_transaction(resources, caller.tenant) as tx:
+        if caller.signed is not None:
+            await signatures.use_nonce(tx, resources, caller.signed)
+        answered = await replay.find_answered(tx, caller.tenant, agent_id, key)
+        now = resources.clock.now()
+        if answered is not None:
+            verdicts = _judge(
+                resources, caller.tenant, agent_id, batch, replace(key, key=answered.key), answered
+            )
+            return _replayed(
+                request, verdicts, answered, stale=replay.is_stale(answered, now), legacy=key.legacy
+            )
+        fresh = AnsweredBatch(key.key, key.hash, now, 0, frozenset())
+        verdicts = _judge(resources, caller.tenant, agent_id, batch, key, fresh)
+        agent = await positions.lock_agent(
+            tx, resources, caller.tenant, agent_id, create=caller.agent_id is None
+        )
+        if agent is None:
+            raise signatures.Unauthorized(resources.clock)
+        duplicates = await _write(tx, caller.tenant, agent, batch, verdicts, fresh, careful=careful)
+        taken = len(verdicts.events) - len(duplicates)
+        await positions.advance(tx, agent, taken, now, verdicts.skew_ms)
+        done = replace(fresh, position=agent.next_position + taken - 1, duplicates=frozenset(duplicates))
+        await replay.remember(tx, caller.tenant, agent_id, done, legacy=key.legacy)
+        if taken:
+            await tx.run("SELECT pg_notify('score', $1)", str(lane_of(agent.no)))
+    _count(verdicts, done)
+    return _answer(request, verdicts, done, headers=_headers(legacy=key.legacy))
+
+
+def lane_of(agent_no: int) -> int:
+    """Return the scoring lane of an agent: CRC-32 of its number, 64 lanes."""
+    return crc32(str(agent_no).encode()) % LANES
+
+
+def _judge(
+    resources: Resources,
+    tenant: TenantKey,
+    agent_id: str,
+    batch: HostBatch,
+    key: BatchKey,
+    answered: AnsweredBatch,
+) -> Verdicts:
+    oldest = min(OLDEST, timedelta(days=resources.settings.events_retention_days))
+    facts = Batch(
+        tenant=str(tenant.id),
+        agent=agent_id,
+        stream=batch.stream,
+        key=key.key,
+        received_at=answered.received_at,
+        oldest=answered.received_at - oldest,
+    )
+    return judge(facts, batch.items)
+
+
+async def _write(  # noqa: PLR0913 - as _store
+    tx: Tx,
+    tenant: TenantKey,
+    agent: positions.LockedAgent,
+    batch: HostBatch,
+    verdicts: Verdicts,
+    fresh: AnsweredBatch,
+    *,
+    careful: bool,
+) -> set[int]:
+    if not verdicts.events:
+        return set()
+    source = (batch.stream or "", batch.boot_id or "", batch.alphabet or "native.v1")
+    source_no = await write_process.get_source(tx, tenant, agent.no, source)
+    numbers = [event.seq for event in verdicts.events if event.seq is not None]
+    if batch.stream is not None and numbers:
+        high = await positions.get_high_seq(tx, agent, batch.stream)
+        if high is not None:
+            write_process.mark_late(verdicts.events, high)
+    owner = Owner(tenant, agent.no, source_no, fresh.received_at)
+    duplicates = await write_process.write_events(
+        tx, owner, verdicts.events, agent.next_position, careful=careful
+    )
+    if batch.stream is not None and numbers:
+        stored = [e.seq for e in verdicts.events if e.seq is not None and e.index not in duplicates]
+        seen = Stream(
+            batch.stream,
+            batch.boot_id,
+            batch.alphabet,
+            min(numbers),
+            max(numbers),
+            len(stored),
+            seq_reused=False,
+        )
+        await positions.note_stream(tx, tenant, agent, seen)
+    return duplicates
+
+
+def _replayed(
+    request: HostRequest, verdicts: Verdicts, answered: AnsweredBatch, *, stale: bool, legacy: bool
+) -> HostAnswer:
+    if stale:
+        answered = replace(answered, duplicates=frozenset(event.index for event in verdicts.events))
+    return _answer(
+        request, verdicts, answered, headers=_headers(legacy=legacy) | {"Idempotency-Replayed": "true"}
+    )
+
+
+def _headers(*, legacy: bool) -> dict[str, str]:
+    return {"Content-Type": "application/json"} | ({"Deprecation": "true"} if legacy else {})
+
+
+def _answer(
+    request: HostRequest, verdicts: Verdicts, done: AnsweredBatch, *, headers: dict[str, str]
+) -> HostAnswer:
+    prefer = request.headers.get("prefer", "")
+    minimal = "return=minimal" in prefer
+    results = [_Result(index, None, "error", error) for index, error in verdicts.errors.items()]
+    for event in verdicts.events:
+        if event.index in done.duplicates:
+            results.append(_Result(event.index, event.event_id.hex(), "duplicate"))
+        elif not minimal:
+            results.append(_Result(event.index, event.event_id.hex(), "accepted"))
+    results.sort(key=_index_of)
+    accepted = len(verdicts.events) - len(done.duplicates)
+    answer = _Answer(accepted, len(done.duplicates), len(verdicts.errors), done.position, results)
+    if minimal:
+        headers = headers | {"Preference-Applied": "return=minimal"}
+    return HostAnswer(207, msgspec.json.encode(answer), headers)
+
+
+def _index_of(result: _Result) -> int:
+    return result.index
+
+
+def _count(verdicts: Verdicts, done: AnsweredBatch) -> None:
+    ACCEPTED.labels("host").inc(len(verdicts.events) - len(done.duplicates))
+    DUPLICATES.inc(len(done.duplicates))
+    BATCH_SIZE.observe(verdicts.total)
+    for error in verdicts.errors.values():
+        REJECTED.labels(error.code).inc()

@@ -1,0 +1,145 @@
+"""The envelope of a host batch: one JSON object, or NDJSON with the batch's members in the query."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from starlette.datastructures import Headers, QueryParams
+
+from guardhouse.foundation.errors import Problem, UnsupportedMediaType, ValidationFailed
+from guardhouse.ingest.host_items import MAX_EVENTS, HostEvent, ItemError, decode_item
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+_Word = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class BatchTooLarge(Problem):
+    """More than 10,000 events in one batch."""
+
+    status, code, title = 413, "batch_too_large", "Batch too large"
+    remediation = "Send at most 10,000 events in one batch; 1,000 is recommended."
+
+
+class MalformedBody(Problem):
+    """The body is not the JSON it says it is."""
+
+    status, code, title = 400, "malformed_body", "Malformed body"
+    remediation = "Send one JSON object, or one event per line as application/x-ndjson."
+
+
+class _Envelope(Struct):
+    agent_id: _Word | None = None
+    stream: _Word | None = None
+    boot_id: _Word | None = None
+    alphabet: _Word | None = None
+    idempotency_key: str | None = None
+
+
+class _WholeBatch(_Envelope):
+    events: list[HostEvent] = []
+
+
+class _RawBatch(_Envelope):
+    events: list[Raw] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A batch as decoded: each item an event, or the error that takes its place."""
+
+    agent_id: str | None
+    stream: str | None
+    boot_id: str | None
+    alphabet: str | None
+    idempotency_key: str | None
+    items: list[HostEvent | ItemError]
+
+
+_whole = msgspec.json.Decoder(_WholeBatch)
+_raw = msgspec.json.Decoder(_RawBatch)
+_lines = msgspec.json.Decoder(list[HostEvent])
+
+
+def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatch:
+    """Decode a host batch.
+
+    Raises:
+        UnsupportedMediaType: neither JSON nor NDJSON.
+        MalformedBody: not JSON, or no object on top.
+        ValidationFailed: ``events`` is missing, no list, or empty, or an envelope member is wrong.
+        BatchTooLarge: more than 10,000 events.
+    """
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media == NDJSON:
+        return _read_lines(query, content)
+    if media != JSON:
+        raise UnsupportedMediaType(
+            f"A host batch is {JSON} or {NDJSON}, not {media or 'without a Content-Type'}.",
+            supported=[JSON, NDJSON],
+        )
+    if b"\\u0000" not in content:
+        try:
+            whole = _whole.decode(content)
+        except msgspec.DecodeError:
+            pass  # each item alone, below
+        else:
+            return _batch(whole, list(whole.events))
+    return _read_each(content)
+
+
+def _read_each(content: bytes) -> HostBatch:
+    try:
+        raw = _raw.decode(content)
+    except msgspec.ValidationError as error:
+        pointer = "/" + str(error).partition("`$.")[2].rstrip("`").replace(".", "/")
+        raise ValidationFailed(
+            "The batch is not of the shape of a host batch.",
+            errors=[{"pointer": pointer, "code": "type", "detail": str(error)}],
+        ) from None
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"The body is not JSON: {error}.") from None
+    return _batch(raw, [decode_item(item) for item in raw.events or []])
+
+
+def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
+    members = {name: query[name] for name in _Envelope.__struct_fields__ if name in query}
+    try:
+        envelope = msgspec.convert(members, _Envelope)
+    except msgspec.ValidationError as error:
+        raise ValidationFailed(
+            "A batch member in the query is wrong.",
+            errors=[
+                {
+                    "parameter": str(error).partition("`$.")[2].rstrip("`"),
+                    "code": "type",
+                    "detail": str(error),
+                }
+            ],
+        ) from None
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    if len(lines) <= MAX_EVENTS:
+        try:
+            return _batch(envelope, list(_lines.decode(b"[" + b",".join(lines) + b"]")))
+        except msgspec.DecodeError:
+            pass  # each line alone, below
+    return _batch(envelope, [decode_item(line) for line in lines[: MAX_EVENTS + 1]])
+
+
+def _batch(envelope: _Envelope, items: list[HostEvent | ItemError]) -> HostBatch:
+    if not items:
+        raise ValidationFailed(
+            "The batch has no events.",
+            errors=[{"pointer": "/events", "code": "missing", "detail": "a list of 1 to 10,000 events"}],
+        )
+    if len(items) > MAX_EVENTS:
+        raise BatchTooLarge(f"The batch has more than {MAX_EVENTS} events.", limit_events=MAX_EVENTS)
+    return HostBatch(
+        envelope.agent_id,
+        envelope.stream,
+        envelope.boot_id,
+        envelope.alphabet,
+        envelope.idempotency_key,
+        items,
+    )

@@ -1,0 +1,305 @@
+"""A verdict for each item of a host batch: an event that may be stored, or what is wrong with it.
+
+The whole batch is decoded at once; only when that fails is each item judged alone, so that one bad item
+costs only itself. Shapes and limits: events-and-risk §2.1 and §2.2.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from guardhouse.events.identify import identifier
+from guardhouse.events.store import CLAMPED, UNTIMED
+from guardhouse.events.write_process import KINDS, Fields, NewEvent
+
+MAX_EVENTS: Final = 10_000
+MAX_EVENT_BYTES: Final = 16 << 10
+MAX_METADATA_BYTES: Final = 4 << 10
+MAX_METADATA_DEPTH: Final = 6
+MAX_ARGV_BYTES: Final = 4 << 10
+MAX_ARGV: Final = 64
+FUTURE: Final = timedelta(minutes=5)
+OLDEST: Final = timedelta(days=7)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SYSCALL: Final = re.compile(r"[a-z0-9_]{1,64}")
+_KNOWN_CALLS: Final[set[str]] = set()
+_KNOWN_CALLS_LIMIT: Final = 4096
+
+Pid = Annotated[int, Meta(ge=0, le=4_194_304)]
+Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Whole = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Text = Annotated[str, Meta(max_length=4096)]
+Name = Annotated[str, Meta(max_length=64)]
+Call = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class HostEvent(Struct, gc=False):
+    """One item as it stands on the wire; every member but ``pid`` may be absent."""
+
+    kind: Literal["call", "exec", "fork", "exit", "calls", "finding", "loss", "inventory"] | None = None
+    pid: Pid | None = None
+    tid: Pid | None = None
+    ppid: Pid | None = None
+    start: Natural | None = None
+    syscall: Name | None = None
+    timestamp: Time | Whole | None = None
+    seq: Natural | None = None
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] | None = None
+    exe: Text | None = None
+    comm: Text | None = None
+    args: dict[str, Any] | None = None
+    ret: Whole | None = None
+    errno: Name | None = None
+    names: (
+        Annotated[
+            list[Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]], Meta(min_length=1, max_length=512)
+        ]
+        | None
+    ) = None
+    child_pid: Pid | None = None
+    child_start: Natural | None = None
+    code: Whole | None = None
+    container: Annotated[str, Meta(max_length=255)] | None = None
+    rule: Annotated[str, Meta(max_length=255)] | None = None
+    priority: Name | None = None
+    source: Name | None = None
+    tags: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=64)] | None = None
+    count: Natural | None = None
+    where: Name | None = None
+    low: Natural | None = msgspec.field(default=None, name="from")
+    high: Natural | None = msgspec.field(default=None, name="to")
+    metadata: dict[str, Any] | None = None
+
+
+class ItemError(Struct, omit_defaults=True):
+    """What is wrong with one item."""
+
+    code: str
+    detail: str
+    field: str | None = None
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """The outcome for a batch: what may be stored, and the errors by index. ``skew_ms``: clock ahead by."""
+
+    total: int
+    events: list[NewEvent] = field(default_factory=list)
+    errors: dict[int, ItemError] = field(default_factory=dict)
+    weight: int = 0
+    skew_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the verdicts depend on besides the items: names for ids, the fallback key, and the time of receipt."""
+
+    tenant: str
+    agent: str
+    stream: str | None
+    key: str
+    received_at: datetime
+    oldest: datetime
+
+
+_NEEDED: Final = {"call": "syscall", "calls": "names", "fork": "child_pid", "loss": "kind"}
+_item_decoder = msgspec.json.Decoder(HostEvent)
+_pack = msgspec.msgpack.Encoder().encode
+_PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+
+
+class _Refused(Exception):  # noqa: N818 - control flow inside this file
+    def __init__(self, error: ItemError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
+    """Return the verdict on each decoded item, events in the order in which they are to be applied."""
+    verdicts = Verdicts(len(items))
+    event_id = identifier(batch.tenant, batch.agent)
+    latest = batch.received_at + FUTURE
+    for index, item in enumerate(items):
+        if isinstance(item, ItemError):
+            verdicts.errors[index] = item
+            continue
+        try:
+            kind = _check(item)
+            occurred, claimed, flags = _place_in_time(batch, item, latest)
+        except _Refused as refused:
+            verdicts.errors[index] = refused.error
+            continue
+        if claimed is not None:
+            ahead = (claimed - batch.received_at) // timedelta(milliseconds=1)
+            verdicts.skew_ms = max(verdicts.skew_ms or 0, ahead)
+        fields = _fields(item)
+        if fields is not None and len(fields) > MAX_EVENT_BYTES:
+            verdicts.errors[index] = ItemError(
+                "event_too_large", f"the event is larger than {MAX_EVENT_BYTES} bytes"
+            )
+            continue
+        verdicts.weight += len(item.names) if item.names else 1
+        verdicts.events.append(
+            NewEvent(
+                index=index,
+                event_id=event_id((occurred - _EPOCH) // _MILLISECOND, _source_key(batch, item, index)),
+                occurred_at=occurred,
+                claimed_at=claimed,
+                seq=item.seq,
+                start=item.start,
+                ret=item.ret,
+                pid=item.pid,
+                tid=item.tid,
+                kind=kind,
+                flags=flags,
+                call=item.syscall,
+                fields=fields,
+            )
+        )
+    if batch.stream is not None and all(event.seq is not None for event in verdicts.events):
+        verdicts.events.sort(key=_seq_of)
+    return verdicts
+
+
+def decode_item(raw: bytes | msgspec.Raw) -> HostEvent | ItemError:
+    """Decode one item of a batch that could not be decoded as a whole."""
+    try:
+        return _item_decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        return explain(error, raw)
+    except msgspec.DecodeError as error:
+        return ItemError("event_invalid", str(error))
+
+
+def explain(error: msgspec.ValidationError, raw: bytes | msgspec.Raw) -> ItemError:
+    """Return the item error for a violation of the shape: which field, and what was expected."""
+    text = str(error)
+    found = _PLACE.search(text)
+    name = found.group(1) if found else None
+    if name is None and b'"event_type"' in bytes(raw) and b'"pid"' not in bytes(raw):
+        return ItemError("wrong_family", "this is an event of an application, not of a host")
+    return ItemError("event_invalid", _PLACE.sub("", text), name)
+
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def _seq_of(event: NewEvent) -> int:
+    return event.seq or 0
+
+
+def _check(item: HostEvent) -> int:
+    """Return the kind's code, or refuse."""
+    call = item.syscall
+    if call is not None and call not in _KNOWN_CALLS:
+        if not _SYSCALL.fullmatch(call):
+            raise _Refused(ItemError("event_invalid", "must be 1 to 64 of a-z, 0-9 and _", "syscall"))
+        if len(_KNOWN_CALLS) < _KNOWN_CALLS_LIMIT:
+            _KNOWN_CALLS.add(call)
+    kind = item.kind or ("call" if call is not None else None)
+    if kind is None:
+        raise _Refused(ItemError("event_invalid", "an event has a syscall or a kind", "kind"))
+    needed = _NEEDED.get(kind, "pid")
+    if item.pid is None and kind != "loss":
+        needed = "pid"
+    if needed != "kind" and getattr(item, needed) is None:
+        raise _Refused(ItemError("event_invalid", f"is required for the kind {kind}", needed))
+    if item.metadata is not None:
+        _check_metadata(item.metadata)
+    if item.args is not None:
+        _check_args(item.args)
+    return KINDS[kind]
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    if _depth(metadata) > MAX_METADATA_DEPTH:
+        raise _Refused(
+            ItemError("event_too_large", f"is nested deeper than {MAX_METADATA_DEPTH}", "metadata")
+        )
+    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+        raise _Refused(ItemError("event_too_large", f"is larger than {MAX_METADATA_BYTES} bytes", "metadata"))
+
+
+def _check_args(args: dict[str, Any]) -> None:
+    argv = args.get("argv")
+    if argv is not None:
+        if not isinstance(argv, list) or not all(isinstance(part, str) for part in argv):
+            raise _Refused(ItemError("event_invalid", "must be a list of strings", "args.argv"))
+        if len(argv) > MAX_ARGV or sum(len(part) for part in argv) > MAX_ARGV_BYTES:
+            raise _Refused(ItemError("event_too_large", "is longer than 64 parts or 4 KiB", "args.argv"))
+    for name, value in args.items():
+        if isinstance(value, str) and len(value) > MAX_ARGV_BYTES:
+            raise _Refused(ItemError("event_invalid", "is longer than 4096", f"args.{name}"))
+
+
+def _depth(value: Any) -> int:
+    layer, depth = [value], 0
+    while layer and depth <= MAX_METADATA_DEPTH:
+        depth += 1
+        layer = [
+            child
+            for item in layer
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+    return depth
+
+
+def _place_in_time(batch: Batch, item: HostEvent, latest: datetime) -> tuple[datetime, datetime | None, int]:
+    """Return (occurred, claimed or None, flags): too old is refused, the far future is set to the receipt."""
+    given = item.timestamp
+    if given is None:
+        return batch.received_at, None, UNTIMED
+    if isinstance(given, int):
+        try:
+            given = _EPOCH + timedelta(microseconds=given // 1000)
+        except OverflowError:
+            raise _Refused(ItemError("event_invalid", "is not nanoseconds since 1970", "timestamp")) from None
+    if given.tzinfo is not UTC:
+        try:
+            given = given.astimezone(UTC)
+        except OverflowError:
+            raise _Refused(ItemError("event_invalid", "is beyond the years 1 to 9999", "timestamp")) from None
+    if given < batch.oldest:
+        raise _Refused(ItemError("event_too_old", "is older than 7 days or the retention", "timestamp"))
+    if given > latest:
+        return batch.received_at, given, CLAMPED
+    return given, None, 0
+
+
+def _source_key(batch: Batch, item: HostEvent, index: int) -> str:
+    if item.seq is not None and batch.stream is not None:
+        return f"{batch.stream}:{item.seq}"
+    return item.id if item.id is not None else f"{batch.key}:{index}"
+
+
+def _fields(item: HostEvent) -> bytes | None:
+    packed = _pack(
+        Fields(
+            item.exe,
+            item.comm,
+            item.ppid,
+            item.errno,
+            item.args or None,
+            item.names,
+            item.child_pid,
+            item.child_start,
+            item.code,
+            item.container,
+            item.rule,
+            item.priority,
+            item.source,
+            item.tags,
+            item.count,
+            item.where,
+            item.low,
+            item.high,
+            item.metadata or None,
+        )
+    )
+    return packed if len(packed) > 1 else None

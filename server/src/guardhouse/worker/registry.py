@@ -1,0 +1,34 @@
+"""Everything the worker runs, by name: the one list of jobs, schedules and long loops.
+
+A loop takes its share of the work by leases of its own, so every worker runs every loop.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from guardhouse.foundation.jobs import Job
+from guardhouse.foundation.resources import Resources
+from guardhouse.live import jobs as live_jobs
+from guardhouse.notices import jobs as notices_jobs
+from guardhouse.worker import upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class LongLoop:
+    """A loop that runs as long as the worker: ``run(resources, stop)`` returns soon after ``stop`` is set."""
+
+    name: str
+    run: Callable[[Resources, asyncio.Event], Awaitable[None]]
+
+
+JOBS: Final[tuple[Job[Any], ...]] = ()
+
+SCHEDULES: Final[tuple[Job[None], ...]] = (
+    notices_jobs.keep_partitions,
+    live_jobs.prune_tickets,
+    upkeep.prune_dead_letters,
+)
+
+LOOPS: Final[tuple[LongLoop, ...]] = ()
