@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 from prometheus_client import Counter, Histogram
@@ -32,7 +31,6 @@ from guardhouse.ingest.host_items import OLDEST, Batch, ItemError, Verdicts, jud
 from guardhouse.ingest.replay import BatchKey
 from guardhouse.ingest.store import AnsweredBatch
 
-LANES: Final = 64
 ATTEMPTS: Final = 3
 MAX_WAIT_SECONDS: Final = 5
 
@@ -181,14 +179,9 @@ async def _store(  # noqa: PLR0913 - one attempt needs all that was read before
         done = replace(fresh, position=agent.next_position + taken - 1, duplicates=frozenset(duplicates))
         await replay.remember(tx, caller.tenant, agent_id, done, legacy=key.legacy)
         if taken:
-            await tx.run("SELECT pg_notify('score', $1)", str(lane_of(agent.no)))
+            await tx.run("SELECT pg_notify('score', $1)", str(agent.no))
     _count(verdicts, done)
     return _answer(request, verdicts, done, headers=_headers(legacy=key.legacy))
-
-
-def lane_of(agent_no: int) -> int:
-    """Return the scoring lane of an agent: CRC-32 of its number, 64 lanes."""
-    return crc32(str(agent_no).encode()) % LANES
 
 
 def _judge(
