@@ -18,6 +18,7 @@ from guardhouse.identity.keys import KeyCache
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.wait import Backlog
 
 EXPOSED_HEADERS = [
     "Location",
@@ -60,6 +61,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.hub = hub
+    app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
     problems.install(app)

@@ -247,3 +247,14 @@ async def get_score(
         until,
     )
     return None if row is None else _score(row)
+
+
+async def list_touched(tx: Tx, agent_no: int, position: int, limit: int) -> list[ProcessRow]:
+    """Return processes of an agent that have events at or after a position, riskiest first."""
+    rows = await tx.fetch(
+        f"{_PROCESSES} WHERE p.agent_no = $1 AND p.last_position >= $2 ORDER BY p.risk DESC, p.key LIMIT $3",
+        agent_no,
+        position,
+        limit,
+    )
+    return [_process(row) for row in rows]
