@@ -14,6 +14,7 @@ from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.keys import KeyCache
+from guardhouse.ingest import routes as ingest_routes
 
 EXPOSED_HEADERS = [
     "Location",
@@ -62,6 +63,7 @@ def create_app(resources: Resources) -> FastAPI:
         contract.router,
         identity_routes.router,
         agents_routes.router,
+        ingest_routes.router,
     ):
         app.include_router(router)
     if resources.settings.cors_origins:
