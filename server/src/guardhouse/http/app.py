@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
+from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.middleware import Frame
@@ -15,6 +16,10 @@ from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.keys import KeyCache
 from guardhouse.ingest import routes as ingest_routes
+from guardhouse.live import routes as live_routes
+from guardhouse.live.hub import Hub
+from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.wait import Backlog
 
 EXPOSED_HEADERS = [
     "Location",
@@ -31,6 +36,7 @@ EXPOSED_HEADERS = [
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
+    hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -39,6 +45,7 @@ def create_app(resources: Resources) -> FastAPI:
             yield
         finally:
             stop()
+            await hub.close()
 
     app = FastAPI(
         title="Guardhouse",
@@ -54,6 +61,8 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.hub = hub
+    app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
@@ -64,6 +73,9 @@ def create_app(resources: Resources) -> FastAPI:
         identity_routes.router,
         agents_routes.router,
         ingest_routes.router,
+        events_routes.router,
+        scores_routes.router,
+        live_routes.router,
     ):
         app.include_router(router)
     if resources.settings.cors_origins:

@@ -127,7 +127,7 @@ scores = Table(
     postgresql_partition_by="RANGE (calculated_at)",
 )
 
-_PROCESS_COLUMNS: Final = (
+PROCESS_COLUMNS: Final = (
     "tenant_no", "agent_no", "key", "process_id", "pid", "started_at", "last_seen", "exited_at", "first_position",
     "last_position", "calls", "other_events", "risk", "tree_risk", "risk_score", "anomaly_score", "band",
     "tree_band", "exe", "comm", "parent_key", "root_key", "alphabet", "profile_version", "score_id",
@@ -145,13 +145,13 @@ def _unnest(types: Sequence[str]) -> str:
 
 
 _UPSERT_PROCESSES: Final = (
-    f"INSERT INTO processes AS p ({', '.join(_PROCESS_COLUMNS)}) SELECT * FROM unnest({_unnest(_PROCESS_TYPES)})"
+    f"INSERT INTO processes AS p ({', '.join(PROCESS_COLUMNS)}) SELECT * FROM unnest({_unnest(_PROCESS_TYPES)})"
     " ON CONFLICT (agent_no, key) DO UPDATE SET "
     + ", ".join(
         f"{name} = coalesce(excluded.score_id, p.score_id)"
         if name == "score_id"
         else f"{name} = excluded.{name}"
-        for name in _PROCESS_COLUMNS[4:]
+        for name in PROCESS_COLUMNS[4:]
     )
 )
 
