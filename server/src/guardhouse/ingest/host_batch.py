@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from guardhouse.foundation.errors import Problem, UnsupportedMediaType, ValidationFailed
 from guardhouse.ingest.decode_body import decode_member, split_body
-from guardhouse.ingest.host_items import MAX_EVENTS, NUL_ESCAPE, HostEvent, ItemError, decode_item
+from guardhouse.ingest.host_items import MAX_EVENTS, NOT_STRICT, NUL_ESCAPE, HostEvent, ItemError, decode_item
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -72,7 +72,7 @@ def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatc
     if NUL_ESCAPE not in content:
         try:
             whole = _whole.decode(content)
-        except msgspec.DecodeError:
+        except NOT_STRICT:
             pass  # each item alone, below
         else:
             return _batch(whole, list(whole.events))
@@ -104,7 +104,7 @@ def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
     if len(lines) <= MAX_EVENTS:
         try:
             return _batch(envelope, list(_lines.decode(b"[" + b",".join(lines) + b"]")))
-        except msgspec.DecodeError:
+        except NOT_STRICT:
             pass  # each line alone, below
     return _batch(envelope, [decode_item(line) for line in lines[: MAX_EVENTS + 1]])
 

@@ -112,6 +112,7 @@ class Batch:
 
 
 _NEEDED: Final = {"call": "syscall", "calls": "names", "fork": "child_pid", "loss": "kind"}
+NOT_STRICT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NUL_ESCAPE: Final = b"\\u0000"
 _item_decoder = msgspec.json.Decoder(HostEvent)
 _pack = msgspec.msgpack.Encoder().encode
@@ -177,15 +178,15 @@ def decode_item(raw: bytes) -> HostEvent | ItemError:
         if NUL_ESCAPE not in raw:
             return _item_decoder.decode(raw)
     except msgspec.ValidationError as error:
-        return _explain(error, raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _explain(error)
+    except NOT_STRICT:
         pass  # no strict JSON; perhaps only NaN, a surrogate or broken UTF-8
     try:
         return msgspec.convert(_finite(decode_leniently(raw)), HostEvent)
     except Unreadable as error:
         return ItemError("event_invalid", str(error))
     except msgspec.ValidationError as error:
-        return _explain(error, raw)
+        return _explain(error)
 
 
 def _finite(value: Any) -> Any:
@@ -199,7 +200,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _explain(error: msgspec.ValidationError, raw: bytes) -> ItemError:
+def _explain(error: msgspec.ValidationError) -> ItemError:
     """Return the item error for a violation of the shape: which field, and what was expected."""
     text = str(error)
     found = _PLACE.search(text)
