@@ -203,6 +203,7 @@ async def _host(request: Request, body: RawBody, caller: Caller | None) -> Respo
     path = request.scope["raw_path"].decode("latin-1")
     answer = await accept_host(
         resources,
+        request.app.state.backlog,
         HostRequest(
             method="POST",
             url=f"{resources.settings.public_url}{path}{'?' if query else ''}{query}",
