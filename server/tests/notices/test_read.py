@@ -31,7 +31,7 @@ async def publish_next(database: Database, subject: str, dice: random.Random) ->
     """One transition of a subject: its turn, its row, the notice, with pauses in between."""
     async with system_transaction(database) as tx:
         await asyncio.sleep(dice.random() * 0.004)
-        await take_turn(tx, subject)
+        await take_turn(tx, ACME.id, subject)
         number = await tx.fetch_value(
             "UPDATE job_schedules SET last_job = last_job + 1 WHERE name = $1 RETURNING last_job", subject
         )
@@ -133,7 +133,7 @@ async def test_a_restored_dump_begins_a_new_epoch_and_readers_go_on(resources: R
         now = await tx.fetch_value("SELECT now()")
         epoch = await tx.fetch_value("SELECT last_value FROM notice_epochs")
         # What a dump brings: notices with transaction ids this cluster has not reached.
-        await insert_old(tx, now, txid=2**40, number=1)
+        await insert_old(tx, now, 1, txid=2**40)
     mark = Mark(Position(epoch, 2**40 - 1, 0), now)
     assert (await after(resources, mark)).held
     async with system_transaction(resources.database) as tx:
@@ -164,7 +164,7 @@ async def test_a_position_older_than_seven_days_is_reset_to_what_is_kept(resourc
     now = resources.clock.now()
     async with system_transaction(resources.database) as tx:
         for number, days in enumerate((9, 8, 3), start=1):
-            await insert_old(tx, now - timedelta(days=days, hours=23), txid=number, number=number)
+            await insert_old(tx, now - timedelta(days=days, hours=23), number)
         epoch = await tx.fetch_value("SELECT last_value FROM notice_epochs")
         mark, reset = await read.resume_at(tx, Position(epoch, 1, 1), now)
         assert (mark.position, reset) == (Position(epoch, 2, 2), True)
