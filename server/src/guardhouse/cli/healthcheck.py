@@ -49,6 +49,7 @@ def ask(url: str, timeout_seconds: float) -> list[str]:
     if answer.status == http.HTTPStatus.OK:
         return []
     try:
-        return [str(reason) for reason in json.loads(body)["reasons"]]
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(body)
+        return [str(reason) for reason in said.get("reasons") or said["problems"]]  # API or worker
+    except (ValueError, KeyError, TypeError, AttributeError):
         return [f"it answered {answer.status}"]

@@ -4,6 +4,7 @@ It answers on loopback and on a private socket only, asks every login for its pa
 ends with the process that started it; whatever a crash leaves behind is cleared or recovered at the next start.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -216,8 +217,9 @@ class EmbeddedPostgres:
                 )
         # Nobody works here any more. If the pid in the file now belongs to a stranger, PostgreSQL would
         # wait for that one for ever.
-        if bound_process.pid_exists(_first_number(pid_file)):
-            pid_file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, ValueError):  # it removed its file when it ended
+            if bound_process.pid_exists(_first_number(pid_file)):
+                pid_file.unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
         draft, password_file = self.home / "data.new", self.home / "password"
@@ -379,7 +381,7 @@ def _free_port() -> int:
 
 
 def _first_number(path: Path) -> int:
-    return int(path.read_text(encoding="utf-8").split()[0])
+    return int(path.read_text(encoding="utf-8").partition("\n")[0])
 
 
 def _tail(path: Path, size: int = 4000) -> str:

@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
+from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.middleware import Frame
@@ -16,6 +17,8 @@ from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.keys import KeyCache
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
+from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.wait import Backlog
 
 EXPOSED_HEADERS = [
     "Location",
@@ -58,6 +61,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.hub = hub
+    app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
@@ -67,6 +71,8 @@ def create_app(resources: Resources) -> FastAPI:
         contract.router,
         identity_routes.router,
         agents_routes.router,
+        events_routes.router,
+        scores_routes.router,
         live_routes.router,
     ):
         app.include_router(router)
