@@ -5,12 +5,15 @@ database is emptied *before* a test that asks for it, in about 2 ms, and a faile
 """
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from guardhouse.foundation.resources import Resources
 from server.tests.components import postgres as component
+from server.tests.components.opened import opened
 from server.tests.components.postgres import Clone
 
 
@@ -47,3 +50,10 @@ def database_url(database: Clone) -> str:
 def owner_url(database: Clone) -> str:
     """Return where migrations connect, to an empty database."""
     return database.owner_url
+
+
+@pytest_asyncio.fixture
+async def resources(database_url: str, tmp_path: Path) -> AsyncIterator[Resources]:
+    """Return opened Resources over an empty database."""
+    async with opened(database_url, tmp_path) as found:
+        yield found

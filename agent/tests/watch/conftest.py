@@ -1,6 +1,7 @@
-"""A small real server on loopback that behaves as section 2 says: signatures, idempotency, 207, scripted failures."""
+"""A small real server on loopback that behaves as section 2 says, and fails when a test scripts it."""
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import hmac
@@ -22,6 +23,7 @@ import zstandard
 
 from guard_agent.watch.sign import AgentKey
 
+Reply = tuple[int, dict[str, str], dict[str, Any]]
 SECRET = bytes(range(32))
 KEY = AgentKey("web-1:1", SECRET)
 
@@ -66,7 +68,7 @@ class Receiver:
         with self.lock:
             return [event for _, event in sorted(self.stored.items())]
 
-    def take(self, headers: dict[str, str], path: str, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def take(self, headers: dict[str, str], path: str, body: bytes) -> Reply:
         """Do what the door does with a batch."""
         if not self._is_signed(headers, path, body):
             return 401, {}, {"code": "unauthorized", "detail": "no valid signature"}
@@ -79,15 +81,40 @@ class Receiver:
             return 403, {}, {"code": "agent_mismatch"}
         if len(document["events"]) > self.most_events:
             return 413, {}, {"code": "batch_too_large"}
-        key, digest = headers["idempotency-key"], hashlib.sha256(plain).hexdigest()
-        if key in self.keys:
-            known, answer = self.keys[key]
-            if known != digest:
-                return 409, {}, {"code": "idempotency_key_reused"}
-            return 207, {"Idempotency-Replayed": "true"}, json.loads(answer)
-        answer_document = self._store(document)
-        self.keys[key] = (digest, json.dumps(answer_document).encode())
-        return 207, {}, answer_document
+        return self._once(headers["idempotency-key"], hashlib.sha256(plain).hexdigest(), document)
+
+    def _once(self, key: str, digest: str, document: dict[str, Any]) -> Reply:
+        if key not in self.keys:
+            answer = self._store(document)
+            self.keys[key] = (digest, json.dumps(answer).encode())
+            return 207, {}, answer
+        known, stored_answer = self.keys[key]
+        if known != digest:
+            return 409, {}, {"code": "idempotency_key_reused"}
+        return 207, {"Idempotency-Replayed": "true"}, json.loads(stored_answer)
+
+    def enrol(self, headers: dict[str, str], document: dict[str, Any]) -> Reply:
+        if headers.get("x-api-key") != "gh_live_admin":
+            return 401, {}, {"code": "unauthorized"}
+        if document["id"] in self.agents:
+            return 409, {}, {"code": "agent_exists"}
+        secret = os.urandom(32)
+        self.agents[document["id"]] = secret
+        text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+        return 201, {}, document | {"key_id": f"{document['id']}:1", "secret": text}
+
+    def reply(self, headers: dict[str, str], path: str, body: bytes) -> Reply | None:
+        """Answer one POST; None resets the connection."""
+        with self.lock:
+            self.requests.append({"path": path, "headers": headers, "body": body})
+            if path == "/api/v1/agents":
+                return self.enrol(headers, json.loads(body))
+            if not self.script:
+                return self.take(headers, path, body)
+            scripted = self.script.pop(0)
+            if scripted.after_store:
+                self.take(headers, path, body)
+            return None if scripted.reset else (scripted.status, scripted.headers, scripted.problem or {})
 
     def _store(self, document: dict[str, Any]) -> dict[str, Any]:
         accepted = duplicates = 0
@@ -105,7 +132,13 @@ class Receiver:
                 self.stored[place] = event
                 accepted += 1
         errors = len(document["events"]) - accepted - duplicates
-        return {"accepted": accepted, "duplicates": duplicates, "errors": errors, "position": 1, "results": results}
+        return {
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "errors": errors,
+            "position": 1,
+            "results": results,
+        }
 
     def _is_signed(self, headers: dict[str, str], path: str, body: bytes) -> bool:
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
@@ -119,7 +152,10 @@ class Receiver:
         if not needed <= set(names) or ("content-encoding" in headers) != ("content-encoding" in names):
             return False
         values = {"@method": "POST", "@authority": headers["host"], "@path": path} | headers
-        base = "".join(f'"{name}": {values[name]}\n' for name in names) + f'"@signature-params": {match.group(1)}'
+        base = (
+            "".join(f'"{name}": {values[name]}\n' for name in names)
+            + f'"@signature-params": {match.group(1)}'
+        )
         key_id = re.search(r'keyid="([^"]+)"', match.group(1))
         nonce = re.search(r'nonce="([^"]{16,64})"', match.group(1))
         if key_id is None or nonce is None or nonce.group(1) in self.nonces:
@@ -143,44 +179,28 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            with receiver.lock:
-                receiver.requests.append({"path": self.path, "headers": headers, "body": body})
-                if self.path == "/api/v1/agents":
-                    self.answer(*self.enrol(headers, json.loads(body)))
-                    return
-                scripted = receiver.script.pop(0) if receiver.script else None
-                if scripted is not None and scripted.after_store:
-                    receiver.take(headers, self.path, body)
-                if scripted is None:
-                    answer = receiver.take(headers, self.path, body)
-            if scripted is None:
-                self.answer(*answer)
-            elif scripted.reset:
+            reply = receiver.reply(headers, self.path, body)
+            if reply is None:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
                 self.close_connection = True
+                self.connection.close()
             else:
-                self.answer(scripted.status, scripted.headers, scripted.problem or {"code": "scripted"})
+                self.send(*reply)
 
-        def enrol(self, headers: dict[str, str], document: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
-            if headers.get("x-api-key") != "gh_live_admin":
-                return 401, {}, {"code": "unauthorized"}
-            if document["id"] in receiver.agents:
-                return 409, {}, {"code": "agent_exists"}
-            secret = os.urandom(32)
-            receiver.agents[document["id"]] = secret
-            text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
-            return 201, {}, document | {"key_id": f"{document['id']}:1", "secret": text}
+        def do_GET(self) -> None:
+            self.send(200, {}, {"status": "ok"})
 
-        def answer(self, status: int, headers: dict[str, str], document: dict[str, Any]) -> None:
+        def send(self, status: int, headers: dict[str, str], document: dict[str, Any]) -> None:
             payload = json.dumps(document).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(payload)))
-            for name, value in headers.items():
+            for name, value in ({"Content-Length": str(len(payload))} | headers).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(payload)
+
+        def finish(self) -> None:
+            with contextlib.suppress(OSError, ValueError):  # the connection may be reset by the test
+                super().finish()
 
         def log_message(self, *_args: object) -> None:
             """Stay quiet: failures are asserted, not printed."""
@@ -201,7 +221,9 @@ def shared_data() -> Path:
     given = os.environ.get("GUARDHOUSE_SHARED_DATA")
     folder = Path(given) if given else Path(__file__).parents[4] / "shared" / "data"
     if not folder.is_dir():
-        _skip(f"no development data at {folder}: set GUARDHOUSE_SHARED_DATA to the folder that holds syscall/")
+        _skip(
+            f"no development data at {folder}: set GUARDHOUSE_SHARED_DATA to the folder that holds syscall/"
+        )
     return folder
 
 

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 SKEW_TOLD_FROM_SECONDS: Final = 30.0
+SKEW_REFUSED_FROM_SECONDS: Final = 120.0
 _TRY_AGAIN: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
 _DETAIL_CHARACTERS: Final = 300
+_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,55 +63,60 @@ class Refused:
     reason: str
 
 
+_MULTI_STATUS: Final = 207
+_UNAUTHORIZED: Final = 401
+_SERVER_ERRORS: Final = 500
+_BY_CODE: Final[dict[tuple[int, str | None], TooLarge | OtherCoding | OtherKey]] = {
+    (409, "idempotency_key_reused"): OtherKey(),
+    (413, None): TooLarge(),
+    (415, "unsupported_coding"): OtherCoding(),
+}
+_ENROL: Final = "enrol this host again with `guardhouse-agent enroll`"
+_REMEDIES: Final = {
+    200: "only a 207 names what is stored; check --server",
+    202: "only a 207 names what is stored; check --server",
+    401: f"this key may be revoked or belong to another server; {_ENROL}",
+    403: f"this key may not report here; {_ENROL}",
+    404: "there is no Guardhouse at this address; check --server",
+    405: "there is no Guardhouse at this address; check --server",
+}
+
 Verdict = Named | TryAgain | TooLarge | OtherCoding | OtherKey | Refused
 
 
 def judge(answer: Answer, sent: int, *, now: float) -> Verdict:
-    """Return what to do about a batch of `sent` events; `now` is the local time in seconds since the epoch."""
+    """Return what to do about a batch of `sent` events; `now` is in seconds since the epoch."""
+    if answer.status == _MULTI_STATUS:
+        return _named(answer, sent)
     code, detail = _problem(answer)
     said = f"{answer.status}{f' {code}' if code else ''}{f': {detail}' if detail else ''}"
-    if answer.status == 207:  # noqa: PLR2004 -- Multi-Status, the only success of this route
-        return _named(answer, sent)
-    if answer.status in _TRY_AGAIN or (answer.status == 409 and code == "idempotency_in_progress"):  # noqa: PLR2004 -- Conflict
-        return TryAgain(f"the server answered {said}", _retry_after(answer, now))
-    if answer.status == 413:  # noqa: PLR2004 -- Content Too Large
-        return TooLarge()
-    if answer.status == 415 and code in (None, "unsupported_coding"):  # noqa: PLR2004 -- Unsupported Media Type
-        return OtherCoding()
-    if answer.status == 409 and code == "idempotency_key_reused":  # noqa: PLR2004 -- Conflict
-        return OtherKey()
-    if answer.status >= 500:  # noqa: PLR2004 -- server errors
+    known = _BY_CODE.get((answer.status, code)) or _BY_CODE.get((answer.status, None))
+    if known is not None:
+        return known
+    if answer.status in _TRY_AGAIN or answer.status >= _SERVER_ERRORS or code == "idempotency_in_progress":
         return TryAgain(f"the server answered {said}", _retry_after(answer, now))
     return Refused(_remedy(answer, said, now))
 
 
 def clock_skew_seconds(answer: Answer, now: float) -> float | None:
-    """Return how far the server's clock is ahead of ours, from its Date header (1 s coarse); None without one."""
+    """Return how far the server's clock is ahead of ours, from its Date header (1 s coarse)."""
     date = _http_date(answer.headers.get("date"))
     return None if date is None else date - now
 
 
 def _remedy(answer: Answer, said: str, now: float) -> str:
-    if answer.status == 401:  # noqa: PLR2004 -- Unauthorized
-        skew = clock_skew_seconds(answer, now)
-        if skew is not None and abs(skew) >= SKEW_TOLD_FROM_SECONDS * 4:
-            return (
-                f"the server refused the signature ({said}) and its clock is {skew:+.0f} s off ours;"
-                " set this machine's clock (signatures hold for 300 s)"
-            )
+    """Say what is wrong with a refused batch and what a person can do about it."""
+    skew = clock_skew_seconds(answer, now) or 0.0
+    if answer.status == _UNAUTHORIZED and abs(skew) >= SKEW_REFUSED_FROM_SECONDS:
         return (
-            f"the server refused this agent's key ({said}); it may be revoked or belong to another server:"
-            " enrol again with `guardhouse-agent enroll`"
+            f"the server refused the signature ({said}) and its clock is {skew:+.0f} s off ours: set this"
+            " machine's clock, signatures hold for 300 s"
         )
-    if answer.status == 403:  # noqa: PLR2004 -- Forbidden
-        return f"this key may not report here ({said}); enrol this host with `guardhouse-agent enroll`"
     if answer.status in (301, 302, 303, 307, 308):
-        return f"the server redirects to {answer.headers.get('location', 'elsewhere')[:200]}; use that address as --server"
-    if answer.status in (404, 405):
-        return f"there is no Guardhouse event door at this address ({said}); check --server"
-    if 200 <= answer.status < 300:  # noqa: PLR2004 -- a success that is not a 207
-        return f"the server answered {answer.status} where only 207 names what it stored; check --server"
-    return f"the server refuses the batch ({said}); the events stay on disk: report this with the agent's version"
+        place = _printable(answer.headers.get("location", "elsewhere"))
+        return f"the server redirects to {place}: use that address as --server"
+    remedy = _REMEDIES.get(answer.status, "the events stay on disk: report this with the agent's version")
+    return f"the server refused the batch ({said}): {remedy}"
 
 
 def _named(answer: Answer, sent: int) -> Verdict:
@@ -166,7 +173,7 @@ def _printable(text: str) -> str:
 
 def _retry_after(answer: Answer, now: float) -> float | None:
     value = answer.headers.get("retry-after", "").strip()
-    if value.isdecimal() and len(value) <= 9:  # noqa: PLR2004 -- digits of a sane number of seconds
+    if value.isdecimal() and len(value) < _DIGITS:
         return min(float(value), MAX_RETRY_AFTER_SECONDS)
     date = _http_date(value)
     return None if date is None else min(max(0.0, date - now), MAX_RETRY_AFTER_SECONDS)

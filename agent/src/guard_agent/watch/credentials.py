@@ -1,4 +1,4 @@
-"""Find the server and this host's key: flags, environment, key file, else the server that runs on this machine."""
+"""Find the server and this host's key: flags, environment, key file, else the server on this machine."""
 
 import json
 import os
@@ -134,7 +134,7 @@ def find_credentials(
     environment: Mapping[str, str],
     enrol_here: Callable[[Ready], AgentKey],
 ) -> Credentials:
-    """Return server and key from flags, environment, the state folder, else enrol at the server on this machine.
+    """Return server and key from flags, environment, the state folder; else enrol at the server here.
 
     Raises:
         CredentialsError: nothing was found, or what was found cannot be used.
@@ -174,7 +174,7 @@ def _given_key(key_file: Path | None, environment: Mapping[str, str]) -> AgentKe
 
 
 def _is_stale(settings: Settings | None, here: Ready | None, named: str | None) -> bool:
-    """Tell whether a key that we got from a ready file belongs to another installation than the one that runs now."""
+    """Tell whether a key got by a ready file belongs to another installation than the one that runs now."""
     if settings is None or not settings.by_ready_file or here is None:
         return False
     if named is not None and named.rstrip("/") != here.url:

@@ -60,7 +60,7 @@ def enroll(door: Door, api_key: str, agent_id: str, hostname: str) -> AgentKey:
 
 
 def enroll_here(ready: Ready, state: Path) -> AgentKey:
-    """Enrol at the server on this machine under the host's name; a name that is taken gets a few more characters.
+    """Enrol at the server on this machine under the host's name, with a suffix when the name is taken.
 
     Raises:
         EnrolError: the server is away or refuses.

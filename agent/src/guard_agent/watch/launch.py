@@ -1,8 +1,8 @@
 """Start a command under strace and hand its lines over as they come; the command keeps our standard streams.
 
-strace writes into a FIFO of ours: when we fall behind it waits, so no call is ever lost between the two, and
-nothing grows on the disk. The command's own process is signalled, never strace: without its tracer a program under
-`--seccomp-bpf` would find its calls failing.
+strace writes into a FIFO of ours: when we fall behind it waits, so no call is ever lost between the two,
+and nothing grows on the disk. The command's own process is signalled, never strace: without its tracer a
+program under `--seccomp-bpf` would find its calls failing.
 """
 
 import contextlib
@@ -50,7 +50,9 @@ def find_strace(environment: Mapping[str, str] = os.environ) -> str:
 def strace_options(strace: str) -> frozenset[str]:
     """Return which of the options that not every version has are known to this strace."""
     try:
-        shown = subprocess.run([strace, "--help"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 -- fixed arguments
+        shown = subprocess.run(  # noqa: S603 -- fixed arguments
+            [strace, "--help"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return frozenset()
     return frozenset(option for option in ("--seccomp-bpf", "--kill-on-exit") if option in shown.stdout)
@@ -87,14 +89,15 @@ class Launched:
         with contextlib.suppress(OSError):  # the system's limit may be lower: a smaller pipe works too
             fcntl.fcntl(self._read_end, _F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            self._strace = subprocess.Popen(strace_command(strace, fifo, command, all_calls=all_calls))  # noqa: S603 -- the user's own command
+            argv = strace_command(strace, fifo, command, all_calls=all_calls)
+            self._strace = subprocess.Popen(argv)  # noqa: S603 -- the user's own command
         except OSError as error:
             self._clean()
             raise StraceMissingError(f"strace cannot be started: {error}") from error
         self.pid: int | None = None
 
     def chunks(self, wait_seconds: float) -> Iterator[list[bytes]]:
-        """Yield whole lines in the order written, an empty list after `wait_seconds` without one, until all exited."""
+        """Yield whole lines in order, an empty list after `wait_seconds` without one, until the end."""
         rest = b""
         while True:
             ready, _, _ = select.select([self._read_end], [], [], wait_seconds)

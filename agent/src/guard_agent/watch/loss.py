@@ -76,7 +76,7 @@ class LossLedger:
 
 
 def loss_event(loss: Loss, ns: int) -> dict[str, Any]:
-    """Return the wire's `loss` event: where, how many, between which times (ns) and, where known, which numbers.
+    """Return the wire's `loss` event: where, how many, between which times (ns), which numbers.
 
     Events that had a `seq` leave a gap that the server counts by itself; `first_seq` and `last_seq` in
     `metadata` let it see that the gap and this event are the same loss.

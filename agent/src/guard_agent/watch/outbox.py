@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from guard_agent.watch.spool import Spool, Stream
+from guard_agent.watch.spool import Spool
+from guard_agent.watch.stream import Stream
 
 BATCH_EVENTS: Final = 1000
 _ZSTD_LEVEL: Final = 3
@@ -24,7 +25,7 @@ MAX_DECODED_BYTES: Final = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One request in the making: its key, `count` events numbered `first` to `last`, and the `body` as sent."""
+    """One request in the making: its key, `count` events numbered `first` to `last`, the `body` as sent."""
 
     key: str
     first: int
@@ -87,7 +88,7 @@ class Outbox:
             spool.skip_to(self._sealed[-1].last, sum(batch.count for batch in self._sealed))
 
     def next_batch(self) -> Batch | None:
-        """Return the oldest sealed batch; seal the next events when there is none; None when nothing waits."""
+        """Return the oldest sealed batch, sealing one when there is none; None when nothing waits."""
         if not self._sealed:
             gathered = self.spool.gather(BATCH_EVENTS)
             if gathered is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return `$GUARDHOUSE_AGENT_STATE_DIR`, `$XDG_STATE_HOME/guardhouse-agent` or `~/.local/state/guardhouse-agent`."""
+    """Return `$GUARDHOUSE_AGENT_STATE_DIR`, or ours below `$XDG_STATE_HOME` or `~/.local/state`."""
     if given := environment.get("GUARDHOUSE_AGENT_STATE_DIR"):
         return Path(given)
     if home := environment.get("XDG_STATE_HOME"):

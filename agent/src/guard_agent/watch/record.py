@@ -1,6 +1,7 @@
 """Watch one command: strace lines become events, events go to the spool, the sender carries them away.
 
-The command's exit status is ours. SIGTERM ends the command and leaves what was not sent within 5 s for the next run.
+The command's exit status is ours. SIGTERM ends the command and leaves what was not sent within 5 s for the
+next run.
 """
 
 import os
@@ -28,6 +29,7 @@ from guard_agent.watch.streams import close_spool, leftovers, open_live
 
 DRAIN_SECONDS: Final = 5.0
 KILL_AFTER_SECONDS: Final = 3.0
+LEFTOVER_SECONDS: Final = 600.0
 _WAIT_SECONDS: Final = 0.2
 _START_FIELD: Final = (
     19  # starttime is field 22 of /proc/<pid>/stat, 19 behind the closing bracket of the name
@@ -47,7 +49,7 @@ class Plan:
 
 
 def start_of(pid: int, ns: int) -> int:
-    """Return the process's start in clock ticks since boot from /proc, else the time of its first event in ns."""
+    """Return the process's start from /proc, in clock ticks since boot; else its first event's time in ns."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- hot: once per process, no Path object
             return int(file.read(1024).rsplit(b")", 1)[1].split()[_START_FIELD])
@@ -101,14 +103,14 @@ def record(plan: Plan, say: Say) -> int:
     """
     alphabet = FULL_ALPHABET if plan.all_calls else SET_ALPHABET
     key = plan.credentials.key
-    launched = Launched(plan.command, plan.state / "runs", all_calls=plan.all_calls)
     spool = open_live(plan.state, key.agent_id, alphabet)
+    launched = Launched(plan.command, plan.state / "runs", all_calls=plan.all_calls)
     sender = Sender(Outbox(spool), Door(plan.credentials.server), key, say)
     sending = threading.Thread(target=sender.run, name="sender", daemon=True)
     sending.start()
     rest = threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True)
     rest.start()
-    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=os.getcwd())  # noqa: PTH109 -- text is what the reader takes
+    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
     signals = _Signals(launched, reader.processes.living)
     try:
         _pump(launched, reader, spool, signals)
@@ -139,7 +141,7 @@ def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Sign
 
 
 def send_leftovers(plan: Plan, say: Say) -> None:
-    """Send what earlier runs left on the disk, one stream after the other; a stream that cannot be sent is kept."""
+    """Send what earlier runs left on the disk, stream by stream; what cannot be sent is kept."""
     for spool in leftovers(plan.state, plan.credentials.key.agent_id):
         if spool.waiting:
             sender = Sender(
@@ -153,13 +155,11 @@ def send_leftovers(plan: Plan, say: Say) -> None:
         close_spool(spool)
 
 
-LEFTOVER_SECONDS: Final = 600.0
-
-
 def _tell_end(sender: Sender, spool: Spool, reader: StraceReader, say: Say) -> None:
     totals, report = sender.totals, reader.report
     refused = sum(totals.refused.values())
-    text = f"{spool.offered} events of {reader.processes.seen} processes: {totals.stored + totals.duplicates} stored"
+    stored = totals.stored + totals.duplicates
+    text = f"{spool.offered} events of {reader.processes.seen} processes: {stored} stored"
     if refused:
         text += f", {refused} refused"
     text += f", {spool.losses.total} lost"

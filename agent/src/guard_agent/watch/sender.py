@@ -1,7 +1,8 @@
 """Carry sealed batches to the server: signed anew on each try, one in flight, until a 207 names every event.
 
-A batch leaves the disk only by `Outbox.settle`. Waiting doubles from 1 s to 5 min with full jitter; `Retry-After`
-is obeyed; what a person has to put right is said once and tried again every 5 min, because it may have been.
+A batch leaves the disk only by `Outbox.settle`. Waiting doubles from 1 s to 5 min with full jitter;
+`Retry-After` is obeyed; what a person has to put right is said once and tried again every 5 min, because it
+may have been.
 """
 
 import random
@@ -52,7 +53,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one try came to: `sent` events are settled, or wait `seconds`; `blocked` names what a person must do."""
+    """What one try came to: events `sent`, or `seconds` to wait; `blocked` says what a person must do."""
 
     sent: int = 0
     seconds: float = 0.0
@@ -60,7 +61,7 @@ class Step:
 
 
 class Sender:
-    """Sends one spool's batches. `step` is one try; `run` is the loop of a thread; `drain` ends by a deadline."""
+    """Sends one spool's batches. `step` is one try, `run` the loop of a thread until `stop`."""
 
     def __init__(
         self,
@@ -187,9 +188,7 @@ class Sender:
         for code, count in named.refused.items():
             if code not in totals.refused:
                 example = f" (for example: {named.example})" if named.example else ""
-                self._say(
-                    f"the server refused {count} events with {code}{example}; they are counted, not sent again"
-                )
+                self._say(f"the server refused {count} events with {code}{example}; they are not sent again")
             totals.refused[code] = totals.refused.get(code, 0) + count
         if self._told is not None:
             self._say(f"{self._door.url} takes events again")

@@ -64,7 +64,7 @@ def read_key(text: str) -> AgentKey:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a signature is made and until when it holds (s since the epoch); the nonce has 16 to 64 characters."""
+    """When a signature is made and until when it holds (s since the epoch), and its nonce."""
 
     created: int
     nonce: str

@@ -5,14 +5,13 @@ waiting, refused by the server, or counted as lost. Two classes share the number
 security events.
 """
 
-import fcntl
 import heapq
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from guard_agent.watch.alphabet import CALL_SET
 from guard_agent.watch.loss import Loss, LossLedger, loss_event
 from guard_agent.watch.segment import MAGIC, Segment, pack_record, read_records, scan
 from guard_agent.watch.spool_ledger import LedgerFile
+from guard_agent.watch.stream import Stream, lock_folder, open_stream, write_stream
 
 LIMIT_BYTES: Final = 256 * 1024 * 1024
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
@@ -32,21 +32,6 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 Event = dict[str, Any]
 _Place = tuple[Segment, int]
-
-
-class SpoolBusyError(Exception):
-    """Another process works with this spool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The constant part of every batch of one spool; `about` says where the events came from."""
-
-    stream: str
-    agent_id: str
-    boot_id: str
-    alphabet: str
-    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -83,9 +68,9 @@ class Spool:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
         self._lock = threading.Lock()
-        self._guard = _lock_folder(folder)
+        self._guard = lock_folder(folder)
         try:
-            self.stream = _open_stream(folder, stream)
+            self.stream = open_stream(folder, stream)
             self._limit, self._segment_bytes = limit_bytes, segment_bytes
             self._ledger = LedgerFile(folder / "ledger")
         except BaseException:
@@ -114,6 +99,15 @@ class Spool:
     def bytes_used(self) -> int:
         """Size of all segments."""
         return sum(item.size for item in self._segments)
+
+    @property
+    def fullness(self) -> float:
+        """Share of the limit that is used, 0 to 1."""
+        return self.bytes_used / self._limit
+
+    def write_stream(self) -> None:
+        """Write what the stream says about itself, after `about` was changed."""
+        write_stream(self.folder, self.stream)
 
     def append(self, events: list[Event]) -> None:
         """Number events and write them; what cannot be kept is counted as lost, never raised."""
@@ -146,7 +140,7 @@ class Spool:
             self._save(sync=False)
 
     def gather(self, most: int) -> Gathered | None:
-        """Return the next events after those gathered last, at most `most`, all fsynced; None when none wait."""
+        """Return the next events after those gathered last, at most `most`, fsynced; None when none."""
         with self._lock:
             if self._closed:
                 return None
@@ -229,7 +223,7 @@ class Spool:
         return bytes(records), kept
 
     def _store(self, records: bytes, count: int, *, plain: bool) -> str | None:
-        """Write numbered records; return None, or the place where they were lost (their numbers are free again)."""
+        """Write numbered records; return None, or where they were lost (numbers free again)."""
         if plain and self.bytes_used >= self._limit * SHED_FROM:
             return lost.SHED
         if not self._make_room(len(records)):
@@ -280,7 +274,7 @@ class Spool:
         return segment, file
 
     def _make_room(self, size: int) -> bool:
-        """Drop the oldest plain segment, else the oldest other, until `size` bytes fit; False when they cannot."""
+        """Drop the oldest plain segment, else the oldest other, until `size` bytes fit."""
         while self.bytes_used + size > self._limit:
             oldest = min(self._segments, key=lambda item: (not item.plain, item.first), default=None)
             if oldest is None or size > self._limit:
@@ -366,28 +360,3 @@ def _count_after(segment: Segment, seq: int) -> int:
     if segment.last <= seq:
         return 0
     return sum(1 for number, _, _ in read_records(segment.path) if number > seq)
-
-
-def _lock_folder(folder: Path) -> int:
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise SpoolBusyError(f"another process works with {folder}") from None
-    return file
-
-
-def _open_stream(folder: Path, stream: Stream | None) -> Stream:
-    path = folder / "stream.json"
-    if path.exists():
-        return Stream(**json.loads(path.read_text("utf-8")))
-    if stream is None:
-        raise FileNotFoundError(f"{path} is missing: the folder is no spool")
-    draft = folder / "stream.json.new"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(asdict(stream), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    return stream

@@ -25,7 +25,16 @@ _OWN_PID: Final = re.compile(r"(?:set_tid_address|getpid|gettid)\(.*\)\s*= (\d{1
 # Calls that leave the process in every set as well: they say nothing about how much was traced.
 _IN_ANY: Final = CALL_SET | {"exit", "exit_group", "restart_syscall"}
 
-__all__ = ["Event", "ReadReport", "StraceReader", "alphabet_of", "open_log", "own_pid", "read_strace"]
+__all__ = [
+    "Event",
+    "ReadReport",
+    "StraceReader",
+    "alphabet_of",
+    "needs_day",
+    "open_log",
+    "own_pid",
+    "read_strace",
+]
 
 
 def open_log(path: Path) -> Iterator[bytes]:
@@ -110,3 +119,13 @@ def alphabet_of(lines: Iterable[bytes | str]) -> str:
         if name is not None and name not in _IN_ANY:
             return FULL_ALPHABET
     return SET_ALPHABET
+
+
+def needs_day(lines: Iterable[bytes | str]) -> bool:
+    """Tell whether a log's times lack the day: `-t`, `-tt`, or no times at all."""
+    for line in itertools.islice(lines, LOOK_AHEAD_LINES):
+        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+        prefix = read_prefix(text)
+        if prefix is not None and prefix.ns is not None:
+            return prefix.day_ns
+    return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 MAX_PID = 4_194_304
 MAX_STRING_BYTES = 4096
+MAX_NS = 2**62  # in the year 2116; leaves room to move times
 
 _PREFIX = re.compile(
     r"(?:\[pid\s+(\d{1,10})\]\s+|(\d{1,10})(?:<[^>]*>)?\s+)?"
@@ -20,20 +21,14 @@ _PREFIX = re.compile(
 _NAME = re.compile(r"([a-z_][a-z0-9_]{0,63})\(")
 _RESUMED = re.compile(r"<\.\.\. ([a-z_?][a-z0-9_?]{0,63}) resumed>\s?")
 _UNFINISHED = re.compile(r"<(?:unfinished|detached|pid changed to (\d{1,10})) \.\.\.>(?:\) += \?)?$")
-_RESULT = re.compile(
-    r"\s*= (?:(-?\d{1,20})|(0x[0-9a-f]{1,16})|(\?))(?P<note><(?>->|[^<>\\]|\\.|<[^<>]*>)*>(?:\(deleted\))?)?"
-    r"(?: (E[A-Z0-9]{1,30})\b)?"
-)
-_PLAIN_RESULT = re.compile(
-    r"\)\s*= (?:(-?\d{1,20})|(0x[0-9a-f]{1,16})|(\?))(?:<.*>(?:\(deleted\))?)?(?: (E[A-Z0-9]{1,30})\b)?"
-)
-# Quoted text, a decoded descriptor, a comment: whole. Brackets and commas: structure.
-_TOKEN = re.compile(
-    r'"(?:[^"\\]++|\\.)*+"'
-    r"|(?<=[0-9D])<(?>->|[^<>\\]|\\.|<[^<>]*>)*>"
-    r"|/\*.*?\*/"
-    r"|[()\[\]{},]"
-)
+# One piece of a decoded descriptor: an arrow, a quoted socket name, a device number, an escape, a character.
+_NOTE = r'->|"(?:[^"\\]++|\\.)*+"|<(?:char|block) [0-9:]{1,24}>|\\.|[^<>\\"]'
+_RETURNED = r"(?:(-?\d{1,20})(?!x)|(0x[0-9a-f]{1,16})|(\?))"
+_ERRNO = r"(?: (E[A-Z0-9]{1,30})\b)?"
+_RESULT = re.compile(rf"\s*= {_RETURNED}(?P<note><(?>{_NOTE})*>(?:\(deleted\))?)?{_ERRNO}")
+_PLAIN_RESULT = re.compile(rf"\)\s*= {_RETURNED}(?:<.*>(?:\(deleted\))?)?{_ERRNO}")
+# Quoted text, a decoded descriptor, a comment: whole. Brackets and commas: structure. A lone quote never closes.
+_TOKEN = re.compile(rf'"(?:[^"\\]++|\\.)*+"|(?<=[0-9D])<(?>{_NOTE})*>|/\*.*?\*/|[()\[\]{{}},"]')
 _MAX_ADDRESS = len("0xffffffff")  # beyond it is a pointer, not a count
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "b": "\b", "a": "\a"}
@@ -64,7 +59,7 @@ class Result:
 
 
 def read_prefix(line: str) -> Prefix | None:
-    """Return the prefix of `line`, or None when its pid is no Linux pid."""
+    """Return the prefix of `line`, or None when its pid is no Linux pid or its time no time of ours."""
     match = _PREFIX.match(line)
     if match is None:
         return None
@@ -73,8 +68,8 @@ def read_prefix(line: str) -> Prefix | None:
     if pid is not None and pid > MAX_PID:
         return None
     if seconds is not None:
-        ns: int | None = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0"))
-        return Prefix(pid, ns, day_ns=False, rest_at=match.end())
+        ns = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+        return None if ns > MAX_NS else Prefix(pid, ns, day_ns=False, rest_at=match.end())
     if hour is not None:
         whole = int(hour) * 3600 + int(minute) * 60 + int(second)
         ns = whole * 1_000_000_000 + int((day_fraction or "").ljust(9, "0"))
@@ -112,6 +107,8 @@ def split_call(text: str) -> tuple[list[str], Result] | None:
     arguments: list[str] = []
     for match in _TOKEN.finditer(text):
         part = match.group()
+        if part == '"':
+            return None  # a text that never closes
         if part in "([{":
             depth += 1
         elif part == "," and depth == 0:
@@ -205,6 +202,6 @@ def read_descriptor(argument: str) -> tuple[int | None, str | None]:
     if match is None:
         return None, None
     number, note, deleted = match.groups()
-    if note is not None and deleted:
-        note += " (deleted)"
+    if note is not None:
+        note = unescape(note) + (" (deleted)" if deleted else "")
     return (None if number == "AT_FDCWD" else int(number)), note

@@ -363,9 +363,7 @@ class StraceReader:
         self._forking.pop(tid, None)
         self._born.pop(tid, None)
         self.report.unfinished += dropped is not None
-        process = self.processes.find(tid)
-        if process is None:
-            process = self._process(tid, ns)
+        process = self.processes.find(tid) or self._process(tid, ns)
         if tid != process.pid:
             self.processes.remove_thread(tid, process)
             self.report.without_event["end of a thread"] += 1

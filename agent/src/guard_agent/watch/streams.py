@@ -1,18 +1,18 @@
 """The spools of one state folder: open one for a live run, find those that earlier runs left unsent.
 
-A live stream is used again by the next run of the same agent, boot and alphabet, so its numbers go on; a stream that
-another run still has open is left alone and a new one is made beside it.
+A live stream is used again by the next run of the same agent, boot and alphabet, so its numbers go on; a
+stream that another run still has open is left alone and a new one is made beside it.
 """
 
 import contextlib
-import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from guard_agent.watch.spool import LIMIT_BYTES, Spool, SpoolBusyError, Stream
+from guard_agent.watch.spool import LIMIT_BYTES, Spool
+from guard_agent.watch.stream import SpoolBusyError, Stream, read_stream
 
 MIN_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -29,14 +29,6 @@ def boot_id() -> str:
 def spool_folder(state: Path) -> Path:
     """Return the folder that holds one folder per stream."""
     return state / "spool"
-
-
-def read_stream(folder: Path) -> Stream | None:
-    """Return what a spool folder says about its stream, None when it is none."""
-    try:
-        return Stream(**json.loads((folder / "stream.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def open_live(state: Path, agent_id: str, alphabet: str) -> Spool:

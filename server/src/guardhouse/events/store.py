@@ -271,8 +271,8 @@ async def list_days(tx: Tx, parent: str) -> list[date]:
 
 def _where(tenant_no: int, wanted: EventFilter) -> tuple[list[str], list[object]]:
     """Return conditions and their arguments; every value goes as an argument, never into the text."""
-    where, args = ["e.tenant_no = $1"], [tenant_no]
     tests: list[tuple[str, object]] = [
+        ("e.tenant_no = ${}", tenant_no),
         ("a.agent_id = ${}", wanted.agent_id),
         ("e.pid = ${}", wanted.pid),
         ("e.start = ${}", wanted.start),
@@ -282,9 +282,5 @@ def _where(tenant_no: int, wanted: EventFilter) -> tuple[list[str], list[object]
         ("e.occurred_at < ${}", wanted.until),
         (f"(e.flags & {LATE} <> 0) = ${{}}", wanted.late),
     ]
-    collected: list[object] = [*args]
-    for test, value in tests:
-        if value is not None:
-            collected.append(value)
-            where.append(test.format(len(collected)))
-    return where, collected
+    used = [(test, value) for test, value in tests if value is not None]
+    return [test.format(n) for n, (test, _) in enumerate(used, 1)], [value for _, value in used]

@@ -8,12 +8,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
+from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.keys import KeyCache
+from guardhouse.live import routes as live_routes
+from guardhouse.live.hub import Hub
+from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.wait import Backlog
 
 EXPOSED_HEADERS = [
     "Location",
@@ -30,6 +35,7 @@ EXPOSED_HEADERS = [
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
+    hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +44,7 @@ def create_app(resources: Resources) -> FastAPI:
             yield
         finally:
             stop()
+            await hub.close()
 
     app = FastAPI(
         title="Guardhouse",
@@ -53,6 +60,8 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.hub = hub
+    app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
@@ -62,6 +71,9 @@ def create_app(resources: Resources) -> FastAPI:
         contract.router,
         identity_routes.router,
         agents_routes.router,
+        events_routes.router,
+        scores_routes.router,
+        live_routes.router,
     ):
         app.include_router(router)
     if resources.settings.cors_origins:

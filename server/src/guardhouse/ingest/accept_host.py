@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 from prometheus_client import Counter, Histogram
@@ -31,8 +30,8 @@ from guardhouse.ingest.host_batch import HostBatch, read_batch
 from guardhouse.ingest.host_items import OLDEST, Batch, ItemError, Verdicts, judge
 from guardhouse.ingest.replay import BatchKey
 from guardhouse.ingest.store import AnsweredBatch
+from guardhouse.scores.wait import Backlog, scored_up_to, scores_since
 
-LANES: Final = 64
 ATTEMPTS: Final = 3
 MAX_WAIT_SECONDS: Final = 5
 
@@ -96,7 +95,18 @@ class _Answer(msgspec.Struct, omit_defaults=True):
     scores: list[Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-async def accept_host(resources: Resources, request: HostRequest) -> HostAnswer:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The outcome of one attempt. ``agent`` as it was before (None for a replay)."""
+
+    verdicts: Verdicts
+    done: AnsweredBatch
+    agent: positions.LockedAgent | None
+    replayed: bool
+    legacy: bool
+
+
+async def accept_host(resources: Resources, backlog: Backlog, request: HostRequest) -> HostAnswer:
     """Verify, judge, store and answer one host batch.
 
     Raises:
@@ -109,14 +119,17 @@ async def accept_host(resources: Resources, request: HostRequest) -> HostAnswer:
     key = replay.batch_key(
         request.headers.get("idempotency-key"), batch.idempotency_key, request.content, legacy=legacy
     )
+    await backlog.check()
     for attempt in range(ATTEMPTS):
         try:
-            return await _store(resources, request, caller, agent_id, batch, key, careful=attempt > 0)
+            stored = await _store(resources, caller, agent_id, batch, key, careful=attempt > 0)
         except AlreadyStored:
             continue
         except DayMissing:
             async with system_transaction(resources) as tx:
                 await partitions.ensure_days(tx, resources.clock.now().date())
+        else:
+            return await _answer(resources, request, caller, stored)
     raise Unavailable("The batch could not be stored just now.")
 
 
@@ -146,16 +159,9 @@ def _agent_of(caller: Caller, batch: HostBatch) -> str:
     return caller.agent_id
 
 
-async def _store(  # noqa: PLR0913 - one attempt needs all that was read before
-    resources: Resources,
-    request: HostRequest,
-    caller: Caller,
-    agent_id: str,
-    batch: HostBatch,
-    key: BatchKey,
-    *,
-    careful: bool,
-) -> HostAnswer:
+async def _store(
+    resources: Resources, caller: Caller, agent_id: str, batch: HostBatch, key: BatchKey, *, careful: bool
+) -> _Stored:
     async with tenant_transaction(resources, caller.tenant) as tx:
         if caller.signed is not None:
             await signatures.use_nonce(tx, resources, caller.signed)
@@ -165,9 +171,9 @@ async def _store(  # noqa: PLR0913 - one attempt needs all that was read before
             verdicts = _judge(
                 resources, caller.tenant, agent_id, batch, replace(key, key=answered.key), answered
             )
-            return _replayed(
-                request, verdicts, answered, stale=replay.is_stale(answered, now), legacy=key.legacy
-            )
+            if replay.is_stale(answered, now):
+                answered = replace(answered, duplicates=frozenset(event.index for event in verdicts.events))
+            return _Stored(verdicts, answered, None, replayed=True, legacy=key.legacy)
         fresh = AnsweredBatch(key.key, key.hash, now, 0, frozenset())
         verdicts = _judge(resources, caller.tenant, agent_id, batch, key, fresh)
         agent = await positions.lock_agent(
@@ -181,14 +187,9 @@ async def _store(  # noqa: PLR0913 - one attempt needs all that was read before
         done = replace(fresh, position=agent.next_position + taken - 1, duplicates=frozenset(duplicates))
         await replay.remember(tx, caller.tenant, agent_id, done, legacy=key.legacy)
         if taken:
-            await tx.run("SELECT pg_notify('score', $1)", str(lane_of(agent.no)))
+            await tx.run("SELECT pg_notify('score', $1)", str(agent.no))
     _count(verdicts, done)
-    return _answer(request, verdicts, done, headers=_headers(legacy=key.legacy))
-
-
-def lane_of(agent_no: int) -> int:
-    """Return the scoring lane of an agent: CRC-32 of its number, 64 lanes."""
-    return crc32(str(agent_no).encode()) % LANES
+    return _Stored(verdicts, done, agent, replayed=False, legacy=key.legacy)
 
 
 def _judge(
@@ -249,25 +250,41 @@ async def _write(  # noqa: PLR0913 - as _store
     return duplicates
 
 
-def _replayed(
-    request: HostRequest, verdicts: Verdicts, answered: AnsweredBatch, *, stale: bool, legacy: bool
-) -> HostAnswer:
-    if stale:
-        answered = replace(answered, duplicates=frozenset(event.index for event in verdicts.events))
-    return _answer(
-        request, verdicts, answered, headers=_headers(legacy=legacy) | {"Idempotency-Replayed": "true"}
-    )
+async def _answer(resources: Resources, request: HostRequest, caller: Caller, stored: _Stored) -> HostAnswer:
+    preferences = _preferences(request.headers)
+    headers = {"Content-Type": "application/json"}
+    applied = []
+    if stored.legacy:
+        headers["Deprecation"] = "true"
+    if stored.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    minimal = preferences.get("return") == "minimal"
+    if minimal:
+        applied.append("return=minimal")
+    answer = _render(stored, minimal=minimal)
+    wait = preferences.get("wait", "")
+    if wait.isascii() and wait.isdigit() and stored.agent is not None:
+        seconds = min(int(wait), MAX_WAIT_SECONDS)
+        if await scored_up_to(resources, stored.agent.no, stored.done.position, seconds):
+            applied.append(f"wait={wait}")
+        first = stored.agent.next_position
+        answer.scores = await scores_since(resources, caller.tenant, stored.agent.no, first)
+    if applied:
+        headers["Preference-Applied"] = ", ".join(applied)
+    return HostAnswer(207, msgspec.json.encode(answer), headers)
 
 
-def _headers(*, legacy: bool) -> dict[str, str]:
-    return {"Content-Type": "application/json"} | ({"Deprecation": "true"} if legacy else {})
+def _preferences(headers: Headers) -> dict[str, str]:
+    """Return the members of ``Prefer`` (RFC 7240), names in lower case, values without quotes."""
+    found = {}
+    for member in ",".join(headers.getlist("prefer")).split(","):
+        name, _, value = member.partition("=")
+        found[name.strip().lower()] = value.strip().strip('"')
+    return found
 
 
-def _answer(
-    request: HostRequest, verdicts: Verdicts, done: AnsweredBatch, *, headers: dict[str, str]
-) -> HostAnswer:
-    prefer = request.headers.get("prefer", "")
-    minimal = "return=minimal" in prefer
+def _render(stored: _Stored, *, minimal: bool) -> _Answer:
+    verdicts, done = stored.verdicts, stored.done
     results = [_Result(index, None, "error", error) for index, error in verdicts.errors.items()]
     for event in verdicts.events:
         if event.index in done.duplicates:
@@ -276,10 +293,7 @@ def _answer(
             results.append(_Result(event.index, event.event_id.hex(), "accepted"))
     results.sort(key=_index_of)
     accepted = len(verdicts.events) - len(done.duplicates)
-    answer = _Answer(accepted, len(done.duplicates), len(verdicts.errors), done.position, results)
-    if minimal:
-        headers = headers | {"Preference-Applied": "return=minimal"}
-    return HostAnswer(207, msgspec.json.encode(answer), headers)
+    return _Answer(accepted, len(done.duplicates), len(verdicts.errors), done.position, results)
 
 
 def _index_of(result: _Result) -> int:

@@ -1,7 +1,7 @@
 """Say what happened, in the transaction that made it true: the notice commits with the change or not at all.
 
-Order per subject is the writer's promise: it takes the subject's row lock (``SELECT ... FOR UPDATE``) before
-its first write, so that transaction ids follow the order of events.
+The log is ordered by transaction id, so notices of one subject keep the order of events only if each writer
+gets its id after the writer before has committed: by being alone (a lane, a lease), or by ``take_turn``.
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,24 @@ class Draft:
     tenant_id: UUID
     subject_seq: int
     origin: Origin = HERE
+
+
+class TurnTooLate(RuntimeError):  # noqa: N818 - as above
+    """The transaction has written already: its place in the log is fixed, waiting now would not order it."""
+
+
+async def take_turn(tx: Tx, subject: str) -> None:
+    """Wait until no other transaction holds this subject, and hold it until the end of this one.
+
+    To be called before the first write. A row lock does not do: ``UPDATE`` takes its transaction id before it
+    waits, and ``SELECT ... FOR UPDATE`` takes it while it follows a row that changed under it; both were seen
+    to invert two notices. Waiting for an advisory lock takes none.
+
+    Raises:
+        TurnTooLate: the transaction has written already.
+    """
+    if not await store.take_turn(tx, subject):
+        raise TurnTooLate(subject)
 
 
 async def publish(

@@ -36,6 +36,8 @@ from guardhouse.notices.kinds import Severity
 
 DROPPED: Final = "dropped"  # the reader name under which the place of the last dropped notice is kept
 
+_TURN: Final = 0x6E6F7469  # "noti": our half of the space of advisory locks
+
 
 class Xid8(UserDefinedType[int]):
     """A full transaction id of PostgreSQL: 64 bits, never wraps."""
@@ -194,6 +196,16 @@ async def append(tx: Tx, rows: Sequence[Row]) -> None:
         strict=True,
     )
     await tx.run(_APPEND, *columns)
+
+
+async def take_turn(tx: Tx, subject: str) -> bool:
+    """Take the lock of a subject until the end of the transaction; False if it has a transaction id already."""
+    fresh = await tx.fetch_value(
+        "SELECT pg_current_xact_id_if_assigned() IS NULL FROM pg_advisory_xact_lock($1, hashtext($2))",
+        _TURN,
+        subject,
+    )
+    return fresh is True
 
 
 async def read_after(

@@ -8,10 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
+from guardhouse.identity import jobs as identity_jobs
+from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
+from guardhouse.scores import jobs as scores_jobs
 from guardhouse.worker import upkeep
 
 
@@ -26,9 +30,13 @@ class LongLoop:
 JOBS: Final[tuple[Job[Any], ...]] = ()
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
+    events_jobs.keep_partitions,
+    identity_jobs.prune_nonces,
+    ingest_jobs.prune_batches,
+    scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     upkeep.prune_dead_letters,
 )
 
-LOOPS: Final[tuple[LongLoop, ...]] = ()
+LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)

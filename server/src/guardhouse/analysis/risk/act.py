@@ -17,6 +17,7 @@ WRITE_FLAGS: Final = frozenset({"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_A
 INET_KINDS: Final = frozenset(
     {"inet", "inet6", "tcp", "tcp6", "udp", "udp6", "tcpv6", "udpv6", "sock_inet", "sock_inet6"}
 )
+TWO_PATHS: Final = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mount"})
 DELETED: Final = " (deleted)"
 MAX_DIGITS: Final = 7  # of a descriptor number in a path
 
@@ -26,6 +27,15 @@ def clean_path(path: str) -> str:
     if "/." in path or "//" in path or path.startswith("./"):
         return normpath(path).replace("//", "/", 1) if path.startswith("//") else normpath(path)
     return path
+
+
+def path_of(call: str, args: dict[str, Any]) -> str | None:
+    """The path a call acts on as the agent knows it best: for calls with one path, `path2` is the resolved one."""
+    second = args.get("path2")
+    if isinstance(second, str) and second.startswith("/") and call not in TWO_PATHS:
+        return second
+    path = args.get("path")
+    return path if isinstance(path, str) else None
 
 
 def opens_for_writing(call: str, flags: object) -> bool:
@@ -80,8 +90,8 @@ class Act:
         self.process = process
         self.parent_exe = parent_exe
         self.args: dict[str, Any] = event.args or {}
-        path = self.args.get("path")
-        self.path = clean_path(path) if isinstance(path, str) else None
+        path = path_of(call, self.args)
+        self.path = None if path is None else clean_path(path)
         if call in EXEC_CALLS:
             self.exe = event.exe or self.path
             if self.path is None:

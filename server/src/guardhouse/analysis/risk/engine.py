@@ -8,7 +8,7 @@ lasts.
 from collections.abc import Iterable
 from typing import Any, Final
 
-from guardhouse.analysis.risk.act import EXEC_CALLS, Act
+from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, path_of
 from guardhouse.analysis.risk.effects import Effects, Input
 from guardhouse.analysis.risk.event import SILENCE_US, ProcessKey, RiskEvent
 from guardhouse.analysis.risk.evidence import NAT
@@ -261,8 +261,8 @@ class AgentEngine:
         """Rules first, on the state before the call; then what the engine notes; then what is new here."""
         act: Act | None = None
         found: tuple[Watch, ...] = ()
-        path = args.get("path") if args is not None else None
-        if plan.indexed and isinstance(path, str):
+        path = path_of(plan.name, args) if args is not None else None
+        if plan.indexed and path is not None:
             known = plan.memo.get(path)
             if known is None:
                 act = self.judge.act(plan, event, process)
@@ -278,14 +278,14 @@ class AgentEngine:
                 self.judge.matched(rule, index, step, act, now_us)
         if plan.observe is not None:
             plan.observe(process, event)
-        if plan.opens and isinstance(path, str) and process.profile is not None and not event.failed:
-            new = new_path(process, path, event, self.losses.factor)
+        if plan.opens and process.profile is not None and not event.failed:
+            new = new_path(process, event, self.losses.factor)
             if new is not None:
                 self.judge.weigh(process, new, now_us)
         if plan.name in EXEC_CALLS and not event.failed:
             self._exec(act or self.judge.act(plan, event, process), now_us)
-        elif "unlink" in plan.name and isinstance(path, str):
-            self.judge.facts.forget(self.judge.facts.names(path, None))
+        elif plan.moves is not None and path is not None and not event.failed:
+            self.judge.facts.move(clean_path(path), args, keep=plan.moves)
 
     def _exec(self, act: Act, now_us: int) -> None:
         process, event = act.process, act.event

@@ -53,11 +53,16 @@ class FileFacts:
             del self.files[next(iter(self.files))]
         self.changed = True
 
-    def forget(self, names: list[str]) -> None:
-        """The file is gone."""
-        for name in names:
-            if self.files.pop(name, None) is not None:
-                self.changed = True
+    def move(self, path: str, args: dict[str, Any] | None, *, keep: bool) -> None:
+        """The file at `path` was renamed to `args.path2` (`keep`) or unlinked; what is known of it goes along."""
+        held = self.files.pop(path, None)
+        if held is None:
+            return
+        self.changed = True
+        new = (args or {}).get("path2")
+        if keep and isinstance(new, str):
+            self.files.pop(new, None)
+            self.files[new] = held
 
     def pack(self) -> list[Any]:
         """Fields as JSON values, oldest first."""

@@ -6,7 +6,7 @@ dropped.
 
 from guardhouse.analysis.risk.act import Act
 from guardhouse.analysis.risk.effects import Input
-from guardhouse.analysis.risk.event import RiskEvent
+from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 from guardhouse.analysis.risk.evidence import NAT, Finding, habituated
 from guardhouse.analysis.risk.facts import FileFacts
 from guardhouse.analysis.risk.instances import Instances
@@ -19,12 +19,13 @@ from guardhouse.analysis.risk.scoring import Scorer
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("facts", "instances", "scorer")
+    __slots__ = ("facts", "instances", "log", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
         self.scorer = scorer
         self.facts = FileFacts()
+        self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
         parent = None if process.parent is None else self.instances.states.get(process.parent)
@@ -81,6 +82,8 @@ class Judge:
                     Suppressed(rule.evidence_id, weight, now_us, events[-1], f"exception: {words}")
                 )
                 return
+        if self.log is not None:
+            self.log.append((owner.key, rule.evidence_id))
         why = rule.why(act, match.words)
         self.weigh(owner, Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, bool(rule.full_at)),
                     now_us, shadow=rule.shadow)  # fmt: skip

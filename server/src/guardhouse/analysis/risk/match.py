@@ -26,7 +26,7 @@ Watch = tuple[Rule, int, Step]
 class CallPlan:
     """All that is fixed about one call name. `loud` calls have something beyond counting to do."""
 
-    __slots__ = ("indexed", "loud", "memo", "name", "number", "observe", "opens", "plain", "weight")
+    __slots__ = ("indexed", "loud", "memo", "moves", "name", "number", "observe", "opens", "plain", "weight")
 
     def __init__(self, name: str, rules: RuleSet) -> None:
         self.name = name
@@ -38,7 +38,8 @@ class CallPlan:
         self.indexed: tuple[Watch, ...] = tuple(w for w in watches if w[2].on_path)
         self.memo: dict[str, tuple[Watch, ...]] = {}
         self.opens = name in _OPENS
-        self.loud = bool(watches) or self.observe is not None or self.opens or name in EXEC_CALLS
+        self.moves = True if name in CALL_GROUPS["@rename"] else False if name in CALL_GROUPS["@unlink"] else None
+        self.loud = bool(watches) or self.observe is not None or self.opens or self.moves is not None or name in EXEC_CALLS
 
     def candidates(self, path: str, act: Act) -> tuple[Watch, ...]:
         """The indexed steps whose conditions on the path hold, remembered per raw path."""

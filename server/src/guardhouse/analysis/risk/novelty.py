@@ -64,10 +64,11 @@ def new_edge(process: Process, exe: str, event_id: bytes, factor: int) -> Findin
     return Finding("edge.new", exe, nats, HALF_LIFE_S, why, (event_id,))
 
 
-def new_path(process: Process, path: str, event: RiskEvent, factor: int) -> Finding | None:
+def new_path(process: Process, event: RiskEvent, factor: int) -> Finding | None:
     """`path.new` when no learned run of the program has opened this class of paths this way."""
     profile = process.profile
-    if profile is None:
+    path = (event.args or {}).get("path")
+    if profile is None or not isinstance(path, str):
         return None
     access = "w" if opens_for_writing(event.call or "", (event.args or {}).get("flags")) else "r"
     if profile.knows_path(access, path):

@@ -60,10 +60,14 @@ def _endpoint(args: dict[str, Any]) -> str:
 
 def _socket(process: Process, event: RiskEvent) -> None:
     args = event.args or {}
-    if _is_inet(args) and not event.failed:
+    if event.failed:
+        return
+    if _is_inet(args):
         process.flags |= INET
         if event.ret is not None:
             remember_fd(process, event.ret, "inet")
+    elif event.ret is not None:
+        _forget(process, event.ret)
 
 
 def _connect(process: Process, event: RiskEvent) -> None:

@@ -7,7 +7,7 @@ equal computed ones.
 import json
 from typing import Any, Final, Protocol
 
-from guardhouse.analysis.risk.surprise import CallCounts, surprise
+from guardhouse.analysis.risk.surprise import CallCounts, surprise_of_three
 from guardhouse.analysis.risk.tables import HALVING_STEPS, MICRO, decayed, log2_micro
 
 FULL_TRACES: Final = frozenset({"strace.full.v1", "bpf.full.v1", "native.v1"})
@@ -153,7 +153,7 @@ class Profile:
 
     def bits(self, key: int) -> int:
         """Surprise of a gram in micro-bits, remembered in a bounded memo."""
-        value = surprise(self._levels, key)
+        value = surprise_of_three(self._levels, key)
         memo = self.memo
         if len(memo) >= MEMO_LIMIT:
             memo.clear()

@@ -15,7 +15,7 @@ from guardhouse.analysis.risk.tables import log2_micro
 CALL_BITS: Final = 12
 CALL_MASK: Final = (1 << CALL_BITS) - 1
 CONTEXT_MASK: Final = (1 << (3 * CALL_BITS)) - 1
-ORDERS: Final = 4
+DEPTH: Final = 3
 UNIFORM: Final = 1.0 / 450.0
 _SPARE: Final = 1024  # numbers from here on are given by hash
 
@@ -48,89 +48,82 @@ def call_name(number: int) -> str:
     return names[number - 1] if number <= len(names) else f"#{number}"
 
 
-def gram(context: int, number: int) -> int:
+def gram(context: int, number: int, mask: int = CONTEXT_MASK) -> int:
     """Three calls of context and the call in 48 bits; also the next context once masked to 36 bits."""
-    return ((context & CONTEXT_MASK) << CALL_BITS) | number
+    return ((context & mask) << CALL_BITS) | number
 
 
 class CallCounts:
-    """Followers of every context of 0 to 3 calls: context node -> {call number: count}."""
+    """Followers of every context of 0 to `depth` calls: context node -> {call number: count, 0: their sum}.
 
-    __slots__ = ("followers", "totals")
+    The engine's grams carry three calls of context; another depth is for measuring only.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("depth", "followers")
+
+    def __init__(self, depth: int = DEPTH) -> None:
+        self.depth = depth
         self.followers: dict[int, dict[int, int]] = {}
-        self.totals: dict[int, int] = {}
 
-    def add(self, key: int, times: int = 1) -> None:
-        """Count one gram in every order its context is known for (a 0 in the context means before the start).
-
-        Ount one gram in every order its context is known for (a 0 in the context means before the start).
-        """
+    def add(self, key: int) -> None:
+        """Count one gram in every order its context is known for; a 0 in a context means before the start."""
         number = key & CALL_MASK
         context = key >> CALL_BITS
-        for order in range(ORDERS):
+        for order in range(self.depth + 1):
             shift = CALL_BITS * order
             if order and (context >> (shift - CALL_BITS)) & CALL_MASK == 0:
                 return
-            node = (1 << shift) | (context & ((1 << shift) - 1))
-            followers = self.followers.setdefault(node, {})
-            followers[number] = followers.get(number, 0) + times
-            self.totals[node] = self.totals.get(node, 0) + times
+            counted = self.followers.setdefault((1 << shift) | (context & ((1 << shift) - 1)), {0: 0})
+            counted[number] = counted.get(number, 0) + 1
+            counted[0] += 1
 
     def merge(self, other: "CallCounts") -> None:
         """Add all counts of another table."""
         for node, counted in other.followers.items():
-            followers = self.followers.setdefault(node, {})
+            mine = self.followers.setdefault(node, {0: 0})
             for number, count in counted.items():
-                followers[number] = followers.get(number, 0) + count
-            self.totals[node] = self.totals.get(node, 0) + other.totals[node]
+                mine[number] = mine.get(number, 0) + count
 
     def halved(self) -> "CallCounts":
         """The counts halved and rounded down; what reaches 0 is forgotten."""
-        out = CallCounts()
+        out = CallCounts(self.depth)
         for node, counted in self.followers.items():
-            kept = {number: count >> 1 for number, count in counted.items() if count > 1}
+            kept = {number: count >> 1 for number, count in counted.items() if number and count > 1}
             if kept:
-                out.followers[node] = kept
-                out.totals[node] = sum(kept.values())
+                out.followers[node] = {0: sum(kept.values()), **kept}
         return out
 
     def copy(self) -> "CallCounts":
         """An independent copy."""
-        out = CallCounts()
+        out = CallCounts(self.depth)
         out.followers = {node: dict(counted) for node, counted in self.followers.items()}
-        out.totals = dict(self.totals)
         return out
 
     def refine(self, p: float, key: int) -> float:
-        """The probability of the gram's call after this level has spoken."""
+        """The probability of the gram's call after this level has spoken, for any depth."""
         number = key & CALL_MASK
         context = key >> CALL_BITS
-        followers = self.followers
-        totals = self.totals
-        node = 1
-        for shift in (0, 12, 24, 36):
-            if shift:
-                node = (1 << shift) | (context & ((1 << shift) - 1))
-            counted = followers.get(node)
+        for shift in range(0, CALL_BITS * self.depth + 1, CALL_BITS):
+            counted = self.followers.get((1 << shift) | (context & ((1 << shift) - 1)))
             if counted is None:
                 return p
-            distinct = len(counted)
-            p = (counted.get(number, 0) + distinct * p) / (totals[node] + distinct)
+            distinct = len(counted) - 1
+            p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
         return p
 
     def pack(self) -> list[Any]:
         """Sorted JSON values: the same counts always give the same bytes."""
-        return [[node, sorted(counted.items())] for node, counted in sorted(self.followers.items())]
+        return [
+            [node, sorted((number, count) for number, count in counted.items() if number)]
+            for node, counted in sorted(self.followers.items())
+        ]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "CallCounts":
         """The counts that `pack` wrote."""
         counts = cls()
         for node, counted in packed:
-            counts.followers[node] = dict(counted)
-            counts.totals[node] = sum(count for _, count in counted)
+            counts.followers[node] = {0: sum(count for _, count in counted), **dict(counted)}
         return counts
 
 
@@ -140,3 +133,37 @@ def surprise(levels: tuple[CallCounts, ...], key: int) -> int:
     for level in levels:
         p = level.refine(p, key)
     return max(0, -log2_micro(p))
+
+
+def surprise_of_three(levels: tuple[CallCounts, ...], key: int) -> int:
+    """The same as `surprise` for three calls of context, unrolled: what the engine computes on a memo miss."""
+    number = key & CALL_MASK
+    context = key >> CALL_BITS
+    one = 0x1000 | (context & 0xFFF)
+    two = 0x1000000 | (context & 0xFFFFFF)
+    three = 0x1000000000 | context
+    p = UNIFORM
+    for level in levels:
+        followers = level.followers
+        counted = followers.get(1)
+        if counted is None:
+            continue
+        distinct = len(counted) - 1
+        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
+        counted = followers.get(one)
+        if counted is None:
+            continue
+        distinct = len(counted) - 1
+        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
+        counted = followers.get(two)
+        if counted is None:
+            continue
+        distinct = len(counted) - 1
+        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
+        counted = followers.get(three)
+        if counted is None:
+            continue
+        distinct = len(counted) - 1
+        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
+    bits = -log2_micro(p)
+    return bits if bits > 0 else 0

@@ -1,0 +1,348 @@
+"""Detection quality on the development data: our engine and the first product's `risk_score` side by side.
+
+Run with the shared development data next to the repository (`../shared/data/syscall`, or GUARDHOUSE_SHARED_DATA);
+where it is absent the bench says so and its last line has `"ok": null`. Nothing is fitted here: learning uses the
+first ten normal service runs, or nine of them, and everything else is left out.
+"""
+
+import gzip
+import importlib
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from guardhouse.analysis.risk.engine import AgentEngine
+from guardhouse.analysis.risk.event import RiskEvent
+from guardhouse.analysis.risk.evidence import CAPS, RULES, SEQ, Slot
+from guardhouse.analysis.risk.learn import Run, RunCollector, learn
+from guardhouse.analysis.risk.legacy_score import score_hundredths, weight_of
+from guardhouse.analysis.risk.profile import ProfileSet
+from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.surprise import CallCounts, call_number, gram, surprise
+from guardhouse.analysis.risk.tables import risk_hundredths
+
+ROOT = Path(__file__).parents[1]
+RULE_SET = RuleSet.builtin()
+
+
+def data_folder() -> Path | None:
+    """Where the development data lies, None where it does not."""
+    named = os.environ.get("GUARDHOUSE_SHARED_DATA")
+    places = [Path(named)] if named else [ROOT.parent / "shared/data", ROOT.parents[1] / "shared/data"]
+    for place in places:
+        if (place / "syscall").is_dir():
+            return place / "syscall"
+    return None
+
+
+def events_of(path: Path) -> list[RiskEvent]:
+    """A strace log through the agent's importer, as the server would hand its events to the engine."""
+    strace = importlib.import_module("guard_agent.watch.strace")
+    out = []
+    for position, item in enumerate(strace.read_strace(strace.open_log(path)), start=1):
+        out.append(wire_event(item, position))
+    return out
+
+
+def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
+    """One event in wire words (section 2.1 of the design) as a RiskEvent."""
+    return RiskEvent(
+        position=position,
+        event_id=position.to_bytes(16, "big"),
+        occurred_us=int(item.get("timestamp", 0)) // 1000,
+        kind=item.get("kind", "call"),
+        pid=item.get("pid"),
+        tid=item.get("tid"),
+        ppid=item.get("ppid"),
+        start=item.get("start"),
+        boot_id="bench",
+        exe=item.get("exe"),
+        comm=item.get("comm"),
+        call=item.get("syscall"),
+        ret=item.get("ret"),
+        errno=item.get("errno"),
+        args=item.get("args"),
+        names=tuple(item["names"]) if item.get("names") else None,
+        child_pid=item.get("child_pid"),
+        child_start=item.get("child_start"),
+        code=item.get("code"),
+        alphabet=item.get("alphabet", "strace.full.v1"),
+    )
+
+
+class Outcome:
+    """Peaks of one log: by tree, by process, rules alone, sequence alone, and the toy; calls until 40 and 70."""
+
+    def __init__(self) -> None:
+        self.tree = self.process = self.rules = self.sequence = self.toy = 0
+        self.to_40: int | None = None
+        self.to_70: int | None = None
+        self.why: list[tuple[str, str, int]] = []
+
+
+def family_risk(slots: Iterable[Slot], at_us: int, family: int) -> int:
+    """Risk in hundredths of one family's evidence alone."""
+    return risk_hundredths(min(CAPS[family], sum(slot.at(at_us) for slot in slots if slot.family == family)))
+
+
+def judge(events: list[RiskEvent], profiles: ProfileSet | None, attack_us: int | None = None) -> Outcome:
+    """Run one log through a fresh engine."""
+    engine = AgentEngine(RULE_SET, profiles)
+    out = Outcome()
+    calls = 0
+    for event in events:
+        effects = engine.apply(event)
+        if attack_us is not None and event.occurred_us >= attack_us and event.kind != "exit":
+            calls += 1
+        process = engine.instances.boots["bench"].get(event.pid or 0)
+        if process is None:
+            continue
+        out.toy = max(out.toy, process.risk_score)
+        if effects is None:
+            continue
+        for state in engine.instances.states.values():
+            if state.tree is None:
+                continue
+            risk, parts = state.tree.explain(event.occurred_us)
+            if risk > out.tree:
+                out.tree = risk
+                out.why = [(part.slot.id, part.slot.detail, part.points) for part in parts]
+            slots = list(state.tree.slots.values())
+            out.rules = max(out.rules, family_risk(slots, event.occurred_us, RULES))
+            out.sequence = max(out.sequence, family_risk(slots, event.occurred_us, SEQ))
+        out.process = max([out.process, *(row.risk for row in effects.rows)])
+        if attack_us is not None and event.occurred_us >= attack_us:
+            if out.to_40 is None and out.tree >= 4000:
+                out.to_40 = calls
+            if out.to_70 is None and out.tree >= 7000:
+                out.to_70 = calls
+    return out
+
+
+def runs_of(events: list[RiskEvent], label: str) -> list[Run]:
+    """The runs of one log, rules counted, nothing known before."""
+    collector = RunCollector(AgentEngine(RULE_SET), label)
+    for event in events:
+        collector.observe(event)
+    return collector.finish()
+
+
+def show(name: str, out: Outcome, *, extra: str = "") -> None:
+    """One line of a table: ours, the variants, the toy."""
+    print(
+        f"  {name:36s} tree {out.tree / 100:6.2f}  process {out.process / 100:6.2f}  rules {out.rules / 100:6.2f}"
+        f"  sequence {out.sequence / 100:6.2f}  toy {out.toy / 100:6.2f}  {extra}"
+    )
+    if "-v" in sys.argv:
+        for evidence in out.why:
+            print(f"      {evidence[0]:28s} {evidence[1]:40s} {evidence[2] / 100:6.2f}")
+
+
+def median(values: list[int]) -> float:
+    """The median, infinite for none."""
+    ordered = sorted(values)
+    if not ordered:
+        return float("inf")
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def service_runs(folder: Path) -> dict[str, bool]:
+    """Learn the first ten normal runs, judge the rest; leave one out over the ten; no maturity tricks."""
+    rows = [line.split("\t") for line in (folder / "labels.tsv").read_text().splitlines()[1:]]
+    logs = {row[0]: events_of(folder / f"{row[0]}.gz") for row in rows}
+    train = [row[0] for row in rows if row[0].startswith("train")]
+    runs = {name: runs_of(logs[name], name) for name in train}
+    profiles = learn(None, [run for name in train for run in runs[name]], "bench")
+    peaks: dict[str, Outcome] = {}
+    for name, _seed, label, epoch in rows:
+        if name in train:
+            continue
+        attack_us = int(float(epoch) * 1_000_000) if epoch else None
+        peaks[name] = out = judge(logs[name], profiles, attack_us)
+        show(name, out, extra=f"{label} calls to 40/70: {out.to_40}/{out.to_70}" if attack_us else label)
+    left_out = []
+    for name in train:
+        others = learn(None, [run for other in train if other != name for run in runs[other]], "bench")
+        left_out.append(judge(logs[name], others))
+        show(f"left out: {name}", left_out[-1], extra="normal")
+    attacks = [out for name, out in peaks.items() if "attack" in name]
+    normals = [out for name, out in peaks.items() if "attack" not in name]
+    print(f"  normals: highest {max(o.tree for o in normals) / 100}, left out {max(o.tree for o in left_out) / 100}")
+    toys = sorted({out.toy for out in [*attacks, *normals, *left_out]})
+    print(f"  toy peaks over all of these runs: {[toy / 100 for toy in toys]}")
+    to_40 = median([out.to_40 for out in attacks if out.to_40 is not None])
+    to_70 = median([out.to_70 for out in attacks if out.to_70 is not None])
+    print(f"  median calls to 40: {to_40}, to 70: {to_70}")
+    for name, half in (("N0 = 500", 500),):
+        narrow = _with_half(profiles, half)
+        risks = [judge(logs[row[0]], narrow).tree / 100 for row in rows if row[0] not in train]
+        print(f"  variant {name}: {risks}")
+    return {
+        "service: 6/6 attacks >= 40": all(out.tree >= 4000 for out in attacks),
+        "service: >= 5/6 attacks >= 70": sum(out.tree >= 7000 for out in attacks) >= 5,
+        "service: no normal >= 30": all(out.tree < 3000 for out in normals),
+        "service: no left-out normal >= 30": all(out.tree < 3000 for out in left_out),
+        "service: median <= 200 calls to 40, <= 400 to 70": to_40 <= 200 and to_70 <= 400,
+    }
+
+
+def _with_half(profiles: ProfileSet, half: int) -> ProfileSet:
+    """The same baselines with another N0 (a harness variant, not a setting)."""
+    out = ProfileSet.unpack(profiles.pack())
+    for exe, alphabet in out.baselines:
+        built = out.newest(exe, alphabet)
+        if built is not None:
+            built.ripeness = 1_000_000 * built.baseline.calls // (built.baseline.calls + half)
+    return out
+
+
+def strace_set(folder: Path) -> dict[str, bool]:
+    """No baseline, rules only: attack-like and benign programs."""
+    found: dict[str, list[int]] = {}
+    for kind in ("attacklike", "benign"):
+        for path in sorted((folder / kind).glob("*.gz")):
+            out = judge(events_of(path), None)
+            show(f"{kind}/{path.name.partition('.')[0]}", out)
+            found.setdefault(kind, []).append(out.tree)
+    return {
+        "strace: every attack-like >= 60": all(risk >= 6000 for risk in found["attacklike"]),
+        "strace: every benign <= 30": all(risk <= 3000 for risk in found["benign"]),
+    }
+
+
+def adfa_traces(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """(part/family, calls) of every development trace, i386 numbers turned into our call numbers."""
+    names = dict(line.split("\t")[:2] for line in (folder / "i386_syscalls.tsv").read_text().splitlines())
+    numbers = {int(number): call_number(name) for number, name in names.items()}
+    with gzip.open(folder / "dev.tar.gz") as raw, tarfile.open(fileobj=raw) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name.endswith(".txt") else None
+            if file is not None:
+                calls = [int(word) for word in file.read().split()]
+                part = member.name.split("/", 1)[1].rpartition("/")[0]
+                yield part, [numbers.get(call) or call_number(f"i386_{call}") for call in calls]
+
+
+def grams_of(calls: list[int], depth: int) -> Iterator[int]:
+    """The grams of a trace with `depth` calls of context."""
+    key = 0
+    mask = (1 << (12 * depth)) - 1
+    for call in calls:
+        key = gram(key, call, mask)
+        yield key
+
+
+def mean_bits(counts: CallCounts, calls: list[int], memo: dict[int, int]) -> float:
+    """Mean surprise of a trace in bits."""
+    total = 0
+    for key in grams_of(calls, counts.depth):
+        bits = memo.get(key)
+        if bits is None:
+            bits = memo[key] = surprise((counts,), key)
+        total += bits
+    return total / len(calls) / 1e6
+
+
+def auc(normal: list[float], attack: list[float]) -> float:
+    """Probability that an attack scores over a normal, ties half."""
+    ranked = sorted([(value, 0) for value in normal] + [(value, 1) for value in attack])
+    wins = ties = below = 0.0
+    index = 0
+    while index < len(ranked):
+        end = index
+        while end < len(ranked) and ranked[end][0] == ranked[index][0]:
+            end += 1
+        group = [label for _, label in ranked[index:end]]
+        attacks_here = sum(group)
+        wins += attacks_here * below
+        ties += attacks_here * (len(group) - attacks_here)
+        below += len(group) - attacks_here
+        index = end
+    return (wins + ties / 2) / (len(normal) * len(attack))
+
+
+def caught(normal: list[float], attack: list[float], share: float = 0.05) -> float:
+    """Share of attacks over the threshold that lets `share` of the normals through."""
+    ordered = sorted(normal, reverse=True)
+    threshold = ordered[int(len(ordered) * share)]
+    return sum(value > threshold for value in attack) / len(attack)
+
+
+def adfa(folder: Path) -> dict[str, bool]:
+    """Normal traces alone are learned; all development normals, and distinct traces only; the toy beside.
+
+    Three calls of context are what the engine uses; four are printed because they judge this set a little better
+    and the service runs worse, so the setting is seen to be a choice.
+    """
+    traces = list(adfa_traces(folder))
+    weights = {}
+    for line in (folder / "i386_syscalls.tsv").read_text().splitlines():
+        name = line.split("\t")[1]
+        weights[call_number(name)] = weight_of(name)
+    return adfa_at(traces, weights, 3) | adfa_at(traces, weights, 4)
+
+
+def adfa_at(traces: list[tuple[str, list[int]]], weights: dict[int, int], depth: int) -> dict[str, bool]:
+    """The ADFA-LD protocol with `depth` calls of context."""
+    counts = CallCounts(depth)
+    seen: set[tuple[int, ...]] = set()
+    scores: dict[str, list[tuple[float, float, bool]]] = {"normal": [], "attack": []}
+    memo: dict[int, int] = {}
+    for part, calls in traces:
+        if part.startswith("Training"):
+            for key in grams_of(calls, depth):
+                counts.add(key)
+            seen.add(tuple(calls))
+    for part, calls in traces:
+        if part.startswith("Training"):
+            continue
+        kind = "attack" if part.startswith("Attack") else "normal"
+        first = tuple(calls) not in seen
+        seen.add(tuple(calls))
+        toy = score_hundredths(sum(weights.get(call, 2) for call in calls), len(calls)) / 100
+        scores[kind].append((mean_bits(counts, calls, memo), toy, first))
+    checks = {}
+    for name, only_first, must, must_caught in (("all", False, 0.86, 0.31), ("distinct", True, 0.77, 0.27)):
+        normal = [row for row in scores["normal"] if row[2] or not only_first]
+        attack = [row for row in scores["attack"] if row[2] or not only_first]
+        ours = auc([row[0] for row in normal], [row[0] for row in attack])
+        toy = auc([row[1] for row in normal], [row[1] for row in attack])
+        at_5 = caught([row[0] for row in normal], [row[0] for row in attack])
+        toy_5 = caught([row[1] for row in normal], [row[1] for row in attack])
+        print(f"  {depth} calls, {name:9s} normals {len(normal)} attacks {len(attack)}: AUC {ours:.3f} (toy "
+              f"{toy:.3f}), caught at 5 % false alarms {at_5:.2f} (toy {toy_5:.2f})")  # fmt: skip
+        checks[f"adfa, {depth} calls, {name}: AUC >= {must}"] = ours >= must
+        checks[f"adfa, {depth} calls, {name}: caught >= {must_caught}"] = at_5 >= must_caught
+    return checks
+
+
+def main() -> int:
+    """Print all tables; the last line is one JSON object. 1 when a must is missed."""
+    folder = data_folder()
+    report: dict[str, Any] = {"bench": "risk_quality", "ours": None, "anchor": None, "ratio": None,
+                              "unit": "checks passed", "must": None, "goal": None, "ok": None}  # fmt: skip
+    if folder is None:
+        print("risk_quality: SKIPPED, no development data at ../shared/data")
+        print(json.dumps(report))
+        return 0
+    checks: dict[str, bool] = {}
+    for title, run in (("service-runs", service_runs), ("strace", strace_set), ("adfa-ld", adfa)):
+        if len(sys.argv) > 1 and sys.argv[1] in ("service-runs", "strace", "adfa-ld") and sys.argv[1] != title:
+            continue
+        print(title)
+        checks |= run(folder / title)
+    for name, passed in checks.items():
+        print(f"{'ok  ' if passed else 'MISS'} {name}")
+    passed = sum(checks.values())
+    report |= {"ours": passed, "must": len(checks), "goal": len(checks), "ok": passed == len(checks)}
+    print(json.dumps(report))
+    return 0 if report["ok"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

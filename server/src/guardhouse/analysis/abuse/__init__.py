@@ -1,0 +1,1 @@
+"""What addresses do to an application: classes of its security events."""

@@ -1,0 +1,100 @@
+"""Finds stored events for people: by filters, by process, by id."""
+
+import re
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from guardhouse.events import store
+from guardhouse.events.identify import milliseconds_of
+from guardhouse.events.store import EventFilter, StoredEvent
+from guardhouse.events.wire import EventQuery
+from guardhouse.events.write_process import KINDS
+from guardhouse.foundation.clock import from_microseconds
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.errors import NotFound, ValidationFailed
+
+_PROCESS: Final = re.compile(r"(?P<agent>.+?):(?P<pid>[0-9]{1,7})(?::(?P<start>[0-9a-z]{1,13}))?")
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_LATEST_START: Final = (1 << 63) - 1
+LATEST_MS: Final = 253_402_300_799_999  # the end of year 9999
+
+
+async def newest(
+    tx: Tx, tenant: TenantKey, wanted: EventQuery, limit: int, before: bytes | None
+) -> list[StoredEvent]:
+    """Return events that pass the filters, newest id first.
+
+    Raises:
+        ValidationFailed: ``since`` is not before ``until``.
+    """
+    return await store.list_newest(tx, tenant.no, _filter(wanted), limit, before)
+
+
+async def of_process(
+    tx: Tx, tenant: TenantKey, wanted: EventQuery, limit: int, after: int | None
+) -> list[StoredEvent]:
+    """Return events of one process in position order.
+
+    Raises:
+        NotFound: the process id is not of the form ``<agent>:<pid>[:<start>]``.
+        ValidationFailed: ``since`` is not before ``until``.
+    """
+    agent_id, pid, start = split_process_id(wanted.process_id or "")
+    if (wanted.agent_id is not None and wanted.agent_id != agent_id) or (wanted.pid not in (None, pid)):
+        return []
+    return await store.list_by_position(tx, tenant.no, _filter(wanted, (agent_id, pid, start)), limit, after)
+
+
+async def one(tx: Tx, tenant: TenantKey, text: str) -> StoredEvent:
+    """Return one event by the text form of its id.
+
+    Raises:
+        NotFound: there is none, or the text is no id.
+    """
+    digits = text.replace("-", "").lower()
+    if not _ID.fullmatch(digits):
+        raise NotFound("There is no such event.")
+    event_id = UUID(hex=digits).bytes
+    milliseconds = milliseconds_of(event_id)
+    if milliseconds > LATEST_MS:
+        raise NotFound("There is no such event.")
+    since = from_microseconds(milliseconds * 1000)
+    event = await store.get_event(tx, tenant.no, event_id, since, since + timedelta(milliseconds=1))
+    if event is None:
+        raise NotFound("There is no such event.")
+    return event
+
+
+def split_process_id(text: str) -> tuple[str, int, int | None]:
+    """Return agent, pid and start of a process id.
+
+    Raises:
+        NotFound: it is not of the form ``<agent>:<pid>[:<start in base 36>]``.
+    """
+    found = _PROCESS.fullmatch(text)
+    if found is None:
+        raise NotFound("There is no such process.")
+    start = None if found["start"] is None else int(found["start"], 36)
+    if start is not None and start > _LATEST_START:
+        raise NotFound("There is no such process.")
+    return found["agent"], int(found["pid"]), start
+
+
+def _filter(wanted: EventQuery, process: tuple[str, int, int | None] | None = None) -> EventFilter:
+    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
+        raise ValidationFailed(
+            "since is not before until.",
+            errors=[{"parameter": "since", "code": "order", "detail": "must be before until"}],
+        )
+    agent_id, pid, start = process or (wanted.agent_id, wanted.pid, None)
+    return EventFilter(
+        agent_id=agent_id,
+        pid=pid,
+        start=start,
+        calls=wanted.syscall or None,
+        kinds=[KINDS[kind] for kind in wanted.kind] or None,
+        since=wanted.since,
+        until=wanted.until,
+        late=wanted.late,
+    )

@@ -1,0 +1,67 @@
+"""Reads stored events of hosts: pages for people, and the stream in position order for scoring."""
+
+from typing import Any
+
+import msgspec
+
+from guardhouse.analysis.risk.event import RiskEvent
+from guardhouse.events import store
+from guardhouse.events.store import LATE, StoredEvent
+from guardhouse.events.write_process import KIND_NAMES, Fields
+from guardhouse.foundation.clock import microseconds
+from guardhouse.foundation.database import Tx
+
+_unpack = msgspec.msgpack.Decoder(Fields).decode
+_EMPTY = Fields()
+
+
+async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[RiskEvent]:
+    """Return the next events of an agent after a position, as the risk engine reads them."""
+    return [risk_event(event) for event in await store.read_after(tx, agent_no, position, limit)]
+
+
+def fields_of(event: StoredEvent) -> Fields:
+    """Return what an event says beyond its columns."""
+    return _EMPTY if event.fields is None else _unpack(event.fields)
+
+
+def risk_event(event: StoredEvent) -> RiskEvent:
+    """Return a stored event as the risk engine reads it."""
+    f = fields_of(event)
+    return RiskEvent(
+        event.position,
+        event.event_id,
+        microseconds(event.occurred_at),
+        KIND_NAMES[event.kind],
+        event.pid,
+        event.tid,
+        f.ppid,
+        event.start,
+        event.boot_id,
+        f.exe,
+        f.comm,
+        event.call,
+        event.ret,
+        f.errno,
+        f.args,
+        None if f.names is None else tuple(f.names),
+        f.child_pid,
+        f.child_start,
+        f.code,
+        event.alphabet,
+        bool(event.flags & LATE),
+        _extra(f),
+    )
+
+
+def _extra(fields: Fields) -> dict[str, Any] | None:
+    if fields.rule is None and fields.count is None:
+        return None
+    return {
+        "rule": fields.rule,
+        "priority": fields.priority,
+        "source": fields.source,
+        "tags": fields.tags or [],
+        "count": fields.count,
+        "where": fields.where,
+    }

@@ -1,0 +1,263 @@
+"""One scoring step: the next events of an agent go through the engine, exactly once, in position order.
+
+The cursor, the states, the score rows and the notices change in one transaction. A step that is lost is
+done again from the same cursor and gives the same bytes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from prometheus_client import Counter
+
+from guardhouse.analysis.risk.effects import Crossing, Input, ScoreRow
+from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
+from guardhouse.analysis.risk.event import PROCESS_GONE_US, ProcessKey, RiskEvent, process_id
+from guardhouse.analysis.risk.explain import explain_tree
+from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.summary import Dirty
+from guardhouse.events import read as events_read
+from guardhouse.events.identify import identifier
+from guardhouse.foundation.clock import from_microseconds
+from guardhouse.foundation.database import Tx
+from guardhouse.notices.kinds import Band, Contribution, RiskBandCrossed
+from guardhouse.notices.publish import Draft, publish_all
+from guardhouse.scores import store
+from guardhouse.scores.store import Backlog, Cursor
+
+STEP_EVENTS: Final = 1000
+MAX_ENGINES: Final = 2048
+MAX_LIVE: Final = 200_000
+NOTICE_REASONS: Final = 5
+
+_BANDS: Final[dict[str, Band]] = {"low": "low", "medium": "medium", "high": "high"}
+
+EVENTS: Final = Counter("guardhouse_scored_events_total", "Events that went through the risk engine.")
+SCORES: Final = Counter("guardhouse_scores_computed_total", "Score rows written.")
+CROSSINGS: Final = Counter(
+    "guardhouse_risk_band_crossings_total", "Process trees that changed their band.", ["band", "direction"]
+)
+
+
+class CursorMoved(Exception):  # noqa: N818 - tells the lane to forget what it has in memory
+    """Another worker has scored this agent; the step is lost and must not be written."""
+
+
+@dataclass(slots=True)
+class Engines:
+    """Engines of the agents scored lately, least recent first. Forgetting one costs a reload, never a result."""
+
+    rules: RuleSet
+    _held: OrderedDict[int, AgentEngine] = field(default_factory=OrderedDict)
+
+    async def get(self, tx: Tx, agent_no: int, cursor: Cursor | None) -> AgentEngine:
+        """Return the engine of an agent as of its cursor, loaded when it is not in memory."""
+        engine = self._held.get(agent_no)
+        at = cursor.position if cursor is not None else 0
+        if engine is None or (max(0, engine.position)) != at:
+            engine = await load_engine(tx, self.rules, agent_no, cursor)
+        self._held[agent_no] = engine
+        self._held.move_to_end(agent_no)
+        if len(self._held) > MAX_ENGINES:
+            self._held.popitem(last=False)
+        return engine
+
+    def forget(self, agent_no: int) -> None:
+        """Drop an engine whose step was not committed."""
+        self._held.pop(agent_no, None)
+
+
+async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
+    """Score the next events of one agent, at most 1,000; returns the position reached.
+
+    Raises:
+        CursorMoved: the agent was scored elsewhere meanwhile.
+    """
+    cursor = await store.get_cursor(tx, work.agent_no)
+    engine = await engines.get(tx, work.agent_no, cursor)
+    position = cursor.position if cursor is not None else 0
+    events = await events_read.read_after(tx, work.agent_no, position, STEP_EVENTS)
+    await _load_needed(tx, engine, work.agent_no, events)
+    rows: list[ScoreRow] = []
+    drafts: list[Draft] = []
+    inputs: list[Input] = []
+    for event in events:
+        effects = engine.apply(event)
+        if effects is not None:
+            rows += effects.rows
+            inputs += effects.inputs
+            drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
+    reached = events[-1].position if events else work.last  # events beyond retention leave holes
+    engine.position = reached
+    await _save(tx, engine, work, rows, inputs)
+    if not await store.move_cursor(
+        tx, work.tenant_no, work.agent_no, position, Cursor(reached, engine.pack_agent())
+    ):
+        raise CursorMoved
+    await publish_all(tx, drafts)
+    engine.evict(engine.clock_us, MAX_LIVE)
+    EVENTS.inc(len(events))
+    SCORES.inc(len(rows))
+    return reached
+
+
+async def load_engine(tx: Tx, rules: RuleSet, agent_no: int, cursor: Cursor | None) -> AgentEngine:
+    """Return an engine with everything of an agent that may still matter."""
+    engine = AgentEngine(rules)
+    if cursor is None:
+        return engine
+    engine.load_agent(cursor.state)
+    gone_before = from_microseconds(max(0, engine.clock_us)) - timedelta(microseconds=PROCESS_GONE_US)
+    for packed in await store.load_live(tx, agent_no, gone_before):
+        engine.load_process(packed)
+    engine.instances.partial = True
+    await _load(tx, engine, agent_no, _relatives(engine))
+    return engine
+
+
+def key_text(key: ProcessKey) -> str:
+    """Return a process key as one text: pid, start, generation, boot id."""
+    return f"{key.pid}.{key.start}.{key.generation}.{key.boot_id}"
+
+
+def _relatives(engine: AgentEngine) -> list[ProcessKey]:
+    states = engine.instances.states
+    wanted = {key for process in states.values() for key in (process.parent, process.root) if key is not None}
+    return sorted(wanted - states.keys())
+
+
+async def _load(tx: Tx, engine: AgentEngine, agent_no: int, keys: list[ProcessKey]) -> None:
+    tried: set[ProcessKey] = set()
+    while keys:
+        tried.update(keys)
+        for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
+            engine.load_process(packed)
+        keys = [key for key in _relatives(engine) if key not in tried]
+
+
+async def _load_needed(tx: Tx, engine: AgentEngine, agent_no: int, events: list[RiskEvent]) -> None:
+    tried: set[ProcessKey] = set()
+    while keys := [key for key in engine.needed_keys(events) if key not in tried]:
+        tried.update(keys)
+        for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
+            engine.load_process(packed)
+
+
+async def _save(
+    tx: Tx, engine: AgentEngine, work: Backlog, rows: list[ScoreRow], inputs: list[Input]
+) -> None:
+    new_id = identifier(str(work.tenant_id), work.agent_id)
+    versions = msgspec.json.encode({"engine": ENGINE_VERSION, "rules": engine.rules.version}).decode()
+    newest: dict[ProcessKey, UUID] = {}
+    values = []
+    for row in rows:
+        score_id = UUID(bytes=new_id(row.occurred_us // 1000, f"score:{row.position}:{key_text(row.key)}"))
+        newest[row.key] = score_id
+        values.append(_score_values(work, row, score_id, versions))
+    if values:
+        await store.add_scores(tx, values)
+    dirty = engine.take_dirty()
+    if dirty:
+        await store.save_processes(
+            tx,
+            [_process_values(work, item, newest.get(item.key)) for item in dirty],
+            [item.packed for item in dirty],
+        )
+    if inputs:
+        await store.add_inputs(tx, list(_input_values(work, inputs)))
+
+
+def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -> tuple[Any, ...]:
+    return (
+        score_id,
+        from_microseconds(row.occurred_us),
+        work.tenant_no,
+        work.agent_no,
+        row.position,
+        row.key.pid,
+        row.risk,
+        row.tree_risk,
+        row.risk_score,
+        row.anomaly_score,
+        key_text(row.key),
+        key_text(row.root),
+        process_id(work.agent_id, row.key),
+        row.band,
+        list(row.reasons),
+        msgspec.json.encode(row.evidence).decode(),
+        versions,
+    )
+
+
+def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[Any, ...]:
+    s = item.summary
+    return (
+        work.tenant_no,
+        work.agent_no,
+        key_text(item.key),
+        process_id(work.agent_id, item.key),
+        item.key.pid,
+        from_microseconds(s.started_us),
+        from_microseconds(s.last_us),
+        None if s.exited_us is None else from_microseconds(s.exited_us),
+        s.first_position,
+        s.last_position,
+        s.calls,
+        s.other_events,
+        s.risk,
+        s.tree_risk,
+        s.risk_score,
+        s.anomaly_score,
+        s.band,
+        s.tree_band,
+        s.exe,
+        s.comm,
+        None if s.parent is None else key_text(s.parent),
+        key_text(s.root),
+        s.alphabet,
+        s.profile_version,
+        score_id,
+    )
+
+
+def _input_values(work: Backlog, inputs: list[Input]) -> Iterable[tuple[Any, ...]]:
+    counts: dict[int, int] = {}
+    for item in inputs:
+        n = counts.get(item.position, 0)
+        counts[item.position] = n + 1
+        key = None if item.key is None else key_text(item.key)
+        data = msgspec.json.encode(item.data).decode()
+        yield (work.tenant_no, work.agent_no, item.position, n, key, item.kind, data)
+
+
+def _notice(engine: AgentEngine, work: Backlog, crossing: Crossing) -> Draft | None:
+    CROSSINGS.labels(crossing.band, crossing.direction).inc()
+    if crossing.direction == "down":
+        return None
+    root = engine.instances.states[crossing.root]
+    process = engine.instances.states[crossing.process]
+    explained = explain_tree(engine, root, work.agent_id, crossing.occurred_us)
+    data = RiskBandCrossed(
+        incident_id=None,
+        process_id=process_id(work.agent_id, crossing.process),
+        tree_id=process_id(work.agent_id, crossing.root),
+        agent_id=work.agent_id,
+        risk=crossing.risk / 100,
+        band=_band(crossing.band),
+        previous_band=_band(crossing.previous_band),
+        risk_score=process.risk_score / 100,
+        contributions=tuple(
+            Contribution(id=part["id"], points=part["points"], why=part["why"])
+            for part in explained["contributions"][:NOTICE_REASONS]
+        ),
+        versions={"engine": ENGINE_VERSION, "rules": engine.rules.version},
+    )
+    return Draft(data, work.tenant_id, crossing.position)
+
+
+def _band(name: str) -> Band:
+    return _BANDS[name]

@@ -1,0 +1,89 @@
+"""A score computed anew from the stored events, to show that the same events give the same number."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from guardhouse.analysis.risk.engine import AgentEngine
+from guardhouse.analysis.risk.explain import explain
+from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.summary import Summary, summarise
+from guardhouse.events import read as events_read
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.errors import Problem
+from guardhouse.scores import find, store
+from guardhouse.scores.queries import ProcessRow
+
+MAX_EVENTS: Final = 100_000
+CHUNK: Final = 5000
+
+
+class EventsExpired(Problem):
+    """Events that the score rests on are beyond retention."""
+
+    status, code, title = 410, "events_expired", "Events expired"
+    remediation = "Only agents whose events are all still stored can be recalculated."
+
+
+class TooManyEvents(Problem):
+    """More than 100,000 events would have to be read."""
+
+    status, code, title = 422, "too_many_events", "Too many events"
+    remediation = "Recalculate a process of an agent with a shorter history."
+
+
+@dataclass(frozen=True, slots=True)
+class Recalculation:
+    """The outcome. ``equal``: the packed state is the stored one to the byte."""
+
+    process_id: str
+    mode: Literal["verify", "current"]
+    equal: bool
+    events: int
+    summary: Summary
+    explanation: dict[str, Any]
+
+
+async def recalculate(
+    tx: Tx, tenant: TenantKey, process_id: str, mode: Literal["verify", "current"]
+) -> Recalculation:
+    """Replay the agent's events up to where scoring stands and compare the process's state.
+
+    Raises:
+        NotFound: there is no such process.
+        EventsExpired: the agent's history is not complete any more.
+        TooManyEvents: it is longer than 100,000 events.
+    """
+    row = await find.get_process(tx, tenant, process_id)
+    cursor = await store.get_cursor(tx, row.agent_no)
+    until = cursor.position if cursor is not None else 0
+    if until > MAX_EVENTS:
+        raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
+    engine, count = await _replay(tx, row, until)
+    process = engine.instances.states[find.key_of(row.key)]
+    stored = await store.load_states(tx, row.agent_no, [row.key])
+    return Recalculation(
+        process_id=row.process_id,
+        mode=mode,
+        equal=stored == [engine.pack(process.key)],
+        events=count,
+        summary=summarise(engine.instances, process),
+        explanation=explain(engine, process, row.agent_id),
+    )
+
+
+async def _replay(tx: Tx, row: ProcessRow, until: int) -> tuple[AgentEngine, int]:
+    engine = AgentEngine(RuleSet.builtin())
+    position = count = 0
+    while position < until:
+        events = await events_read.read_after(tx, row.agent_no, position, CHUNK)
+        events = [event for event in events if event.position <= until]
+        if not events or events[0].position != position + 1:
+            available = events[0].occurred_us if events else None
+            raise EventsExpired(
+                "Earlier events of this agent are not stored any more.", available_from_us=available
+            )
+        for event in events:
+            engine.apply(event)
+        count += len(events)
+        position = events[-1].position
+    return engine, count

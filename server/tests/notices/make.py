@@ -1,0 +1,40 @@
+"""Notices for tests."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.resources import Resources
+from guardhouse.foundation.transaction import tenant_transaction
+from guardhouse.notices.kinds import TelemetryReceived
+from guardhouse.notices.publish import publish
+
+ACME = TenantKey(UUID(int=1), 1)
+UMBRELLA = TenantKey(UUID(int=2), 2)
+
+
+def report(agent_id: str = "web-1", accepted: int = 1) -> TelemetryReceived:
+    """Return the data of one notice."""
+    return TelemetryReceived(agent_id=agent_id, accepted=accepted)
+
+
+async def say(resources: Resources, tenant: TenantKey = ACME, agent_id: str = "web-1", *, n: int = 1) -> None:
+    """Publish notices of one subject in one transaction, numbered from 1."""
+    async with tenant_transaction(resources.database, tenant) as tx:
+        for number in range(1, n + 1):
+            await publish(tx, report(agent_id), tenant_id=tenant.id, subject_seq=number)
+
+
+async def insert_old(tx: Tx, occurred_at: datetime, *, txid: int, number: int) -> None:
+    """Put a notice into the past, as if it had been published then; its day's partition is made."""
+    await tx.run("SELECT guardhouse_create_day('notices', ($1 AT TIME ZONE 'UTC')::date)", occurred_at)
+    await tx.run(
+        "INSERT INTO notices (epoch, txid, id, notice_id, tenant_id, kind, version, severity, subject,"
+        " subject_seq, data, correlation_id, occurred_at) VALUES ((SELECT last_value FROM notice_epochs), $1,"
+        " $2, $3, $4, 'telemetry.received', 1, 'info', 'agent:old', $2, '{}', '', $5)",
+        txid,
+        number,
+        uuid4(),
+        ACME.id,
+        occurred_at,
+    )
