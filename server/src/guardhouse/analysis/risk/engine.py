@@ -121,6 +121,8 @@ class AgentEngine:
             process = self._process(event, event.pid)
             now_us = max(event.occurred_us, process.last_us)
             if kind == "fork":
+                if event.exe is not None and event.exe != process.exe:
+                    self._adopt(process, event.exe)
                 self._fork(event, process, now_us)
                 return self.apply(event._replace(kind="call", call=event.call or "fork"))
             self._received += 1

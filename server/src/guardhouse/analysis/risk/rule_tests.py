@@ -18,6 +18,8 @@ _DIRECT: Final = ("tid", "ppid", "start", "exe", "comm", "call", "ret", "errno",
 
 
 def _numbered(value: Any, number: int) -> Any:
+    if value == "{n}":
+        return number
     if isinstance(value, str):
         return value.replace("{n}", str(number))
     if isinstance(value, Mapping):
