@@ -203,21 +203,26 @@ def learn(
         for evidence_id in sorted(run.hits):
             base.hits[evidence_id] = base.hits.get(evidence_id, 0) + 1
     for fold in range(FOLDS):
-        judged = [run for run in learned if run.fold == fold]
-        if not judged:
-            continue
-        others = _Counts(previous)
-        for run in learned:
-            if run.fold != fold:
-                others.add(run)
-        for run in judged:
-            histogram = out.baselines[(run.exe, run.alphabet)].histogram
-            for mean in others.means(run):
-                histogram[bin_of(mean)] += 1
+        _judge_fold(previous, learned, fold, out)
     for key, base in out.baselines.items():
         base.counts = counts.own.get(key) or base.counts
     out.everyone = counts.everyone
     return out
+
+
+def _judge_fold(previous: ProfileSet | None, learned: list[Run], fold: int, out: ProfileSet) -> None:
+    """Put the running means of one fifth of the runs, judged by the other four, into their histograms."""
+    judged = [run for run in learned if run.fold == fold]
+    if not judged:
+        return
+    others = _Counts(previous)
+    for run in learned:
+        if run.fold != fold:
+            others.add(run)
+    for run in judged:
+        histogram = out.baselines[(run.exe, run.alphabet)].histogram
+        for mean in others.means(run):
+            histogram[bin_of(mean)] += 1
 
 
 def halve(profiles: ProfileSet) -> ProfileSet:
