@@ -40,11 +40,13 @@ class AgentEngine(AgentState):
     # -- events -------------------------------------------------------------------------------------------
 
     def apply(self, event: RiskEvent) -> Effects | None:  # noqa: C901, PLR0912 - one flat path: calls cost time here
-        """Apply one event; what it has to say, or None when it was quiet."""
+        """Apply one event; what it has to say, or None when it was quiet or its position has been applied."""
         (position, _id, us, kind, pid, tid, _ppid, start, boot, exe, _comm, call, _ret, _errno, args, _names,
          _child, _child_start, _code, _alphabet, _late, _extra) = event  # fmt: skip
         if kind != "call" or pid is None or call is None:
             return self._apply_other(event)
+        if position <= self.position:
+            return None
         if us > self.clock_us:
             self.clock_us = us
             if us >= self.alarm_us:
@@ -94,6 +96,8 @@ class AgentEngine(AgentState):
         kind = event.kind
         if kind == "exec" and event.pid is not None:
             return self.apply(event._replace(kind="call", call=event.call or "execve"))
+        if event.position <= self.position:
+            return None
         if event.occurred_us > self.clock_us:
             self.clock_us = event.occurred_us
             if event.occurred_us >= self.alarm_us:
