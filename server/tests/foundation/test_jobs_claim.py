@@ -67,7 +67,7 @@ async def test_concurrent_workers_never_share_a_job(resources: Resources) -> Non
     ids = await add(resources, 300)
 
     async def drain() -> list[int]:
-        mine, who = [], claimer()
+        mine, who = list[int](), claimer()
         while True:
             found, _ = await claim(resources, who, 7)
             if not found:

@@ -25,16 +25,18 @@ async def say(resources: Resources, tenant: TenantKey = ACME, agent_id: str = "w
             await publish(tx, report(agent_id), tenant_id=tenant.id, subject_seq=number)
 
 
-async def insert_old(tx: Tx, occurred_at: datetime, *, txid: int, number: int) -> None:
-    """Put a notice into the past, as if it had been published then; its day's partition is made."""
+async def insert_old(
+    tx: Tx, occurred_at: datetime, number: int, *, txid: int | None = None, tenant: TenantKey = ACME
+) -> None:
+    """Put a notice into the past, as if published then by transaction ``number``; its day is made."""
     await tx.run("SELECT guardhouse_create_day('notices', ($1 AT TIME ZONE 'UTC')::date)", occurred_at)
     await tx.run(
         "INSERT INTO notices (epoch, txid, id, notice_id, tenant_id, kind, version, severity, subject,"
         " subject_seq, data, correlation_id, occurred_at) VALUES ((SELECT last_value FROM notice_epochs), $1,"
         " $2, $3, $4, 'telemetry.received', 1, 'info', 'agent:old', $2, '{}', '', $5)",
-        txid,
+        number if txid is None else txid,
         number,
         uuid4(),
-        ACME.id,
+        tenant.id,
         occurred_at,
     )

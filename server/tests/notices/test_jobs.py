@@ -38,9 +38,9 @@ async def test_a_day_goes_after_thirty_and_its_last_position_is_remembered(resou
     now = resources.clock.now()
     async with system_transaction(resources.database) as tx:
         epoch = await tx.fetch_value("SELECT last_value FROM notice_epochs")
-        await insert_old(tx, now - timedelta(days=33), txid=1, number=1)
-        await insert_old(tx, now - timedelta(days=32), txid=2, number=2)
-        await insert_old(tx, now - timedelta(days=29), txid=3, number=3)
+        await insert_old(tx, now - timedelta(days=33), 1)
+        await insert_old(tx, now - timedelta(days=32), 2)
+        await insert_old(tx, now - timedelta(days=29), 3)
     await keep(resources)
     await say(resources)
     oldest = (now - timedelta(days=29)).strftime("%Y%m%d")

@@ -9,7 +9,15 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.notices import read
 from guardhouse.notices.kinds import KeyRevoked
-from guardhouse.notices.publish import Draft, NoticeTooLarge, Origin, publish, publish_all
+from guardhouse.notices.publish import (
+    Draft,
+    NoticeTooLarge,
+    Origin,
+    TurnTooLate,
+    publish,
+    publish_all,
+    take_turn,
+)
 from server.tests.notices.make import ACME, UMBRELLA, report, say
 
 
@@ -24,13 +32,11 @@ async def test_a_notice_carries_what_it_was_given(resources: Resources) -> None:
         said = await publish(
             tx, report("db-1", 9), tenant_id=ACME.id, subject_seq=4, origin=Origin(project_id=project)
         )
-        (found,) = await read.list_notices(
-            tx, ACME.id, kinds=["telemetry.received"], before=None, limit=10
-        ) or [None]
-        assert found is None, "not before it is committed"
+        kinds = ["telemetry.received"]
+        early = await read.list_notices(tx, ACME.id, kinds=kinds, before=None, limit=10)
+    assert early == [], "nobody reads what is not committed"
     async with tenant_transaction(resources.database, ACME) as tx:
-        (found,) = await read.list_notices(tx, ACME.id, kinds=["telemetry.received"], before=None, limit=10)
-    assert found is not None
+        (found,) = await read.list_notices(tx, ACME.id, kinds=kinds, before=None, limit=10)
     assert (found.notice_id, found.subject, found.subject_seq) == (said, "agent:db-1", 4)
     assert (found.correlation_id, found.project_id, found.severity) == ("req-7", project, "info")
     assert report("db-1", 9) == report().model_validate_json(found.data)
@@ -74,6 +80,14 @@ async def test_one_wake_up_per_transaction(resources: Resources) -> None:
         await tx.run("SELECT pg_notify('notices', 'end')")
     assert [await asyncio.wait_for(heard.get(), 10) for _ in range(2)] == ["", "end"]
     await listener.close()
+
+
+async def test_a_turn_comes_before_the_first_write(resources: Resources) -> None:
+    async with tenant_transaction(resources.database, ACME) as tx:
+        await take_turn(tx, ACME.id, "agent:web-1")
+        await publish(tx, report(), tenant_id=ACME.id, subject_seq=1)
+        with pytest.raises(TurnTooLate):
+            await take_turn(tx, ACME.id, "agent:web-2")
 
 
 async def test_the_database_refuses_a_notice_in_anothers_name(resources: Resources) -> None:

@@ -10,7 +10,7 @@ from guardhouse.foundation.pages import InvalidCursor
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.notices import read, store
-from guardhouse.notices.publish import publish
+from guardhouse.notices.publish import publish, take_turn
 from guardhouse.notices.read import Mark, Notice, Position, Slice
 from server.tests.notices.make import ACME, UMBRELLA, insert_old, report, say
 
@@ -28,16 +28,13 @@ async def after(resources: Resources, mark: Mark, limit: int = 1000) -> Slice:
 
 
 async def publish_next(database: Database, subject: str, dice: random.Random) -> None:
-    """One transition of a subject: its row first, then the notice, then a pause with both uncommitted."""
+    """One transition of a subject: its turn, its row, the notice, with pauses in between."""
     async with system_transaction(database) as tx:
         await asyncio.sleep(dice.random() * 0.004)
-        sequence = await tx.fetch_value(
-            "SELECT next_at FROM job_schedules WHERE name = $1 FOR UPDATE", subject
-        )
+        await take_turn(tx, ACME.id, subject)
         number = await tx.fetch_value(
             "UPDATE job_schedules SET last_job = last_job + 1 WHERE name = $1 RETURNING last_job", subject
         )
-        assert sequence is not None
         await publish(tx, report(subject), tenant_id=ACME.id, subject_seq=number)
         await asyncio.sleep(dice.random() * 0.004)
 
@@ -136,7 +133,7 @@ async def test_a_restored_dump_begins_a_new_epoch_and_readers_go_on(resources: R
         now = await tx.fetch_value("SELECT now()")
         epoch = await tx.fetch_value("SELECT last_value FROM notice_epochs")
         # What a dump brings: notices with transaction ids this cluster has not reached.
-        await insert_old(tx, now, txid=2**40, number=1)
+        await insert_old(tx, now, 1, txid=2**40)
     mark = Mark(Position(epoch, 2**40 - 1, 0), now)
     assert (await after(resources, mark)).held
     async with system_transaction(resources.database) as tx:
@@ -167,7 +164,7 @@ async def test_a_position_older_than_seven_days_is_reset_to_what_is_kept(resourc
     now = resources.clock.now()
     async with system_transaction(resources.database) as tx:
         for number, days in enumerate((9, 8, 3), start=1):
-            await insert_old(tx, now - timedelta(days=days, hours=23), txid=number, number=number)
+            await insert_old(tx, now - timedelta(days=days, hours=23), number)
         epoch = await tx.fetch_value("SELECT last_value FROM notice_epochs")
         mark, reset = await read.resume_at(tx, Position(epoch, 1, 1), now)
         assert (mark.position, reset) == (Position(epoch, 2, 2), True)
@@ -187,7 +184,19 @@ async def test_a_position_from_elsewhere_is_refused(resources: Resources) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "1.2", "1.2.3.4", "a.b.c", "1.2.-3", " 1.2.3", "1.2.3\n", "1..3", "9" * 12 + ".1.1", "١.2.3"],
+    [
+        "",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "a.b.c",
+        "1.2.-3",
+        " 1.2.3",
+        "1.2.3\n",
+        "1..3",
+        "9" * 12 + ".1.1",
+        "\u0661.2.3",
+    ],
 )
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -107,7 +108,7 @@ async def test_retry_waits_as_long_as_told_and_is_no_failure(database_url: str, 
         await put(resources, later, 1)
         async with working(resources, later):
             for attempt in (1, 2):
-                await eventually(lambda attempt=attempt: _waits(resources, attempt))
+                await eventually(partial(_waits, resources, attempt))
                 assert await row(resources) == {
                     "state": "waiting",
                     "reason": "not yet",
@@ -132,7 +133,7 @@ async def test_a_bug_is_tried_again_with_pauses_then_dead(database_url: str, tmp
         await put(resources, buggy, 1)
         async with working(resources, buggy):
             for attempt in (1, 2):
-                await eventually(lambda attempt=attempt: _waits(resources, attempt))
+                await eventually(partial(_waits, resources, attempt))
                 clock.move(30)
             await eventually(lambda: _dead(resources))
         assert await row(resources) == {

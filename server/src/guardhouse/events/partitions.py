@@ -10,14 +10,18 @@ from typing import Final
 from guardhouse.events import store
 from guardhouse.foundation.database import Tx
 
-DAYS_BACK: Final = {"process_events": 8, "events": 31, "metrics": 31, "event_rollups": 31}
+HOST_DAYS_BACK: Final = 8  # an event of a host, and a score of its process, is at most 7 days old
+DAYS_BACK: Final = {"process_events": HOST_DAYS_BACK, "events": 31, "metrics": 31, "event_rollups": 31}
 DAYS_AHEAD: Final = 7
 PARENTS: Final = tuple(DAYS_BACK)
 
 
 def wanted_days(parent: str, today: date) -> list[date]:
     """Return the days of a table that must have partitions."""
-    return [today + timedelta(days=offset) for offset in range(-DAYS_BACK[parent], DAYS_AHEAD + 1)]
+    return [
+        today + timedelta(days=offset)
+        for offset in range(-DAYS_BACK.get(parent, HOST_DAYS_BACK), DAYS_AHEAD + 1)
+    ]
 
 
 async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> int:
@@ -33,7 +37,7 @@ async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> 
 
 async def expired_days(tx: Tx, parent: str, today: date, retention_days: int) -> list[date]:
     """Return the days beyond retention that still have a partition."""
-    edge = today - timedelta(days=max(retention_days, DAYS_BACK[parent]))
+    edge = today - timedelta(days=max(retention_days, DAYS_BACK.get(parent, HOST_DAYS_BACK)))
     return [day for day in await store.list_days(tx, parent) if day < edge]
 
 

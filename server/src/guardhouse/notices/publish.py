@@ -49,7 +49,7 @@ class TurnTooLate(RuntimeError):  # noqa: N818 - as above
     """The transaction has written already: its place in the log is fixed, waiting now would not order it."""
 
 
-async def take_turn(tx: Tx, subject: str) -> None:
+async def take_turn(tx: Tx, tenant_id: UUID, subject: str) -> None:
     """Wait until no other transaction holds this subject, and hold it until the end of this one.
 
     To be called before the first write. A row lock does not do: ``UPDATE`` takes its transaction id before it
@@ -59,7 +59,7 @@ async def take_turn(tx: Tx, subject: str) -> None:
     Raises:
         TurnTooLate: the transaction has written already.
     """
-    if not await store.take_turn(tx, subject):
+    if not await store.take_turn(tx, f"{tenant_id}/{subject}"):
         raise TurnTooLate(subject)
 
 

@@ -138,5 +138,5 @@ def evidence_of(score: StoredScore) -> list[dict[str, Any]]:
     """Return the evidence snapshot of a score row: id, nats and points."""
     return [
         {"id": name, "nats": round(nats / 1_000_000, 3), "points": points / 100}
-        for name, nats, points in msgspec.json.decode(score.evidence, type=list[tuple[str, int, int]])
+        for name, nats, points in msgspec.convert(score.evidence, list[tuple[str, int, int]])
     ]

@@ -52,7 +52,7 @@ class ProcessRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredScore:
-    """One score row; ``evidence`` and ``versions`` are JSON texts."""
+    """One score row; ``evidence`` is a list of (id, micro-nats, points in hundredths)."""
 
     score_id: UUID
     calculated_at: datetime
@@ -68,8 +68,8 @@ class StoredScore:
     process_id: str
     band: str
     reasons: tuple[str, ...]
-    evidence: str
-    versions: str
+    evidence: list[list[Any]]
+    versions: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,7 +211,7 @@ def score_shape(score: StoredScore) -> ScoreShape:
         position=score.position,
         reasons=list(score.reasons),
         evidence=[EvidenceShape(**part) for part in evidence_of(score)],
-        versions=msgspec.json.decode(score.versions),
+        versions=score.versions,
         metadata={},
     )
 
