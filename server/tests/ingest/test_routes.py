@@ -69,8 +69,9 @@ async def test_the_contract_shows_both_families(door: Door) -> None:
 
 
 async def never_read() -> AsyncIterator[bytes]:
-    pytest.fail("the body was read")
-    yield b""
+    for chunk in (b"{", b"}"):
+        pytest.fail("the body was read")
+        yield chunk  # type: ignore[unreachable] # what makes this a generator
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,8 @@ async def test_unknown_types_and_extra_fields_are_accepted(door: Door) -> None:
 
 
 async def test_a_metric_without_a_finite_value_is_rejected(door: Door) -> None:
-    metrics = [door.metric(value=v) for v in (None, float("nan"), "x", [], "2.5", 3)]
+    odd: list[Any] = [None, float("nan"), "x", [], "2.5", 3]
+    metrics = [door.metric(value=value) for value in odd]
     answer = await door.events(batch(metrics=metrics))
     assert counts(answer) == (2, 0, 0, 4)
     assert [r["index"] for r in answer.json()["rejections"]] == [0, 1, 2, 3]
@@ -310,7 +312,7 @@ async def test_an_item_of_the_other_family(door: Door) -> None:
     answer = await door.events(batch([HOST_ITEM, door.event()]))
     assert counts(answer) == (1, 0, 0, 1)
     assert answer.json()["rejections"][0]["code"] == "wrong_family"
-    body = {"agent_id": "web-1", "events": [HOST_ITEM, door.event()]}
+    body = {"agent_id": "web-1", "events": [HOST_ITEM, door.event(timestamp=door.now.isoformat())]}
     host = await door.events(body, idempotency_key="k")
     assert host.status_code == 207
     assert [r["error"]["code"] for r in host.json()["results"] if r["error"]] == ["wrong_family"]
@@ -341,5 +343,6 @@ async def test_credentials_of_a_host_and_an_app_body(door: Door) -> None:
 async def test_installation_and_user_agent_headers(door: Door) -> None:
     for said in ("fcb99e91-a3aa-4001-af1d-9b35c88058a6", "x" * 65, "\x01"):
         await door.events(batch([door.event()], batch_id=said), x_agent_install_id=said)
-    rows = await door.rows("SELECT DISTINCT installation FROM events")
-    assert [row["installation"] for row in rows] == ["fcb99e91-a3aa-4001-af1d-9b35c88058a6"]
+    rows = await door.rows("SELECT installation FROM events")
+    named = [row["installation"] for row in rows if row["installation"] is not None]
+    assert (len(rows), named) == (3, ["fcb99e91-a3aa-4001-af1d-9b35c88058a6"])

@@ -83,7 +83,8 @@ def test_addresses(value: Any, address: str | None, text: str | None) -> None:
 
 def test_numbers() -> None:
     notes = Notes()
-    assert [read_number(v, notes) for v in (1, 2.5, "3.5", True, "x", [], None)] == [
+    odd: list[Any] = [1, 2.5, "3.5", True, "x", [], None]
+    assert [read_number(v, notes) for v in odd] == [
         1.0,
         2.5,
         3.5,
