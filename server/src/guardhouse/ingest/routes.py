@@ -40,6 +40,7 @@ from guardhouse.ingest.tell_family import (
     tell_by_headers,
 )
 from guardhouse.ingest.wire import AppAnswerShape, AppBatch, HostAnswerShape, HostBatch
+from guardhouse.scores.wait import IngestBacklogged
 
 APP_SCOPE: Final = "telemetry:write"
 HOST_SCOPE: Final = "events:write"
@@ -70,6 +71,7 @@ _HOST: Final[tuple[type[Problem], ...]] = (
     replay.IdempotencyKeyRequired,
     replay.IdempotencyKeyMismatch,
     replay.IdempotencyInProgress,
+    IngestBacklogged,
 )
 router = APIRouter(tags=["telemetry"], route_class=StrictRoute)
 
