@@ -1,8 +1,9 @@
 """Detection quality on the development data: our engine and the first product's `risk_score` side by side.
 
-Run with the shared development data next to the repository (`../shared/data/syscall`, or GUARDHOUSE_SHARED_DATA);
-where it is absent the bench says so and its last line has `"ok": null`. Nothing is fitted here: learning uses the
-first ten normal service runs, or nine of them, and everything else is left out.
+Run with the shared development data next to the repository (`../shared/data/syscall`, or
+GUARDHOUSE_SHARED_DATA); where it is absent the bench says so and its last line has `"ok": null`. Nothing is
+fitted here: learning uses the first ten normal service runs, or nine of them, and everything else is left
+out.
 """
 
 import gzip
@@ -75,7 +76,10 @@ def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
 
 
 class Outcome:
-    """Peaks of one log: by tree, by process, rules alone, sequence alone, and the toy; calls until 40 and 70."""
+    """Peaks of one log: by tree, by process, rules alone, sequence alone, and the toy.
+
+    Calls until 40 and 70.
+    """
 
     def __init__(self) -> None:
         self.tree = self.process = self.rules = self.sequence = self.toy = 0
@@ -172,7 +176,9 @@ def service_runs(folder: Path) -> dict[str, bool]:
         show(f"left out: {name}", left_out[-1], extra="normal")
     attacks = [out for name, out in peaks.items() if "attack" in name]
     normals = [out for name, out in peaks.items() if "attack" not in name]
-    print(f"  normals: highest {max(o.tree for o in normals) / 100}, left out {max(o.tree for o in left_out) / 100}")
+    print(
+        f"  normals: highest {max(o.tree for o in normals) / 100}, left out {max(o.tree for o in left_out) / 100}"
+    )
     toys = sorted({out.toy for out in [*attacks, *normals, *left_out]})
     print(f"  toy peaks over all of these runs: {[toy / 100 for toy in toys]}")
     to_40 = median([out.to_40 for out in attacks if out.to_40 is not None])
@@ -276,8 +282,8 @@ def caught(normal: list[float], attack: list[float], share: float = 0.05) -> flo
 def adfa(folder: Path) -> dict[str, bool]:
     """Normal traces alone are learned; all development normals, and distinct traces only; the toy beside.
 
-    Three calls of context are what the engine uses; four are printed because they judge this set a little better
-    and the service runs worse, so the setting is seen to be a choice.
+    Three calls of context are what the engine uses; four are printed because they judge this set a little
+    better and the service runs worse, so the setting is seen to be a choice.
     """
     traces = list(adfa_traces(folder))
     weights = {}
@@ -332,7 +338,11 @@ def main() -> int:
         return 0
     checks: dict[str, bool] = {}
     for title, run in (("service-runs", service_runs), ("strace", strace_set), ("adfa-ld", adfa)):
-        if len(sys.argv) > 1 and sys.argv[1] in ("service-runs", "strace", "adfa-ld") and sys.argv[1] != title:
+        if (
+            len(sys.argv) > 1
+            and sys.argv[1] in ("service-runs", "strace", "adfa-ld")
+            and sys.argv[1] != title
+        ):
             continue
         print(title)
         checks |= run(folder / title)

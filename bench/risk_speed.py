@@ -1,8 +1,9 @@
 """Speed of risk scoring on one core: the engine with and without its memo, beside the toy weight table.
 
-The stream is synthetic (fixed seed): 40 processes of a web service with a learned baseline, calls drawn from a
-second-order chain, one call in eight with a path, forks and execs of shells now and then. Engine and toy take the
-same decoded events, interleaved, medians of the rounds. Then the memory per live process of a large population.
+The stream is synthetic (fixed seed): 40 processes of a web service with a learned baseline, calls drawn
+from a second-order chain, one call in eight with a path, forks and execs of shells now and then. Engine and
+toy take the same decoded events, interleaved, medians of the rounds. Then the memory per live process of a
+large population.
 """
 
 import gc
@@ -79,7 +80,9 @@ class Uncached(ProfileSet):
         built = super().newest(exe, alphabet)
         if built is None or isinstance(built, UncachedProfile):
             return built
-        plain = UncachedProfile(exe, alphabet, self.group, self.version, built.baseline, self.everyone[alphabet])
+        plain = UncachedProfile(
+            exe, alphabet, self.group, self.version, built.baseline, self.everyone[alphabet]
+        )
         self._built[(exe, alphabet)] = plain
         return plain
 
@@ -165,7 +168,9 @@ def main() -> int:
         print(f"round {number + 1}: memo {row[0]:,.0f}  no memo {row[1]:,.0f}  no baseline {row[2]:,.0f}  "
               f"toy {row[3]:,.0f} events/s")  # fmt: skip
     memo, plain, bare, anchor = (median(row[column] for row in rows) for column in range(4))
-    print(f"median: memo {memo:,.0f}  no memo {plain:,.0f}  no baseline {bare:,.0f}  toy {anchor:,.0f} events/s")
+    print(
+        f"median: memo {memo:,.0f}  no memo {plain:,.0f}  no baseline {bare:,.0f}  toy {anchor:,.0f} events/s"
+    )
     memory = bytes_per_process(20_000)
     print(f"memory: {memory:,.0f} bytes per live process (must 1,024, goal 700)")
     ok = memo >= MUST and plain >= MUST and memory <= 1024

@@ -28,9 +28,8 @@ def test_no_line_is_left_unexplained(shared_data: Path, folder: str) -> None:
         assert alphabet_of(open_log(path)) == "strace.full.v1"
         lines += report.lines
         explained += report.without_event
-    print(
-        f"{folder}: {len(paths)} logs, {lines} lines, events {dict(kinds)}, without an event {dict(explained)}"
-    )
+    counts = f"events {dict(kinds)}, without one {dict(explained)}"
+    print(f"{folder}: {len(paths)} logs, {lines} lines, {counts}")
 
 
 def test_every_child_is_born_before_it_acts(shared_data: Path) -> None:

@@ -15,6 +15,7 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = parent::regclass) THEN
     RAISE EXCEPTION '% is not partitioned', parent;
   END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('guardhouse_days'));  -- one maker at a time; the others then find it made
   IF to_regclass(child) IS NOT NULL THEN
     RETURN false;
   END IF;

@@ -118,7 +118,7 @@ async def test_other_codings_are_refused_unread(coding: str) -> None:
 async def test_broken_gzip_is_malformed(broken: bytes) -> None:
     with pytest.raises(MalformedBody) as caught:
         await read(*pieces(broken, 50), coding="gzip")
-    assert BODY.startswith(caught.value.raw) or caught.value.raw == BODY
+    assert BODY.startswith(caught.value.raw) or broken.startswith(caught.value.raw)
 
 
 @pytest.mark.parametrize(

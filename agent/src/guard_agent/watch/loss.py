@@ -4,9 +4,11 @@ Identity: produced = stored + counted lost, at every moment, across restarts (th
 ledger).
 """
 
+import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
+_LOSS_BEGINS: Final = b'{"kind":"loss",'
 SHED = "spool.shed"  # plain calls refused from 80 % full
 FULL = "spool.full"  # refused because nothing older could make room
 DROPPED = "spool.dropped"  # oldest segments dropped at 100 % full
@@ -92,3 +94,12 @@ def loss_event(loss: Loss, ns: int) -> dict[str, Any]:
     if loss.first_seq:
         event["metadata"] = {"first_seq": loss.first_seq, "last_seq": loss.last_seq}
     return event
+
+
+def read_loss(payload: bytes) -> Loss | None:
+    """Return the loss that a stored event tells, None for any other event."""
+    if not payload.startswith(_LOSS_BEGINS):
+        return None
+    event = json.loads(payload)
+    numbers = event.get("metadata", {"first_seq": 0, "last_seq": 0})
+    return Loss(event["where"], event["count"], event["from"], event["to"], **numbers)

@@ -45,7 +45,7 @@ _SHAPES: Final = re.compile(
     re.DOTALL,
 )
 _TOUCHED: Final = re.compile(
-    r"[=:@]|pass|pwd|secret|token|key|auth|cred|bearer|cookie|eyJ|gh[opsru]_|github_pat|glpat|sk-|[rs]k_|xox|AKIA|ASIA"
+    r"[=:@]|gh_|pass|pwd|secret|token|key|auth|cred|bearer|cookie|eyJ|gh[opsru]_|github_pat|glpat|sk-|[rs]k_|xox|AKIA|ASIA"
     r"|AIza|npm_|ya29|hf_|dop_v1|BEGIN",
     re.IGNORECASE,
 )

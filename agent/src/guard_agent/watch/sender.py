@@ -120,6 +120,10 @@ class Sender:
         self._drain_until = time.monotonic() + drain_seconds
         self._stop.set()
 
+    def close(self) -> None:
+        """Close the connection; call it when no thread is in `run`."""
+        self._door.close()
+
     def _timeout(self, now: float) -> float:
         until = self._drain_until
         return REQUEST_SECONDS if until is None else min(REQUEST_SECONDS, max(0.1, until - now))

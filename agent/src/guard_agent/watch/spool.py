@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from guard_agent.watch import loss as lost
 from guard_agent.watch.alphabet import CALL_SET
-from guard_agent.watch.loss import Loss, LossLedger, loss_event
+from guard_agent.watch.loss import Loss, LossLedger, loss_event, read_loss
 from guard_agent.watch.segment import MAGIC, Segment, pack_record, read_records, scan
 from guard_agent.watch.spool_ledger import LedgerFile
 from guard_agent.watch.stream import Stream, lock_folder, open_stream, write_stream
@@ -284,12 +284,20 @@ class Spool:
 
     def _drop(self, segment: Segment) -> None:
         safe = max(self.settled, self._sealed_to)
-        count = _count_after(segment, safe)
+        count = 0
+        for seq, payload, _ in read_records(segment.path):
+            if seq <= safe:
+                continue
+            self.waiting -= 1
+            told = read_loss(payload)
+            if told is None:
+                count += 1
+            else:  # the loss is untold again
+                self.losses.put_back(told)
+                self.told -= 1
         if count:
             now = time.time_ns()
-            loss = Loss(lost.DROPPED, count, now, now, max(segment.first, safe + 1), segment.last)
-            self.losses.add(loss)
-            self.waiting -= count
+            self.losses.add(Loss(lost.DROPPED, count, now, now, max(segment.first, safe + 1), segment.last))
         if self._files.get(segment.plain, (None,))[0] is segment:
             os.close(self._files.pop(segment.plain)[1])
         self._remove(segment)

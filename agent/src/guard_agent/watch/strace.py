@@ -100,8 +100,10 @@ def own_pid(head: Iterable[bytes | str]) -> int:
     for line in head:
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
         prefix = read_prefix(text)
-        if prefix is None or prefix.pid is not None:
+        if prefix is None:
             continue
+        if prefix.pid is not None:
+            return 0
         match = _OWN_PID.match(text, prefix.rest_at)
         if match is not None:
             return int(match.group(1))

@@ -7,7 +7,7 @@ pass for a result.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_PID = 4_194_304
 MAX_STRING_BYTES = 4096
@@ -18,6 +18,9 @@ _PREFIX = re.compile(
     r"(?:(\d{1,11})\.(\d{1,9})\s+|(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?\s+)?"
     r"(?:\[[ 0-9a-fx?]+\]\s+){0,2}"
 )
+_USUAL_PREFIX = re.compile(
+    r"(\d{1,6}) +(\d{1,9}|[1-3]\d{9})\.(\d{6}) (?=[a-z])"
+)  # -f -ttt: nearly every line
 _NAME = re.compile(r"([a-z_][a-z0-9_]{0,63})\(")
 _RESUMED = re.compile(r"<\.\.\. ([a-z_?][a-z0-9_?]{0,63}) resumed>\s?")
 _UNFINISHED = re.compile(r"<(?:unfinished|detached|pid changed to (\d{1,10})) \.\.\.>(?:\) += \?)?$")
@@ -27,7 +30,7 @@ _RETURNED = r"(?:(-?\d{1,20})(?!x)|(0x[0-9a-f]{1,16})|(\?))"
 _ERRNO = r"(?: (E[A-Z0-9]{1,30})\b)?"
 _RESULT = re.compile(rf"\s*= {_RETURNED}(?P<note><(?>{_NOTE})*>(?:\(deleted\))?)?{_ERRNO}")
 _PLAIN_RESULT = re.compile(rf"\)\s*= {_RETURNED}(?:<.*>(?:\(deleted\))?)?{_ERRNO}")
-# Quoted text, a decoded descriptor, a comment: whole. Brackets and commas: structure. A lone quote never closes.
+# Quoted text, a decoded descriptor, a comment: whole. Brackets, commas: structure. A lone quote never closes.
 _TOKEN = re.compile(rf'"(?:[^"\\]++|\\.)*+"|(?<=[0-9D])<(?>{_NOTE})*>|/\*.*?\*/|[()\[\]{{}},"]')
 _MAX_ADDRESS = len("0xffffffff")  # beyond it is a pointer, not a count
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
@@ -36,8 +39,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"(\.\.\.)?')
 _DESCRIPTOR = re.compile(r"(-?\d+|AT_FDCWD)(?:<(.*)>(\(deleted\))?)?$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """What stands before a call: `pid` and `ns`, None where the log has no such column.
 
     `day_ns` is True when `ns` counts from midnight (`-t`, `-tt`) and not from the epoch (`-ttt`).
@@ -49,8 +51,7 @@ class Prefix:
     rest_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What follows ` = `: `ret` (None for `?`, addresses), `errno`, the descriptor's `note`."""
 
     ret: int | None
@@ -60,6 +61,11 @@ class Result:
 
 def read_prefix(line: str) -> Prefix | None:
     """Return the prefix of `line`, or None when its pid is no Linux pid or its time no time of ours."""
+    usual = _USUAL_PREFIX.match(line)
+    if usual is not None:
+        pid_text, seconds, micros = usual.groups()
+        ns = int(seconds + micros) * 1000
+        return Prefix(int(pid_text), ns, day_ns=False, rest_at=usual.end())
     match = _PREFIX.match(line)
     if match is None:
         return None

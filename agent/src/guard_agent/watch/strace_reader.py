@@ -109,16 +109,17 @@ class StraceReader:
         if prefix is None:
             return False
         rest = text[prefix.rest_at :]
+        name = read_name(rest)
+        tid = self._only_pid if prefix.pid is None else prefix.pid
+        if name is not None:
+            return self._called(tid, self._time(prefix), name, rest[len(name) + 1 :])
         if rest.startswith(_NOTES) or text.startswith(_NOTES):
             self.report.without_event["strace note"] += 1
             return True
-        tid = self._only_pid if prefix.pid is None else prefix.pid
-        ns = self._time(prefix)
         for mark, read in self._marks:
             if rest.startswith(mark):
-                return read(tid, ns, rest)
-        name = read_name(rest)
-        return False if name is None else self._called(tid, ns, name, rest[len(name) + 1 :])
+                return read(tid, self._time(prefix), rest)
+        return False
 
     def _signalled(self, _tid: int, _ns: int, rest: str) -> bool:
         if not rest.endswith(" ---"):

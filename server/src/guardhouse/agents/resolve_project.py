@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.ids import new_id
+
+__all__ = ["Project", "ProjectMismatch", "UnknownProject", "note_skew", "resolve_project"]
 
 DEFAULT_SLUG: Final = "default"
 MAX_NAME_LENGTH: Final = 128
@@ -100,3 +103,8 @@ def _slugs(name: str) -> list[str]:
     mark = hashlib.sha256(name.encode()).hexdigest()[:10]
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:52] or "project"
     return [name if _SLUG.fullmatch(name) else plain, f"{plain}-{mark}"]
+
+
+async def note_skew(tx: Tx, project: Project, at: datetime) -> None:
+    """Remember that an item of this project came with a time that cannot be used."""
+    await store.note_skew(tx, project.no, at)

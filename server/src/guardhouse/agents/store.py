@@ -381,8 +381,8 @@ async def add_project(tx: Tx, tenant_id: UUID, values: dict[str, Any]) -> Projec
 async def note_skew(tx: Tx, project_no: int, at: datetime) -> None:
     """Remember that a project sent an item whose clock is unusable; the note is renewed once a day."""
     await tx.run(
-        "UPDATE projects SET skewed_at = $2 WHERE project_no = $1"
-        " AND (skewed_at IS NULL OR skewed_at < $2 - interval '1 day')",
+        "UPDATE projects SET skewed_at = $2::timestamptz WHERE project_no = $1"
+        " AND (skewed_at IS NULL OR skewed_at < $2::timestamptz - interval '1 day')",
         project_no,
         at,
     )

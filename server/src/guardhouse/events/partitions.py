@@ -1,4 +1,4 @@
-"""Day partitions of telemetry: eight days back to seven ahead always exist; older than retention goes.
+"""Day partitions of telemetry: from the oldest day that may be written to a week ahead; older than retention goes.
 
 There is no default partition: an event whose day is missing is refused rather than misplaced.
 """
@@ -10,14 +10,18 @@ from typing import Final
 from guardhouse.events import store
 from guardhouse.foundation.database import Tx
 
-PARENTS: Final = ("process_events",)
-DAYS_BACK: Final = 8
+HOST_DAYS_BACK: Final = 8  # an event of a host, and a score of its process, is at most 7 days old
+DAYS_BACK: Final = {"process_events": HOST_DAYS_BACK, "events": 31, "metrics": 31, "event_rollups": 31}
 DAYS_AHEAD: Final = 7
+PARENTS: Final = tuple(DAYS_BACK)
 
 
-def wanted_days(today: date) -> list[date]:
-    """Return the days that must have partitions."""
-    return [today + timedelta(days=offset) for offset in range(-DAYS_BACK, DAYS_AHEAD + 1)]
+def wanted_days(parent: str, today: date) -> list[date]:
+    """Return the days of a table that must have partitions."""
+    return [
+        today + timedelta(days=offset)
+        for offset in range(-DAYS_BACK.get(parent, HOST_DAYS_BACK), DAYS_AHEAD + 1)
+    ]
 
 
 async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> int:
@@ -25,7 +29,7 @@ async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> 
     made = 0
     for parent in parents:
         present = set(await store.list_days(tx, parent))
-        for day in wanted_days(today):
+        for day in wanted_days(parent, today):
             if day not in present:
                 made += await store.create_day(tx, parent, day)
     return made
@@ -33,7 +37,7 @@ async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> 
 
 async def expired_days(tx: Tx, parent: str, today: date, retention_days: int) -> list[date]:
     """Return the days beyond retention that still have a partition."""
-    edge = today - timedelta(days=max(retention_days, DAYS_BACK))
+    edge = today - timedelta(days=max(retention_days, DAYS_BACK.get(parent, HOST_DAYS_BACK)))
     return [day for day in await store.list_days(tx, parent) if day < edge]
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 from guardhouse.foundation import bound_process, postgres_probe
 from guardhouse.foundation.bound_process import Launch
 from guardhouse.foundation.data_folder import DataFolder, folder_sentence
+from guardhouse.foundation.postgres_log import START_LOG, PostgresLog
 from guardhouse.foundation.postgres_place import (
     choose_home,
     find_binaries,
@@ -46,6 +47,7 @@ _PORTS = range(15432, 25432)  # below the range from which systems lend ports to
 _SOCKET_PATH_LIMIT = 90  # the shortest system limit is 104 bytes, socket name included
 _BUILTIN_LOCALE_SINCE = 17
 _START_TRIES = 5
+_LAST_WORDS_SECONDS = 0.2  # its log collector outlives it for a moment
 _LEFTOVER_STEPS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 
@@ -71,6 +73,7 @@ class EmbeddedPostgres:
         self._settings = {**SETTINGS, **(settings or {})}
         self._start_timeout_seconds = start_timeout_seconds
         self._known: Record | None = None
+        self._said: PostgresLog | None = None
         self.was_created = False
         self._process: subprocess.Popen[bytes] | None = None
         self._socket_dir: Path | None = None
@@ -170,6 +173,12 @@ class EmbeddedPostgres:
         self.stop()
 
     @property
+    def _log(self) -> PostgresLog:
+        if self._said is None or self._said.folder != self.home / "log":
+            self._said = PostgresLog(self.home / "log")
+        return self._said
+
+    @property
     def _data(self) -> Path:
         return self.home / "data"
 
@@ -215,11 +224,13 @@ class EmbeddedPostgres:
                 raise StartError(
                     f"Process {process.pid} still works on {self._data} and does not end: kill it first."
                 )
-        # Nobody works here any more. If the pid in the file now belongs to a stranger, PostgreSQL would
-        # wait for that one for ever.
+        # Nobody works here any more. PostgreSQL would still wait for ever for a stranger, or for a zombie that
+        # nobody reaps, with the process id in its lock files.
         with contextlib.suppress(FileNotFoundError, ValueError):  # it removed its file when it ended
             if bound_process.pid_exists(_first_number(pid_file)):
                 pid_file.unlink(missing_ok=True)
+        for lock in (self.home / "run").glob(".s.PGSQL.*"):
+            lock.unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
         draft, password_file = self.home / "data.new", self.home / "password"
@@ -281,8 +292,8 @@ class EmbeddedPostgres:
 
     def _launch(self) -> bool:
         """Start the server; False when its port was taken in the meantime."""
-        said = self.home / "log" / "start.log"
-        with said.open("wb") as output:
+        self._log.mark()
+        with (self._log.folder / START_LOG).open("wb") as output:
             self._process = bound_process.start_bound(
                 self._bound("postgres", ["-D", str(self._data)], output=output)
             )
@@ -290,9 +301,10 @@ class EmbeddedPostgres:
         while True:
             if self._process.poll() is not None:
                 self._process = None
-                if "could not bind" in _tail(said):
+                time.sleep(_LAST_WORDS_SECONDS)
+                if self._log.port_was_taken():
                     return False
-                raise StartError(self._sentence("start", _tail(said) + self._log_tail()))
+                raise StartError(self._sentence("start", self._log.new_lines()))
             if self._says_ready() and postgres_probe.ask(HOST, self.port) is Answer.READY:
                 return True
             if time.monotonic() > deadline:
@@ -336,16 +348,16 @@ class EmbeddedPostgres:
             },
         )
         if done.returncode != 0:
-            raise StartError(self._sentence("prepare its roles", done.stderr))
+            raise StartError(self._sentence("prepare its roles", done.stderr.splitlines()))
 
     def _run_to_end(self, program: str, options: list[str]) -> None:
-        said = self.home / "log" / f"{program}.log"
-        with said.open("wb") as output:
+        name = f"{program}.log"
+        with (self._log.folder / name).open("wb") as output:
             process = bound_process.start_bound(self._bound(program, options, output=output))
         if not bound_process.wait_gone(process, self._start_timeout_seconds):
             process.kill()
         if process.wait() != 0:
-            raise StartError(self._sentence(f"be created ({program})", _tail(said)))
+            raise StartError(self._sentence(f"be created ({program})", self._log.new_lines(name)))
 
     def _bound(self, program: str, options: list[str], *, output: Any) -> Launch:
         return Launch(
@@ -357,20 +369,9 @@ class EmbeddedPostgres:
             death_signal=signal.SIGINT,
         )
 
-    def _log_tail(self) -> str:
-        logs = sorted((self.home / "log").glob("postgres-*.log"), key=lambda path: path.stat().st_mtime)
-        return _tail(logs[-1]) if logs else ""
-
-    def _sentence(self, action: str, said: str) -> str:
-        if "No space left on device" in said:
-            return f"PostgreSQL could not {action}: there is no space left for {self.home}; free some and start again."
-        if "Permission denied" in said:
-            owner = self._account.name if self._account else "this user"
-            return f"PostgreSQL could not {action}: {owner} may not write in {self.home}; correct its owner."
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        errors = [line for line in lines if "FATAL" in line or "PANIC" in line or "error" in line.lower()]
-        cause = (errors or lines or ["it said nothing"])[-1]
-        return f"PostgreSQL could not {action}: {cause} (logs: {self.home / 'log'})."
+    def _sentence(self, action: str, lines: list[str]) -> str:
+        user = self._account.name if self._account else "this user"
+        return self._log.sentence(action, lines, home=self.home, user=user)
 
 
 def _free_port() -> int:
@@ -382,9 +383,3 @@ def _free_port() -> int:
 
 def _first_number(path: Path) -> int:
     return int(path.read_text(encoding="utf-8").partition("\n")[0])
-
-
-def _tail(path: Path, size: int = 4000) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - size))
-        return file.read().decode(errors="replace")

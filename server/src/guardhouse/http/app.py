@@ -15,6 +15,7 @@ from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.keys import KeyCache
+from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
@@ -71,6 +72,7 @@ def create_app(resources: Resources) -> FastAPI:
         contract.router,
         identity_routes.router,
         agents_routes.router,
+        ingest_routes.router,
         events_routes.router,
         scores_routes.router,
         live_routes.router,

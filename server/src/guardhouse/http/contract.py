@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.responses import JSONResponse
 
+from guardhouse.foundation.body_docs import raw_body_schemas
 from guardhouse.identity.caller import Require
 
 router = APIRouter()
@@ -78,6 +79,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = PROBLEM
+    schemas.update(raw_body_schemas())
     components["securitySchemes"] = SECURITY
     for context in iter_route_contexts(app.routes):
         route = context.original_route

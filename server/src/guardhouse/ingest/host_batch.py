@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 from starlette.datastructures import Headers, QueryParams
 
 from guardhouse.foundation.errors import Problem, UnsupportedMediaType, ValidationFailed
-from guardhouse.ingest.host_items import MAX_EVENTS, HostEvent, ItemError, decode_item
+from guardhouse.ingest.decode_body import decode_member, split_body
+from guardhouse.ingest.host_items import MAX_EVENTS, NOT_STRICT, NUL_ESCAPE, HostEvent, ItemError, decode_item
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+MAX_READ: Final = 50_000  # cut at most; past 10,000 the batch is refused as a whole
 _Word = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -20,13 +22,6 @@ class BatchTooLarge(Problem):
 
     status, code, title = 413, "batch_too_large", "Batch too large"
     remediation = "Send at most 10,000 events in one batch; 1,000 is recommended."
-
-
-class MalformedBody(Problem):
-    """The body is not the JSON it says it is."""
-
-    status, code, title = 400, "malformed_body", "Malformed body"
-    remediation = "Send one JSON object, or one event per line as application/x-ndjson."
 
 
 class _Envelope(Struct):
@@ -39,10 +34,6 @@ class _Envelope(Struct):
 
 class _WholeBatch(_Envelope):
     events: list[HostEvent] = []
-
-
-class _RawBatch(_Envelope):
-    events: list[Raw] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,6 @@ class HostBatch:
 
 
 _whole = msgspec.json.Decoder(_WholeBatch)
-_raw = msgspec.json.Decoder(_RawBatch)
 _lines = msgspec.json.Decoder(list[HostEvent])
 
 
@@ -79,10 +69,10 @@ def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatc
             f"A host batch is {JSON} or {NDJSON}, not {media or 'without a Content-Type'}.",
             supported=[JSON, NDJSON],
         )
-    if b"\\u0000" not in content:
+    if NUL_ESCAPE not in content:
         try:
             whole = _whole.decode(content)
-        except msgspec.DecodeError:
+        except NOT_STRICT:
             pass  # each item alone, below
         else:
             return _batch(whole, list(whole.events))
@@ -90,17 +80,15 @@ def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatc
 
 
 def _read_each(content: bytes) -> HostBatch:
+    cut = split_body(content, ("events",), max_items=MAX_READ)
+    members = {name: decode_member(cut, name) for name in _Envelope.__struct_fields__ if name in cut.members}
+    if "events" in cut.members:
+        raise _wrong_envelope("/events", "must be a list of events")
     try:
-        raw = _raw.decode(content)
+        envelope = msgspec.convert(members, _Envelope)
     except msgspec.ValidationError as error:
-        pointer = "/" + str(error).partition("`$.")[2].rstrip("`").replace(".", "/")
-        raise ValidationFailed(
-            "The batch is not of the shape of a host batch.",
-            errors=[{"pointer": pointer, "code": "type", "detail": str(error)}],
-        ) from None
-    except msgspec.DecodeError as error:
-        raise MalformedBody(f"The body is not JSON: {error}.") from None
-    return _batch(raw, [decode_item(item) for item in raw.events or []])
+        raise _wrong_envelope("/" + _place(error), str(error)) from None
+    return _batch(envelope, [decode_item(item) for item in cut.items.get("events", [])])
 
 
 def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
@@ -110,19 +98,13 @@ def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
     except msgspec.ValidationError as error:
         raise ValidationFailed(
             "A batch member in the query is wrong.",
-            errors=[
-                {
-                    "parameter": str(error).partition("`$.")[2].rstrip("`"),
-                    "code": "type",
-                    "detail": str(error),
-                }
-            ],
+            errors=[{"parameter": _place(error), "code": "type", "detail": str(error)}],
         ) from None
     lines = [line for line in content.split(b"\n") if line.strip()]
     if len(lines) <= MAX_EVENTS:
         try:
             return _batch(envelope, list(_lines.decode(b"[" + b",".join(lines) + b"]")))
-        except msgspec.DecodeError:
+        except NOT_STRICT:
             pass  # each line alone, below
     return _batch(envelope, [decode_item(line) for line in lines[: MAX_EVENTS + 1]])
 
@@ -143,3 +125,14 @@ def _batch(envelope: _Envelope, items: list[HostEvent | ItemError]) -> HostBatch
         envelope.idempotency_key,
         items,
     )
+
+
+def _wrong_envelope(pointer: str, detail: str) -> ValidationFailed:
+    return ValidationFailed(
+        "The batch is not of the shape of a host batch.",
+        errors=[{"pointer": pointer, "code": "type", "detail": detail}],
+    )
+
+
+def _place(error: msgspec.ValidationError) -> str:
+    return str(error).partition("`$.")[2].rstrip("`").replace(".", "/")

@@ -4,6 +4,7 @@ The whole batch is decoded at once; only when that fails is each item judged alo
 costs only itself. Shapes and limits: events-and-risk §2.1 and §2.2.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from msgspec import Meta, Struct
 from guardhouse.events.identify import identifier
 from guardhouse.events.store import CLAMPED, UNTIMED
 from guardhouse.events.write_process import KINDS, Fields, NewEvent
+from guardhouse.ingest.decode_lenient import Unreadable
+from guardhouse.ingest.decode_lenient import decode_item as decode_leniently
 
 MAX_EVENTS: Final = 10_000
 MAX_EVENT_BYTES: Final = 16 << 10
@@ -74,6 +77,7 @@ class HostEvent(Struct, gc=False):
     low: Natural | None = msgspec.field(default=None, name="from")
     high: Natural | None = msgspec.field(default=None, name="to")
     metadata: dict[str, Any] | None = None
+    event_type: Any = None  # what an application's event has instead of a syscall
 
 
 class ItemError(Struct, omit_defaults=True):
@@ -108,6 +112,8 @@ class Batch:
 
 
 _NEEDED: Final = {"call": "syscall", "calls": "names", "fork": "child_pid", "loss": "kind"}
+NOT_STRICT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NUL_ESCAPE: Final = b"\\u0000"
 _item_decoder = msgspec.json.Decoder(HostEvent)
 _pack = msgspec.msgpack.Encoder().encode
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -166,24 +172,39 @@ def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
     return verdicts
 
 
-def decode_item(raw: bytes | msgspec.Raw) -> HostEvent | ItemError:
-    """Decode one item of a batch that could not be decoded as a whole."""
+def decode_item(raw: bytes) -> HostEvent | ItemError:
+    """Decode one item of a batch that could not be decoded as a whole: strictly, then leniently."""
     try:
-        return _item_decoder.decode(raw)
+        if NUL_ESCAPE not in raw:
+            return _item_decoder.decode(raw)
     except msgspec.ValidationError as error:
-        return explain(error, raw)
-    except msgspec.DecodeError as error:
+        return _explain(error)
+    except NOT_STRICT:
+        pass  # no strict JSON; perhaps only NaN, a surrogate or broken UTF-8
+    try:
+        return msgspec.convert(_finite(decode_leniently(raw)), HostEvent)
+    except Unreadable as error:
         return ItemError("event_invalid", str(error))
+    except msgspec.ValidationError as error:
+        return _explain(error)
 
 
-def explain(error: msgspec.ValidationError, raw: bytes | msgspec.Raw) -> ItemError:
+def _finite(value: Any) -> Any:
+    """Return the value with NaN and infinities as the strings they were."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return value
+
+
+def _explain(error: msgspec.ValidationError) -> ItemError:
     """Return the item error for a violation of the shape: which field, and what was expected."""
     text = str(error)
     found = _PLACE.search(text)
-    name = found.group(1) if found else None
-    if name is None and b'"event_type"' in bytes(raw) and b'"pid"' not in bytes(raw):
-        return ItemError("wrong_family", "this is an event of an application, not of a host")
-    return ItemError("event_invalid", _PLACE.sub("", text), name)
+    return ItemError("event_invalid", _PLACE.sub("", text), found.group(1) if found else None)
 
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -202,6 +223,8 @@ def _check(item: HostEvent) -> int:
         if len(_KNOWN_CALLS) < _KNOWN_CALLS_LIMIT:
             _KNOWN_CALLS.add(call)
     kind = item.kind or ("call" if call is not None else None)
+    if kind is None and item.event_type is not None:
+        raise _Refused(ItemError("wrong_family", "this is an event of an application, not of a host"))
     if kind is None:
         raise _Refused(ItemError("event_invalid", "an event has a syscall or a kind", "kind"))
     needed = _NEEDED.get(kind, "pid")

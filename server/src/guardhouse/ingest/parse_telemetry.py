@@ -145,22 +145,16 @@ class Parser:
             yield self._item(index, "metric", raw)
 
     def _item(self, index: int, kind: Kind, raw: bytes) -> AppEvent | AppMetric | Rejected:
-        if len(raw) > MAX_ITEM_BYTES:
-            size = f"the item is {len(raw):,} bytes, limit {MAX_ITEM_BYTES:,}"
-            return Rejected(index, kind, None, "item_too_large", size, raw)
+        value: Any = None
         try:
-            value = decode_item(raw)
+            if len(raw) <= MAX_ITEM_BYTES:
+                value = decode_item(raw)
         except Unreadable as reason:
             return Rejected(index, kind, None, "item_unreadable", str(reason), raw)
-        if not isinstance(value, dict):
-            return Rejected(index, kind, None, "not_an_object", "the item is not an object", raw)
         key = _key_of(value)
-        passed = over_limits(raw, value)
-        if passed is not None:
-            return Rejected(index, kind, key, "item_too_large", passed, raw)
-        refusal = _misplaced(kind, value)
+        refusal = _refusal(kind, raw, value)
         if refusal is not None:
-            return Rejected(index, kind, key, "wrong_family", refusal, raw)
+            return Rejected(index, kind, key, *refusal, raw)
         if kind == "event":
             return self._event(index, key, value)
         return self._metric(index, key, value, raw)
@@ -239,8 +233,20 @@ def fingerprint(event: AppEvent) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:8]
 
 
-def _key_of(value: dict[str, Any]) -> str | None:
-    key = value.get("idempotency_key")
+def _refusal(kind: Kind, raw: bytes, value: Any) -> tuple[str, str] | None:
+    """Return code and detail of why an item cannot be kept; None when it can."""
+    passed = over_limits(raw, value)
+    if passed is not None:
+        return "item_too_large", passed
+    if not isinstance(value, dict):
+        return "not_an_object", "the item is not an object"
+    if kind == "event" and "event_type" not in value and any(mark in value for mark in _HOST_MARKS):
+        return "wrong_family", "an event of a host agent; send it in a host batch"
+    return None
+
+
+def _key_of(value: Any) -> str | None:
+    key = value.get("idempotency_key") if isinstance(value, dict) else None
     return key if isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH else None
 
 
@@ -250,12 +256,3 @@ def _type_of(value: Any, notes: Notes) -> str:
     text = read_text(value, MAX_TYPE_LENGTH, notes) or UNKNOWN_TYPE
     enum_like = _ENUM_LIKE.fullmatch(text)
     return enum_like[1].lower() if enum_like else text
-
-
-def _misplaced(kind: Kind, value: dict[str, Any]) -> str | None:
-    """Say why an item does not belong into its array; None when it does, or nothing tells."""
-    if kind == "metric" or "event_type" in value:
-        return None
-    if any(mark in value for mark in _HOST_MARKS):
-        return "an event of a host agent; send it in a host batch"
-    return None

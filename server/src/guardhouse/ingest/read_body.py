@@ -100,8 +100,8 @@ async def read_body(request: Request, limits: Limits) -> AsyncIterator[RawBody]:
     if declared.isdecimal() and int(declared) > limits.wire_bytes:
         raise _too_large_as_sent(limits)
     decoding = _Decoding(coding, limits)
+    wire: list[bytes] = []
     try:
-        wire: list[bytes] = []
         async with aclosing(_chunks(request, limits)) as chunks:
             async for chunk in chunks:
                 wire.append(chunk)
@@ -111,6 +111,9 @@ async def read_body(request: Request, limits: Limits) -> AsyncIterator[RawBody]:
                         await asyncio.sleep(0)  # others' turn
         decoding.finish()
         yield RawBody(b"".join(wire), b"".join(decoding.content), decoding.coding)
+    except MalformedBody as problem:
+        problem.raw = problem.raw or b"".join(wire)
+        raise
     finally:
         limits.budget.give(decoding.size)
 

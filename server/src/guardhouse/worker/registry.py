@@ -33,6 +33,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
     identity_jobs.prune_nonces,
     ingest_jobs.prune_batches,
+    ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,

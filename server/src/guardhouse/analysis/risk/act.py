@@ -17,7 +17,9 @@ WRITE_FLAGS: Final = frozenset({"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_A
 INET_KINDS: Final = frozenset(
     {"inet", "inet6", "tcp", "tcp6", "udp", "udp6", "tcpv6", "udpv6", "sock_inet", "sock_inet6"}
 )
-TWO_PATHS: Final = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mount"})
+TWO_PATHS: Final = frozenset(
+    {"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mount"}
+)
 DELETED: Final = " (deleted)"
 MAX_DIGITS: Final = 7  # of a descriptor number in a path
 
@@ -30,7 +32,10 @@ def clean_path(path: str) -> str:
 
 
 def path_of(call: str, args: dict[str, Any]) -> str | None:
-    """The path a call acts on as the agent knows it best: for calls with one path, `path2` is the resolved one."""
+    """The path a call acts on as the agent knows it best.
+
+    For calls with one path, `path2` is the resolved one.
+    """
     second = args.get("path2")
     if isinstance(second, str) and second.startswith("/") and call not in TWO_PATHS:
         return second
@@ -138,6 +143,11 @@ def _words(name: str) -> Callable[[Act], Value]:
     return read
 
 
+def _last_word(act: Act) -> Value:
+    argv = act.args.get("argv")
+    return argv[-1] if isinstance(argv, list | tuple) and argv and isinstance(argv[-1], str) else None
+
+
 def _address(name: str) -> Callable[[Act], Value]:
     def read(act: Act) -> Value:
         addr = act.args.get("addr")
@@ -227,6 +237,7 @@ FIELDS: Final[dict[str, Callable[[Act], Value]]] = {
     "family": _address("family"),
     "ip": _address("ip"),
     "port": _address("port"),
+    "addr_path": _address("path"),
     "endpoint": _endpoint,
     "target_pid": _integer("target_pid"),
     "foreign": _foreign,
@@ -234,6 +245,7 @@ FIELDS: Final[dict[str, Callable[[Act], Value]]] = {
     "asks_root": _root_uid,
     "uid_before": _uid_before,
     "argv": _words("argv"),
+    "argv_last": _last_word,
     "name": _string("name"),
     "len": _integer("len"),
     "ret": lambda act: act.event.ret,

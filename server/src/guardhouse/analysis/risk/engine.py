@@ -5,25 +5,20 @@ rows and crossings whatever the batch sizes, evictions and restarts; a quiet cal
 lasts.
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, path_of
+from guardhouse.analysis.risk.agent_state import AgentState
 from guardhouse.analysis.risk.effects import Effects, Input
-from guardhouse.analysis.risk.event import SILENCE_US, ProcessKey, RiskEvent
+from guardhouse.analysis.risk.event import SILENCE_US, RiskEvent
 from guardhouse.analysis.risk.evidence import NAT
-from guardhouse.analysis.risk.facts import BUCKET_US, FileFacts, Losses
-from guardhouse.analysis.risk.instances import Instances, Stub
-from guardhouse.analysis.risk.judge import Judge
-from guardhouse.analysis.risk.match import MAX_PLANS, CallPlan, Watch
+from guardhouse.analysis.risk.facts import BUCKET_US
+from guardhouse.analysis.risk.match import MAX_PLANS, CallPlan
 from guardhouse.analysis.risk.novelty import imported_alert, new_edge, new_path, rare_sequence
 from guardhouse.analysis.risk.observe import STDIO
-from guardhouse.analysis.risk.pack import from_bytes, pack, to_bytes, unpack
 from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
-from guardhouse.analysis.risk.scoring import Scorer
-from guardhouse.analysis.risk.summary import Dirty, summarise
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
 ENGINE_VERSION: Final = 1
@@ -31,41 +26,32 @@ LONG_MEMORY: Final = 50  # calls the running mean looks back over
 FIRST_JUDGED: Final = 10  # the call from which on the mean is judged
 
 
-class AgentEngine:
+class AgentEngine(AgentState):
     """All live processes of ONE agent. Apply events in position order; take what changed; store it; go on."""
 
-    __slots__ = ("_boot", "_minute_us", "_pids", "_plans", "_received", "alarm_us", "clock_us", "instances", "judge",
-                 "losses", "position", "profiles", "rules", "scorer")  # fmt: skip
+    __slots__ = ("_boot", "_pids", "_plans")
 
     def __init__(self, rules: RuleSet, profiles: Profiles | None = None) -> None:
-        self.rules = rules
-        self.profiles = profiles
-        self.instances = Instances(rules)
-        self.scorer = Scorer(self.instances)
-        self.judge = Judge(self.instances, self.scorer)
-        self.losses = Losses()
-        self.clock_us = 0
-        self.position = -1
-        self.alarm_us = 0
-        self._minute_us = 0
-        self._received = 0
+        super().__init__(rules, profiles)
         self._plans: dict[str, CallPlan] = {}
         self._boot: str | None = None
         self._pids: dict[int, Process] = {}
 
     # -- events -------------------------------------------------------------------------------------------
 
-    def apply(self, event: RiskEvent) -> Effects | None:
-        """Apply one event; what it has to say, or None when it was quiet."""
+    def apply(self, event: RiskEvent) -> Effects | None:  # noqa: C901, PLR0912 - one flat path: calls cost time here
+        """Apply one event; what it has to say, or None when it was quiet or its position has been applied."""
         (position, _id, us, kind, pid, tid, _ppid, start, boot, exe, _comm, call, _ret, _errno, args, _names,
          _child, _child_start, _code, _alphabet, _late, _extra) = event  # fmt: skip
         if kind != "call" or pid is None or call is None:
             return self._apply_other(event)
+        if position <= self.position:
+            return None
         if us > self.clock_us:
             self.clock_us = us
             if us >= self.alarm_us:
                 self._alarm(us)
-        self._received += 1
+        self.received += 1
         if boot != self._boot:
             self._boot = boot
             self._pids = self.instances.boots.setdefault(boot, {})
@@ -110,6 +96,8 @@ class AgentEngine:
         kind = event.kind
         if kind == "exec" and event.pid is not None:
             return self.apply(event._replace(kind="call", call=event.call or "execve"))
+        if event.position <= self.position:
+            return None
         if event.occurred_us > self.clock_us:
             self.clock_us = event.occurred_us
             if event.occurred_us >= self.alarm_us:
@@ -121,24 +109,31 @@ class AgentEngine:
             process = self._process(event, event.pid)
             now_us = max(event.occurred_us, process.last_us)
             if kind == "fork":
+                if event.exe is not None and event.exe != process.exe:
+                    self._adopt(process, event.exe)
                 self._fork(event, process, now_us)
                 return self.apply(event._replace(kind="call", call=event.call or "fork"))
-            self._received += 1
-            process.last_us = now_us
-            process.last_position = event.position
-            process.others += 1
-            self.scorer.soil(process)
-            if kind == "calls":
-                self._burst(event, process, now_us)
-            elif kind == "exit":
-                process.exited_us = now_us
-                self.scorer.touch(process, "exit")
-            elif kind == "finding":
-                self._imported(event, process, now_us)
-            elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
-                self._adopt(process, event.exe)
+            self._note(event, process, now_us)
         self.position = event.position
         return self.scorer.finish(event.position, now_us) if self.scorer.pending else None
+
+    def _note(self, event: RiskEvent, process: Process, now_us: int) -> None:
+        """An event that is no single call: a burst, an exit, an alert, a process of the inventory."""
+        kind = event.kind
+        self.received += 1
+        process.last_us = now_us
+        process.last_position = event.position
+        process.others += 1
+        self.scorer.soil(process)
+        if kind == "calls":
+            self._burst(event, process, now_us)
+        elif kind == "exit":
+            process.exited_us = now_us
+            self.scorer.touch(process, "exit")
+        elif kind == "finding":
+            self.judge.weigh(process, imported_alert(event), now_us)
+        elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
+            self._adopt(process, event.exe)
 
     def sweep(self, now_us: int) -> Effects | None:
         """Cooling without events: what has fallen by event time `now_us`, dated exactly.
@@ -167,8 +162,6 @@ class AgentEngine:
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
             parent = self.instances.boots.get(event.boot_id, {}).get(event.ppid)
-        if placeholder is not None:
-            self.scorer.soil(placeholder)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
         if event.comm is not None:
@@ -201,10 +194,7 @@ class AgentEngine:
                 self._link(known, parent, event)
                 self.scorer.soil(known)
             return
-        old = self.instances.boots.get(event.boot_id, {}).get(pid)
         child = self.instances.begin(event, pid, start, now_us)
-        if old is not None:
-            self.scorer.soil(old)
         self._link(child, parent, event)
         self.scorer.touch(child, "first")
         self.scorer.soil(child)
@@ -247,7 +237,7 @@ class AgentEngine:
         if found is not None:
             self.scorer.record(process, found, now_us)
 
-    # -- calls that are not quiet ---------------------------------------------------------------------------
+    # -- calls that are not quiet -------------------------------------------------------------------------
 
     def _plan(self, call: str) -> CallPlan:
         plan = CallPlan(call, self.rules)
@@ -259,33 +249,43 @@ class AgentEngine:
         self, plan: CallPlan, event: RiskEvent, process: Process, now_us: int, args: dict[str, Any] | None
     ) -> None:  # fmt: skip
         """Rules first, on the state before the call; then what the engine notes; then what is new here."""
-        act: Act | None = None
-        found: tuple[Watch, ...] = ()
         path = path_of(plan.name, args) if args is not None else None
+        act = self._match(plan, event, process, now_us, path)
+        if plan.observe is not None:
+            plan.observe(process, event)
+        if event.failed:
+            return
+        if plan.opens and process.profile is not None:
+            new = new_path(process, event, self.losses.factor)
+            if new is not None:
+                self.judge.weigh(process, new, now_us)
+        elif plan.name in EXEC_CALLS:
+            self._exec(act or self.judge.act(plan, event, process), now_us)
+        elif plan.moves is not None and path is not None:
+            self.judge.facts.move(clean_path(path), args, keep=plan.moves)
+
+    def _match(
+        self, plan: CallPlan, event: RiskEvent, process: Process, now_us: int, path: str | None
+    ) -> Act | None:  # fmt: skip
+        """Try the steps that watch this call; the act, when one had to be built."""
+        act: Act | None = None
+        watches = plan.plain
         if plan.indexed and path is not None:
-            known = plan.memo.get(path)
-            if known is None:
+            found = plan.memo.get(path)
+            if found is None:
                 act = self.judge.act(plan, event, process)
-                known = plan.candidates(path, act)
-            found = known
+                found = plan.candidates(path, act)
+            if found:
+                watches = (*watches, *found)
         flags = process.flags
-        for rule, index, step in (*plan.plain, *found) if found else plan.plain:
+        for rule, index, step in watches:
             if step.need_flag and flags & step.need_flag != step.need_flag:
                 continue
             if act is None:
                 act = self.judge.act(plan, event, process)
             if step.holds(act):
                 self.judge.matched(rule, index, step, act, now_us)
-        if plan.observe is not None:
-            plan.observe(process, event)
-        if plan.opens and process.profile is not None and not event.failed:
-            new = new_path(process, event, self.losses.factor)
-            if new is not None:
-                self.judge.weigh(process, new, now_us)
-        if plan.name in EXEC_CALLS and not event.failed:
-            self._exec(act or self.judge.act(plan, event, process), now_us)
-        elif plan.moves is not None and path is not None and not event.failed:
-            self.judge.facts.move(clean_path(path), args, keep=plan.moves)
+        return act
 
     def _exec(self, act: Act, now_us: int) -> None:
         process, event = act.process, act.event
@@ -308,7 +308,7 @@ class AgentEngine:
     def _burst(self, event: RiskEvent, process: Process, now_us: int) -> None:
         """`calls`: many calls of one thread without arguments; one event, counted as its length."""
         names = event.names or ()
-        self._received += max(0, len(names) - 1)
+        self.received += max(0, len(names) - 1)
         process.calls += len(names)
         process.others -= 1 if names else 0
         weight_sum = 0
@@ -332,25 +332,22 @@ class AgentEngine:
         elif names:
             process.count_call(second, weight_sum, len(names))
 
-    def _imported(self, event: RiskEvent, process: Process, now_us: int) -> None:
-        self.judge.weigh(process, imported_alert(event), now_us)
-
     # -- time and loss ------------------------------------------------------------------------------------
 
     def _alarm(self, us: int) -> None:
         """Event time passed a minute or the instant of a cooling; called before the event counts."""
         self.scorer.cool(self.position, us)
         minute_us = us - us % BUCKET_US
-        if minute_us != self._minute_us:
+        if minute_us != self.minute_us:
             self._count_received()
-            self._minute_us = minute_us
+            self.minute_us = minute_us
             self._moved(self.losses.add(us, 0, 0))
         self.alarm_us = min(minute_us + BUCKET_US, self.scorer.next_cool_us)
 
     def _count_received(self) -> None:
-        if self._received:
-            self._moved(self.losses.add(self._minute_us, self._received, 0))
-            self._received = 0
+        if self.received:
+            self._moved(self.losses.add(self.minute_us, self.received, 0))
+            self.received = 0
 
     def _lost(self, event: RiskEvent) -> None:
         count = (event.extra or {}).get("count")
@@ -362,77 +359,6 @@ class AgentEngine:
         if moved:
             data = {"sixteenths": self.losses.factor}
             self.scorer.note_input(Input(None, self.position, "loss_factor", data))
-
-    # -- storage ------------------------------------------------------------------------------------------
-
-    def take_dirty(self) -> list[Dirty]:
-        """States changed since the last call, in the order they first changed, packed, with summaries."""
-        taken = []
-        for process in self.scorer.unsaved:
-            process.dirty = False
-            taken.append(Dirty(process.key, pack(process), summarise(self.instances, process)))
-        self.scorer.unsaved.clear()
-        return taken
-
-    def pack(self, key: ProcessKey) -> bytes:
-        """One process in memory as bytes.
-
-        Raises:
-            KeyError: the process is not in memory.
-        """
-        return pack(self.instances.states[key])
-
-    def load_process(self, packed: bytes) -> ProcessKey:
-        """Take a stored process into memory; its key.
-
-        Raises:
-            PackedStateError: not bytes of this engine's version.
-        """
-        profiles = self.profiles
-        process = unpack(packed, lambda exe, alphabet, version: (
-            None if profiles is None else profiles.at(exe, alphabet, version)
-        ))  # fmt: skip
-        self.instances.put(process)
-        self.scorer.load(process)
-        self.alarm_us = min(self.alarm_us, self.scorer.next_cool_us)
-        return process.key
-
-    def load_stub(self, stub: Stub) -> None:
-        """Know of a live stored process without loading it."""
-        self.instances.partial = True
-        self.instances.generation = max(self.instances.generation, stub.key.generation)
-        self.instances.stubs[(stub.key.boot_id, stub.key.pid)] = stub
-
-    def pack_agent(self) -> bytes:
-        """What belongs to no process: clock, position, generation, losses, file facts."""
-        return to_bytes([
-            self.clock_us, self.position, self.instances.generation, self._minute_us, self._received,
-            self.losses.pack(), self.judge.facts.pack(),
-        ])  # fmt: skip
-
-    def load_agent(self, packed: bytes) -> None:
-        """Take over what `pack_agent` wrote; before any event, in any order with `load_process`.
-
-        Raises:
-            PackedStateError: not bytes of this engine's version.
-        """
-        fields = from_bytes(packed)
-        self.clock_us, self.position, generation, self._minute_us, self._received, losses, facts = fields
-        self.instances.generation = max(self.instances.generation, generation)
-        self.losses = Losses.unpack(losses)
-        self.judge.facts = FileFacts.unpack(facts)
-        self.alarm_us = min(self._minute_us + BUCKET_US, self.scorer.next_cool_us)
-
-    def needed_keys(self, events: Iterable[RiskEvent]) -> list[ProcessKey]:
-        """Keys to load, where stored, before these events.
-
-        Ask again after loading until nothing new comes.
-        """
-        return self.instances.needed(events)
-
-    def evict(self, now_us: int, max_live: int) -> list[ProcessKey]:
-        """Drop stored processes from memory: exited 10 min ago, or least recently used past `max_live`."""
-        return self.instances.evict(max(now_us, self.clock_us), max_live)
 
 
 def _unused(process: Process) -> bool:

@@ -54,7 +54,10 @@ class FileFacts:
         self.changed = True
 
     def move(self, path: str, args: dict[str, Any] | None, *, keep: bool) -> None:
-        """The file at `path` was renamed to `args.path2` (`keep`) or unlinked; what is known of it goes along."""
+        """The file at `path` was renamed to `args.path2` (`keep`) or unlinked.
+
+        What is known of it goes along.
+        """
         held = self.files.pop(path, None)
         if held is None:
             return

@@ -22,6 +22,17 @@ class Stub(NamedTuple):
     last_us: int
 
 
+class ProcessNotLoadedError(LookupError):
+    """An event came for a process that was evicted and not loaded again."""
+
+
+def _is_newer(process: Process, old: Process) -> bool:
+    """Whether an instance took the pid over from another: by start where both have one, else by first event."""
+    if process.start is not None and old.start is not None:
+        return process.start > old.start
+    return process.first_position >= old.first_position
+
+
 class Instances:
     """All processes of one agent that are in memory, and stubs of those that are only stored."""
 
@@ -41,13 +52,26 @@ class Instances:
         if start is not None:
             if current is not None and current.start == start:
                 return current
-            return self.states.get(ProcessKey(event.boot_id, pid, start, 0))
+            key = ProcessKey(event.boot_id, pid, start, 0)
+            found = self.states.get(key)
+            if found is None and self.stubs:
+                self._refuse_stub(event.boot_id, pid, key)
+            return found
         if current is None:
+            if self.stubs:
+                self._refuse_stub(event.boot_id, pid, None)
             return None
         if current.exited_us is not None:
             ended = event.late or event.kind == "exit"
             return current if ended and clock_us - current.exited_us <= PROCESS_GONE_US else None
         return None if clock_us - current.last_us > SILENCE_US else current
+
+    def _refuse_stub(self, boot_id: str, pid: int, key: ProcessKey | None) -> None:
+        stub = self.stubs.get((boot_id, pid))
+        if stub is not None and key in (None, stub.key):
+            raise ProcessNotLoadedError(
+                f"{stub.key} is stored; load what `needed_keys` names before its events"
+            )
 
     def begin(self, event: RiskEvent, pid: int, start: int | None, now_us: int) -> Process:
         """A new instance, current for its pid unless an older one turned up late."""
@@ -60,11 +84,7 @@ class Instances:
         self.states[key] = process
         pids = self.boots.setdefault(event.boot_id, {})
         old = pids.get(pid)
-        if old is not None and start is not None and old.start is not None and old.start > start:
-            process.current = False
-        else:
-            if old is not None:
-                old.current = False
+        if old is None or _is_newer(process, old):
             pids[pid] = process
             self.stubs.pop((event.boot_id, pid), None)
         return process
@@ -105,10 +125,10 @@ class Instances:
         key = process.key
         self.states[key] = process
         self.generation = max(self.generation, key.generation)
-        if process.current:
-            pids = self.boots.setdefault(key.boot_id, {})
-            if key.pid not in pids:
-                pids[key.pid] = process
+        pids = self.boots.setdefault(key.boot_id, {})
+        old = pids.get(key.pid)
+        if old is None or _is_newer(process, old):
+            pids[key.pid] = process
         stub = self.stubs.get((key.boot_id, key.pid))
         if stub is not None and stub.key == key:
             del self.stubs[(key.boot_id, key.pid)]

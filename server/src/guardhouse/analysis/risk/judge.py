@@ -28,10 +28,12 @@ class Judge:
         self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
+        """The act that rules look at."""
         parent = None if process.parent is None else self.instances.states.get(process.parent)
         return Act(event, plan.name, process, None if parent is None else parent.exe)
 
     def matched(self, rule: Rule, index: int, step: Step, act: Act, now_us: int) -> None:
+        """A step's conditions hold: check its facts, leave its marks, or move the rule on."""
         process = act.process
         event_id = act.event.event_id
         cited: tuple[bytes, ...] = ()
@@ -46,10 +48,7 @@ class Judge:
             process.mark(step.set_flag, event_id)
         if step.set_fact or step.set_flag:
             return
-        if step.need_flag and process.marks is not None:
-            for flag, ids in sorted(process.marks.items()):
-                if flag & step.need_flag:
-                    cited += ids
+        cited += _marked(process, step.need_flag)
         owner = self._owner(rule, process)
         match = advance(rule, index, step, act, owner, now_us)
         self.scorer.soil(owner)
@@ -85,8 +84,9 @@ class Judge:
         if self.log is not None:
             self.log.append((owner.key, rule.evidence_id))
         why = rule.why(act, match.words)
-        self.weigh(owner, Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, bool(rule.full_at)),
-                    now_us, shadow=rule.shadow)  # fmt: skip
+        full = bool(rule.full_at)
+        finding = Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, full)
+        self.weigh(owner, finding, now_us, shadow=rule.shadow)
         if owner is not act.process:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
@@ -109,3 +109,10 @@ class Judge:
                 owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why))
             finding = finding._replace(nats=kept)
         self.scorer.record(owner, finding, now_us)
+
+
+def _marked(process: Process, flags: int) -> tuple[bytes, ...]:
+    """The events that set the flags a step needs."""
+    if not flags or process.marks is None:
+        return ()
+    return tuple(event for flag, ids in sorted(process.marks.items()) if flag & flags for event in ids)

@@ -1,7 +1,8 @@
 """Learning baselines: cut a past of events into runs, and fold runs into the next version of a profile set.
 
-Invariants: a run goes from exec (or fork) to the next exec or exit, a long one counts once per 24 h; the order in
-which runs are learned does not change a byte of the result; q999 comes from runs judged by counts without them.
+Invariants: a run goes from exec (or fork) to the next exec or exit, a long one counts once per 24 h; the
+order in which runs are learned does not change a byte of the result; q999 comes from runs judged by counts
+without them.
 """
 
 import zlib
@@ -46,7 +47,10 @@ class Run:
 
 
 class RunCollector:
-    """Replays events through an engine and cuts them into runs. `label` makes run names unique across replays."""
+    """Replays events through an engine and cuts them into runs.
+
+    `label` makes run names unique across replays.
+    """
 
     def __init__(self, engine: AgentEngine, label: str = "") -> None:
         self.engine = engine
@@ -70,7 +74,13 @@ class RunCollector:
         executed = call in _EXECS and not event.failed and event.kind in ("call", "exec")
         run = self._run(process, event, exe_before if executed or exe_before else process.exe)
         if run is not None:
-            names = event.names or () if event.kind == "calls" else (call,) if call and event.kind != "exit" else ()
+            names = (
+                event.names or ()
+                if event.kind == "calls"
+                else (call,)
+                if call and event.kind != "exit"
+                else ()
+            )
             for name in names:
                 self._add_gram(run, process, event.tid, name)
             if call in _OPENS and not event.failed:
@@ -171,7 +181,9 @@ class _Counts:
                 yield mean
 
 
-def learn(previous: ProfileSet | None, runs: Iterable[Run], group: str = "", version: int | None = None) -> ProfileSet:
+def learn(
+    previous: ProfileSet | None, runs: Iterable[Run], group: str = "", version: int | None = None
+) -> ProfileSet:
     """The next version: the previous counts plus these runs, whatever their order.
 
     Runs of an unknown past (no `previous`) are judged by each other: each fifth by the other four.
@@ -191,21 +203,26 @@ def learn(previous: ProfileSet | None, runs: Iterable[Run], group: str = "", ver
         for evidence_id in sorted(run.hits):
             base.hits[evidence_id] = base.hits.get(evidence_id, 0) + 1
     for fold in range(FOLDS):
-        judged = [run for run in learned if run.fold == fold]
-        if not judged:
-            continue
-        others = _Counts(previous)
-        for run in learned:
-            if run.fold != fold:
-                others.add(run)
-        for run in judged:
-            histogram = out.baselines[(run.exe, run.alphabet)].histogram
-            for mean in others.means(run):
-                histogram[bin_of(mean)] += 1
+        _judge_fold(previous, learned, fold, out)
     for key, base in out.baselines.items():
         base.counts = counts.own.get(key) or base.counts
     out.everyone = counts.everyone
     return out
+
+
+def _judge_fold(previous: ProfileSet | None, learned: list[Run], fold: int, out: ProfileSet) -> None:
+    """Put the running means of one fifth of the runs, judged by the other four, into their histograms."""
+    judged = [run for run in learned if run.fold == fold]
+    if not judged:
+        return
+    others = _Counts(previous)
+    for run in learned:
+        if run.fold != fold:
+            others.add(run)
+    for run in judged:
+        histogram = out.baselines[(run.exe, run.alphabet)].histogram
+        for mean in others.means(run):
+            histogram[bin_of(mean)] += 1
 
 
 def halve(profiles: ProfileSet) -> ProfileSet:

@@ -38,8 +38,16 @@ class CallPlan:
         self.indexed: tuple[Watch, ...] = tuple(w for w in watches if w[2].on_path)
         self.memo: dict[str, tuple[Watch, ...]] = {}
         self.opens = name in _OPENS
-        self.moves = True if name in CALL_GROUPS["@rename"] else False if name in CALL_GROUPS["@unlink"] else None
-        self.loud = bool(watches) or self.observe is not None or self.opens or self.moves is not None or name in EXEC_CALLS
+        self.moves = (
+            True if name in CALL_GROUPS["@rename"] else False if name in CALL_GROUPS["@unlink"] else None
+        )
+        self.loud = (
+            bool(watches)
+            or self.observe is not None
+            or self.opens
+            or self.moves is not None
+            or name in EXEC_CALLS
+        )
 
     def candidates(self, path: str, act: Act) -> tuple[Watch, ...]:
         """The indexed steps whose conditions on the path hold, remembered per raw path."""

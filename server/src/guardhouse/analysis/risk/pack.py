@@ -53,7 +53,6 @@ def pack(process: Process) -> bytes:
     p = process
     return to_bytes([
         list(p.key),
-        int(p.current),
         p.alphabet,
         p.exe,
         p.comm,
@@ -85,10 +84,9 @@ def unpack(packed: bytes, find_profile: FindProfile) -> Process:
     Raises:
         PackedStateError: see `from_bytes`.
     """
-    (key, current, alphabet, exe, comm, parent, root, times, uid, flags, fds, marks, second, runs, sequence,
+    (key, alphabet, exe, comm, parent, root, times, uid, flags, fds, marks, second, runs, sequence,
      surprise, profile, slots, suppressed, tallies, tree, shown) = from_bytes(packed)  # fmt: skip
     process = Process(ProcessKey(*key), times[3], times[0], alphabet)
-    process.current = bool(current)
     process.exe = exe
     process.comm = comm
     process.parent = None if parent is None else ProcessKey(*parent)

@@ -97,16 +97,16 @@ class Process:
     """One process instance. Times are event-time µs, risks hundredths, `mean` micro-bits."""
 
     __slots__ = (
-        "alphabet", "band", "calls", "comm", "context", "current", "dirty", "exe", "exited_us", "fds",
-        "first_position", "flags", "key", "last_position", "last_us", "marks", "mean", "others", "parent",
-        "profile", "rarest", "rarest_bits", "root", "row_risk", "second", "second_count", "second_sum", "slots",
-        "start", "started_us", "suppressed", "surprises", "tallies", "thread", "threads", "tree", "uid", "window",
+        "alphabet", "band", "calls", "comm", "context", "dirty", "exe", "exited_us",
+        "fds", "first_position", "flags", "key", "last_position", "last_us", "marks", "mean",
+        "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "second",
+        "second_count", "second_sum", "slots", "start", "started_us", "suppressed", "surprises",
+        "tallies", "thread", "threads", "tree", "uid", "window",
     )  # fmt: skip
 
     def __init__(self, key: ProcessKey, position: int, at_us: int, alphabet: str) -> None:
         self.key = key
         self.start = key.start if key.start >= 0 else None
-        self.current = True  # the newest instance of its pid
         self.alphabet = alphabet
         self.exe: str | None = None
         self.comm: str | None = None

@@ -123,8 +123,10 @@ class Baseline:
 class Profile:
     """One version of one program's baseline, ready for the hot path. `limit` is max(0.5 bit, q999)."""
 
-    __slots__ = ("_levels", "_paths", "alphabet", "baseline", "exe", "group", "habits", "limit", "memo", "ripeness",
-                 "runs", "version")  # fmt: skip
+    __slots__ = (
+        "_levels", "_paths", "alphabet", "baseline", "exe", "group", "habits", "limit", "memo", "ripeness",
+        "runs", "version",
+    )  # fmt: skip
 
     def __init__(
         self, exe: str, alphabet: str, group: str, version: int, baseline: Baseline, everyone: CallCounts

@@ -13,11 +13,15 @@ from guardhouse.analysis.risk.profile import Profiles
 from guardhouse.analysis.risk.rules import Rule, RuleSet
 
 EPOCH_US: Final = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-_DIRECT: Final = ("tid", "ppid", "start", "exe", "comm", "call", "ret", "errno", "child_pid", "child_start", "code",
-                  "alphabet", "extra")  # fmt: skip
+_DIRECT: Final = (
+    "tid", "ppid", "start", "exe", "comm", "call", "ret", "errno", "child_pid", "child_start", "code",
+    "alphabet", "extra",
+)  # fmt: skip
 
 
 def _numbered(value: Any, number: int) -> Any:
+    if value == "{n}":
+        return number
     if isinstance(value, str):
         return value.replace("{n}", str(number))
     if isinstance(value, Mapping):

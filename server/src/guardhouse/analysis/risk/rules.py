@@ -48,10 +48,10 @@ CALL_GROUPS: Final = {
 _STEP_WORDS: Final = frozenset(
     {"calls", "where", "unless", "need_flag", "set_flag", "need_fact", "set_fact", "failed", "item"}
 )
-_RULE_WORDS: Final = frozenset(
-    {"id", "version", "title", "attack", "family", "weight", "half_life_s", "scope", "within_s", "order", "step",
-     "count", "distinct", "full_at", "scale", "except", "why", "test", "shadow", "note"}
-)  # fmt: skip
+_RULE_WORDS: Final = frozenset({
+    "id", "version", "title", "attack", "family", "weight", "half_life_s", "scope", "within_s", "order",
+    "step", "count", "distinct", "full_at", "scale", "except", "why", "test", "shadow", "note",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ def _bit(raw: Mapping[str, Any], word: str, known: Mapping[str, int], where: str
     return known[name]
 
 
-# Flags that only a rule's own step can set; a rule that needs one must set it, or rules would depend on rules.
+# Flags that only a rule's own step sets: a rule that needs one must set it, or rules would depend on rules.
 RULE_FLAGS: Final = FLAGS["archived"] | FLAGS["decoded"] | FLAGS["attached"]
 
 

@@ -17,7 +17,6 @@ class Summary(NamedTuple):
     comm: str | None
     parent: ProcessKey | None
     root: ProcessKey
-    current: bool
     alphabet: str
     first_position: int
     last_position: int
@@ -53,7 +52,6 @@ def summarise(instances: Instances, process: Process) -> Summary:
         process.comm,
         process.parent,
         process.root,
-        process.current,
         process.alphabet,
         process.first_position,
         process.last_position,

@@ -136,7 +136,10 @@ def surprise(levels: tuple[CallCounts, ...], key: int) -> int:
 
 
 def surprise_of_three(levels: tuple[CallCounts, ...], key: int) -> int:
-    """The same as `surprise` for three calls of context, unrolled: what the engine computes on a memo miss."""
+    """The same as `surprise` for three calls of context, unrolled.
+
+    What the engine computes on a memo miss.
+    """
     number = key & CALL_MASK
     context = key >> CALL_BITS
     one = 0x1000 | (context & 0xFFF)
@@ -166,4 +169,4 @@ def surprise_of_three(levels: tuple[CallCounts, ...], key: int) -> int:
         distinct = len(counted) - 1
         p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
     bits = -log2_micro(p)
-    return bits if bits > 0 else 0
+    return max(0, bits)

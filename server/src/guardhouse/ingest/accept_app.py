@@ -1,0 +1,263 @@
+"""A batch of an in-app agent: every item stored once, rolled up, or kept in quarantine, in one transaction.
+
+The answer 200 means committed. A kill at any point leaves all of a batch or nothing, and the client's retry
+is deduplicated: the whole batch by its receipt, single items by their ids.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from asyncpg import DeadlockDetectedError
+
+from guardhouse.agents.resolve_project import Project, note_skew, resolve_project
+from guardhouse.events import partitions
+from guardhouse.events.identify import identifier
+from guardhouse.events.write_app import EVENTS, METRICS, AppOwner, NewRow, Noise, write_noise, write_rows
+from guardhouse.events.write_process import DayMissing
+from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.database import Tx
+from guardhouse.foundation.errors import Problem, Unavailable
+from guardhouse.foundation.request import system_transaction, tenant_transaction
+from guardhouse.foundation.resources import Resources
+from guardhouse.identity.caller import Caller
+from guardhouse.ingest import quarantine, store
+from guardhouse.ingest.accept_host import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
+from guardhouse.ingest.decode_body import decode_member
+from guardhouse.ingest.decode_lenient import Cut, storable_text
+from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
+from guardhouse.ingest.replay import IdempotencyKeyReused
+from guardhouse.ingest.store import Owner, Receipt
+from guardhouse.ingest.telemetry_fields import Remark, milliseconds
+from guardhouse.ingest.tell_family import events_of
+from guardhouse.ingest.wire import AppAnswer, Rejection
+
+MEMBERS: Final = ("events", "metrics")
+MAX_ITEMS: Final = 50_000
+MAX_BATCH_ID: Final = 128
+LISTED_REJECTIONS: Final = 100
+SKEW_REMEMBERED: Final = timedelta(days=15)
+ATTEMPTS: Final = 3
+_PARSED_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AppRequest:
+    """An app batch as it came. ``project`` and ``installation`` are what the headers say."""
+
+    caller: Caller
+    content: bytes
+    cut: Cut
+    project: str | None
+    installation: str | None
+    idempotency_key: str | None
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Rows of one batch by what must happen to them, keyed by the id that every copy of the item has."""
+
+    events: dict[bytes, NewRow] = field(default_factory=dict)
+    metrics: dict[bytes, NewRow] = field(default_factory=dict)
+    noise: dict[bytes, Noise] = field(default_factory=dict)
+    unsure: list[bytes] = field(default_factory=list)
+    """Items that no row's own id protects: noise, and those without a usable time."""
+    skewed: bool = False
+
+
+async def accept_app(resources: Resources, request: AppRequest) -> tuple[AppAnswer, bool]:
+    """Store one batch; returns the answer, and whether it replays an earlier one.
+
+    Raises:
+        Problem: the project is refused, the key was used for other bytes, or the database is away;
+            nothing is stored then.
+    """
+    now = resources.clock.now()
+    parsed = await _parse(resources, request.cut, now)
+    batch_id = _batch_id(request.cut)
+    receipt = Receipt(
+        batch_id=batch_id or "",
+        content_sha256=hashlib.sha256(request.content).digest(),
+        idempotency_key=request.idempotency_key,
+        items=len(parsed.events) + len(parsed.metrics) + len(parsed.rejected),
+    )
+    answer = AppAnswer(batch_id=batch_id, server_time=rfc3339(now))
+    for _ in range(ATTEMPTS):
+        try:
+            replayed = await _store(resources, request, parsed, receipt, answer, now)
+        except DayMissing:
+            async with system_transaction(resources) as tx:
+                await partitions.ensure_days(tx, now.date())
+        except DeadlockDetectedError:
+            continue
+        else:
+            _count(answer, parsed)
+            return answer, replayed
+    raise Unavailable("The batch could not be stored just now.")
+
+
+async def keep_malformed(
+    resources: Resources, caller: Caller, named: str | None, problem: Problem, raw: bytes
+) -> None:
+    """Keep what could be read of a body that is no batch, in the project that it was meant for."""
+    now = resources.clock.now()
+    async with tenant_transaction(resources, caller.tenant) as tx:
+        project = await resolve_project(
+            tx, resources.clock, caller.tenant, bound=caller.project_id, named=named
+        )
+        owner = Owner(caller.tenant.no, project.no)
+        await quarantine.keep_body(tx, owner, problem.code, problem.detail, raw, now)
+
+
+async def _parse(resources: Resources, cut: Cut, now: datetime) -> Parsed:
+    retention = timedelta(days=resources.settings.events_retention_days)
+    parsed = Parsed()
+    outcomes = Parser(now, min(PAST, retention)).parse(events_of(cut, "events"), events_of(cut, "metrics"))
+    for count, item in enumerate(outcomes, start=1):
+        if isinstance(item, AppEvent):
+            parsed.events.append(item)
+        elif isinstance(item, AppMetric):
+            parsed.metrics.append(item)
+        else:
+            parsed.rejected.append(item)
+        if count % _PARSED_AT_ONCE == 0:
+            await asyncio.sleep(0)  # others' turn
+    return parsed
+
+
+async def _store(
+    resources: Resources,
+    request: AppRequest,
+    parsed: Parsed,
+    receipt: Receipt,
+    answer: AppAnswer,
+    now: datetime,
+) -> bool:
+    """Store a batch in one transaction and fill in the answer; tells whether it was stored before."""
+    tenant = request.caller.tenant
+    async with tenant_transaction(resources, tenant) as tx:
+        project = await resolve_project(
+            tx, resources.clock, tenant, bound=request.caller.project_id, named=_named(request)
+        )
+        owner = Owner(tenant.no, project.no)
+        if not await store.claim_receipt(tx, owner, receipt, now):
+            if not await store.has_receipt(tx, owner, receipt):
+                raise IdempotencyKeyReused("This Idempotency-Key was used for another body.")
+            answer.duplicates = receipt.items
+            return True
+        batch = _sort(parsed, identifier(str(tenant.id), str(project.id)), project, now)
+        await _leave_out_seen(tx, owner, batch, project, now)
+        written = AppOwner(tenant, project.no, now, request.installation)
+        stored = await write_rows(tx, EVENTS, written, list(batch.events.values()))
+        measured = await write_rows(tx, METRICS, written, list(batch.metrics.values()))
+        await write_noise(tx, written, batch.noise.values())
+        await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
+        if batch.skewed:
+            await note_skew(tx, project, now)
+    answer.accepted = len(stored) + len(measured)
+    answer.rolled_up = len(batch.noise)
+    answer.rejected = len(parsed.rejected)
+    answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
+    answer.rejections = [
+        Rejection(item.index, item.key, item.code, item.detail)
+        for item in parsed.rejected[:LISTED_REJECTIONS]
+    ]
+    return False
+
+
+def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:
+    """Give every item its id and decide how it is kept; of equal ids in one batch the first one stays."""
+    batch = _Sorted()
+    keep_noise = project.settings.get("keep_noise") is True
+    for event in parsed.events:
+        item_id = identify(event.moment.own_ms or 0, event.source_key)
+        if item_id in batch.noise:
+            continue  # the first one stays
+        if item_id not in batch.events and event.event_class == "noise" and not keep_noise:
+            batch.noise[item_id] = Noise(
+                event.moment.occurred_at, event.event_type, fingerprint(event), _sample(event)
+            )
+            batch.unsure.append(item_id)
+            continue
+        event.fields |= {"event_type": event.event_type, "class": event.event_class}
+        _add(batch, batch.events, event, item_id, identify, now)
+    for metric in parsed.metrics:
+        item_id = identify(metric.moment.own_ms or 0, metric.source_key)
+        _add(batch, batch.metrics, metric, item_id, identify, now)
+    return batch
+
+
+def _add(
+    batch: _Sorted,
+    rows: dict[bytes, NewRow],
+    item: AppEvent | AppMetric,
+    item_id: bytes,
+    identify: Callable[[int, str], bytes],
+    now: datetime,
+) -> None:
+    moment = item.moment
+    earlier = rows.get(item_id)
+    if earlier is not None:
+        if earlier.fields != item.fields:
+            earlier.flags |= Remark.KEY_REUSED
+        return
+    row_id = item_id
+    if not moment.usable:
+        row_id = identify(milliseconds(now), item.source_key)
+        batch.unsure.append(item_id)
+        batch.skewed = batch.skewed or moment.claimed_at is not None
+    rows[item_id] = NewRow(row_id, moment.occurred_at, moment.claimed_at, int(item.flags), item.fields)
+
+
+async def _leave_out_seen(tx: Tx, owner: Owner, batch: _Sorted, project: Project, now: datetime) -> None:
+    """Take out what was received before and has no row whose id would tell."""
+    known: set[bytes] = set()
+    if batch.unsure:
+        known.update(batch.unsure)
+        known -= await store.mark_seen(tx, owner.tenant_no, batch.unsure, now)
+    if project.skewed_at is not None and now - project.skewed_at < SKEW_REMEMBERED:
+        # An item that was ahead of our clock at its first delivery is not at its second one.
+        sure = [*batch.events, *batch.metrics]
+        unsure = set(batch.unsure)
+        known |= await store.find_seen(tx, owner.tenant_no, [i for i in sure if i not in unsure])
+    for item_id in known:
+        for rows in (batch.events, batch.metrics, batch.noise):
+            rows.pop(item_id, None)
+
+
+def _sample(event: AppEvent) -> str:
+    shown = {name: value for name, value in event.fields.items() if value is not None}
+    for name in ("metadata", "extra"):
+        if name in shown:
+            shown[name] = msgspec.Raw(shown[name].encode())
+    if "ip" in shown:
+        shown["ip"] = str(shown["ip"])
+    return msgspec.json.encode(shown).decode()
+
+
+def _batch_id(cut: Cut) -> str | None:
+    value: Any = decode_member(cut, "batch_id")
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return storable_text(text)[:MAX_BATCH_ID]
+
+
+def _named(request: AppRequest) -> str | None:
+    """Return the project that the request names: in the header, else in the body unless it says ``default``."""
+    if request.project:
+        return request.project
+    value = decode_member(request.cut, "project_id")
+    return value if isinstance(value, str) and value != "default" else None
+
+
+def _count(answer: AppAnswer, parsed: Parsed) -> None:
+    ACCEPTED.labels("app").inc(answer.accepted)
+    DUPLICATES.inc(answer.duplicates)
+    BATCH_SIZE.observe(len(parsed.events) + len(parsed.metrics) + len(parsed.rejected))
+    for item in parsed.rejected:
+        REJECTED.labels(item.code).inc()
