@@ -49,7 +49,7 @@ class Wake:
 
     async def _run(self) -> None:
         while True:
-            self._lost.clear()
+            self._lost = asyncio.Event()  # each connection has its own: the end of one must not end the next
             try:
                 await self._listen()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -64,16 +64,17 @@ class Wake:
         self._connection = await asyncpg.connect(
             self._url, timeout=5, server_settings={"application_name": "guardhouse-wake"}
         )
-        self._connection.add_termination_listener(lambda _connection: self._lost.set())
+        lost = self._lost
+        self._connection.add_termination_listener(lambda _connection: lost.set())
         for channel in sorted(self._listeners):
             await self._connection.add_listener(channel, self._receive)
         self.connected = True
         for channel in self._listeners:
             self._deliver(channel, "")  # whatever was sent while nobody listened
-        while not self._lost.is_set():
+        while not lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), KEEPALIVE_SECONDS)
-            if not self._lost.is_set():
+                await asyncio.wait_for(lost.wait(), KEEPALIVE_SECONDS)
+            if not lost.is_set():
                 await self._connection.execute("SELECT 1", timeout=5)
 
     def _receive(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
