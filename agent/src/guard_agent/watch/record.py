@@ -63,6 +63,7 @@ class _Signals:
     def __init__(self, launched: Launched, living: Callable[[], list[int]]) -> None:
         self._launched, self._living = launched, living
         self.term_at: float | None = None
+        self._early: list[int] = []
         self._before = {
             number: signal.signal(number, self._handle)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -73,10 +74,16 @@ class _Signals:
             self.term_at = time.monotonic()
         if number in (signal.SIGINT, signal.SIGQUIT) and _terminal_told_all():
             return
-        self._launched.send_signal(number, [])
+        if self._launched.pid is None:
+            self._early.append(number)  # strace has not told the command's pid yet
+        else:
+            self._launched.send_signal(number, [])
 
-    def overdue(self) -> None:
-        """Kill what did not end in time after a SIGTERM."""
+    def catch_up(self) -> None:
+        """Pass on what came before the pid was known; kill what did not end in time after a SIGTERM."""
+        if self._launched.pid is not None:
+            while self._early:
+                self._launched.send_signal(self._early.pop(0), [])
         if self.term_at is not None and time.monotonic() - self.term_at >= KILL_AFTER_SECONDS:
             self._launched.send_signal(signal.SIGKILL, self._living())
 
@@ -132,7 +139,7 @@ def record(plan: Plan, say: Say) -> int:
 def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Signals) -> None:
     unreadable = 0
     for lines in launched.chunks(_WAIT_SECONDS):
-        signals.overdue()
+        signals.catch_up()
         events = [redact_event(event) for line in lines for event in reader.feed(line)]
         spool.append(events)
         if reader.report.unreadable > unreadable:
