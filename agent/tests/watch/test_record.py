@@ -224,9 +224,7 @@ def test_a_command_that_ignores_sigterm_is_killed(
     strace: str, programs: Programs, receiver: Receiver
 ) -> None:
     assert strace
-    child = start(
-        environment, "watch", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"
-    )
+    child = programs.start("watch", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     begin = time.monotonic()
@@ -239,8 +237,8 @@ def test_a_command_that_ignores_sigterm_is_killed(
 
 def test_sigint_reaches_the_command(strace: str, programs: Programs, receiver: Receiver) -> None:
     assert strace
-    child = start(
-        environment, "watch", "--", "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done"
+    child = programs.start(
+        "watch", "--", "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done"
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
