@@ -29,7 +29,6 @@ from guard_agent.watch.streams import close_spool, leftovers, open_live
 
 DRAIN_SECONDS: Final = 5.0
 KILL_AFTER_SECONDS: Final = 3.0
-LEFTOVER_SECONDS: Final = 600.0
 _WAIT_SECONDS: Final = 0.2
 _START_FIELD: Final = (
     19  # starttime is field 22 of /proc/<pid>/stat, 19 behind the closing bracket of the name
@@ -152,16 +151,18 @@ def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Sign
 def send_leftovers(plan: Plan, say: Say) -> None:
     """Send what earlier runs left on the disk, stream by stream; what cannot be sent is kept."""
     for spool in leftovers(plan.state, plan.credentials.key.agent_id):
-        if spool.waiting:
-            sender = Sender(
-                Outbox(spool), Door(plan.credentials.server), plan.credentials.key, lambda _text: None
-            )
-            sender.stop(LEFTOVER_SECONDS)
-            sender.run()
-            sender.close()
-            sent = sender.totals.stored + sender.totals.duplicates
-            if sent:
-                say(f"sent {sent} events that an earlier run had left on disk")
+        sender = Sender(
+            Outbox(spool), Door(plan.credentials.server), plan.credentials.key, lambda _text: None
+        )
+        while spool.waiting:
+            step = sender.step()
+            if step.blocked is not None:
+                break
+            time.sleep(step.seconds)
+        sender.close()
+        sent = sender.totals.stored + sender.totals.duplicates
+        if sent:
+            say(f"sent {sent} events that an earlier run had left on disk")
         close_spool(spool)
 
 
