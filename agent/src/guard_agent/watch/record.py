@@ -57,32 +57,41 @@ def start_of(pid: int, ns: int) -> int:
 
 
 class _Signals:
-    """Passes signals on to the command while it runs, and remembers when we were told to end."""
+    """Passes signals on to the command, and remembers when we were told to end.
 
-    def __init__(self, launched: Launched, living: Callable[[], list[int]]) -> None:
-        self._launched, self._living = launched, living
+    The handlers stand before the command is started; what comes before its pid is known is kept for it.
+    """
+
+    def __init__(self) -> None:
         self.term_at: float | None = None
         self._early: list[int] = []
+        self._launched: Launched | None = None
+        self._living: Callable[[], list[int]] = list
         self._before = {
             number: signal.signal(number, self._handle)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
         }
+
+    def attach(self, launched: Launched, living: Callable[[], list[int]]) -> None:
+        """Name the command that signals go to, and what tells its living processes."""
+        self._launched, self._living = launched, living
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if number in (signal.SIGTERM, signal.SIGHUP) and self.term_at is None:
             self.term_at = time.monotonic()
         if number in (signal.SIGINT, signal.SIGQUIT) and _terminal_told_all():
             return
-        if self._launched.pid is None:
-            self._early.append(number)  # strace has not told the command's pid yet
+        if self._launched is None or self._launched.pid is None:
+            self._early.append(number)
         else:
             self._launched.send_signal(number, [])
 
     def catch_up(self) -> None:
-        """Pass on what came before the pid was known; kill what did not end in time after a SIGTERM."""
-        if self._launched.pid is not None:
-            while self._early:
-                self._launched.send_signal(self._early.pop(0), [])
+        """Pass on what came early; kill what did not end in time after a SIGTERM."""
+        if self._launched is None:
+            return
+        while self._early and self._launched.pid is not None:
+            self._launched.send_signal(self._early.pop(0), [])
         if self.term_at is not None and time.monotonic() - self.term_at >= KILL_AFTER_SECONDS:
             self._launched.send_signal(signal.SIGKILL, self._living())
 
@@ -107,22 +116,25 @@ def record(plan: Plan, say: Say) -> int:
         StraceMissingError: strace is missing.
         OSError: the state folder cannot be written.
     """
-    alphabet = FULL_ALPHABET if plan.all_calls else SET_ALPHABET
+    signals = _Signals()
+    try:
+        return _record(plan, signals, say)
+    finally:
+        signals.restore()
+
+
+def _record(plan: Plan, signals: _Signals, say: Say) -> int:
     key = plan.credentials.key
-    spool = open_live(plan.state, key.agent_id, alphabet)
+    spool = open_live(plan.state, key.agent_id, FULL_ALPHABET if plan.all_calls else SET_ALPHABET)
     launched = Launched(plan.command, plan.state / "runs", all_calls=plan.all_calls)
+    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
+    signals.attach(launched, reader.processes.living)
     sender = Sender(Outbox(spool), Door(plan.credentials.server), key, say)
     sending = threading.Thread(target=sender.run, name="sender", daemon=True)
     sending.start()
-    rest = threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True)
-    rest.start()
-    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
-    signals = _Signals(launched, reader.processes.living)
-    try:
-        _pump(launched, reader, spool, signals)
-        status = launched.wait()
-    finally:
-        signals.restore()
+    threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True).start()
+    _pump(launched, reader, spool, signals)
+    status = launched.wait()
     seconds = DRAIN_SECONDS
     if signals.term_at is not None:
         seconds = max(0.5, DRAIN_SECONDS - (time.monotonic() - signals.term_at) - 0.3)
