@@ -8,13 +8,22 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
 
 from guardhouse.foundation.resources import Resources
+from server.tests.components import api
 from server.tests.components import postgres as component
 from server.tests.components.opened import opened
 from server.tests.components.postgres import Clone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the test database, so that `-m database` runs it against another server."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +66,17 @@ async def resources(database_url: str, tmp_path: Path) -> AsyncIterator[Resource
     """Return opened Resources over an empty database."""
     async with opened(database_url, tmp_path) as found:
         yield found
+
+
+@pytest_asyncio.fixture
+async def client(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of the real application, called in process."""
+    async with api.client_of(resources) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def served(resources: Resources) -> AsyncIterator[str]:
+    """Return the URL of the real application, served by uvicorn."""
+    async with api.served(resources) as url:
+        yield url

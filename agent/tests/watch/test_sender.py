@@ -24,6 +24,9 @@ def call(number: int, **more: Any) -> dict[str, Any]:
     return {"kind": "exec", "timestamp": 10**18 + number, "pid": 10, "start": 1, "syscall": "execve", **more}
 
 
+CHANCE = random.Random(1)  # noqa: S311 -- a repeatable test, no secret
+
+
 class Rig:
     """A spool, its outbox and a sender that reports to one receiver; what it says is kept."""
 
@@ -34,12 +37,10 @@ class Rig:
 
     def open(self) -> None:
         self.spool = Spool(self.folder, STREAM)
-        self.sender = Sender(
-            Outbox(self.spool), Door(self.url), KEY, self.said.append, chance=random.Random(1)
-        )
+        self.sender = Sender(Outbox(self.spool), Door(self.url), KEY, self.said.append, chance=CHANCE)
 
     def restart(self) -> None:
-        self.sender._door.close()
+        self.sender.close()
         self.spool.close()
         self.open()
 
@@ -55,7 +56,7 @@ class Rig:
 def rig(tmp_path: Path, receiver: Receiver) -> Any:
     made = Rig(tmp_path / "s", receiver.url)
     yield made
-    made.sender._door.close()
+    made.sender.close()
     made.spool.close()
 
 
@@ -167,8 +168,9 @@ def test_a_server_away_keeps_everything(tmp_path: Path) -> None:
 def test_a_refused_key_is_said_once_and_the_spool_is_kept(rig: Rig, receiver: Receiver) -> None:
     receiver.agents.clear()
     rig.spool.append([call(1)])
-    for _ in range(3):
-        step = rig.sender.step()
+    rig.sender.step()
+    rig.sender.step()
+    step = rig.sender.step()
     assert step.blocked is not None
     assert "enrol this host again" in step.blocked
     assert rig.spool.waiting == 1
@@ -258,6 +260,22 @@ def test_a_drain_ends_by_its_deadline_and_leaves_the_rest(rig: Rig, receiver: Re
     assert not thread.is_alive()
     assert time.monotonic() - begin < 2.0
     assert rig.spool.waiting == 1
+
+
+def test_a_stop_cuts_a_long_wait_short_for_one_more_try(rig: Rig, receiver: Receiver) -> None:
+    receiver.script = [Scripted(503) for _ in range(9)]
+    rig.sender._failures = 9
+    rig.spool.append([call(1)])
+    thread = threading.Thread(target=rig.sender.run)
+    thread.start()
+    deadline = time.monotonic() + 5
+    while not receiver.requests and time.monotonic() < deadline:
+        time.sleep(0.02)
+    receiver.script = []
+    rig.sender.stop(5.0)
+    thread.join(4)
+    assert not thread.is_alive()
+    assert len(receiver.events()) == 1
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://h", "http://", "http://h:x", "http://u:p@h"])

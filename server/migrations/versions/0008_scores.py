@@ -73,6 +73,7 @@ def upgrade() -> None:
             tenant_no bigint NOT NULL,
             agent_no bigint NOT NULL PRIMARY KEY,
             position bigint NOT NULL,
+            profile_version integer,
             state bytea NOT NULL
         ) WITH (fillfactor = 70)""")
     secure("score_cursors", BY_NO, tenant="SELECT")

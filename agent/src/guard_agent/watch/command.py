@@ -112,7 +112,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent with `argv` (default: the process's own) and return its exit status."""
-    arguments = make_parser().parse_args(argv)
+    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     state = arguments.state_dir or state_folder()
     verbs = {"enroll": _enroll, "doctor": _doctor, "import": _import, "watch": _watch}
     try:
@@ -123,6 +123,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except tuple(_EXITS) as error:
         say(str(error))
         return _EXITS[type(error)]
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Parse what stands before `--`; what stands behind it is the command, untouched.
+
+    `guardhouse watch` calls us without a verb: then options or `--` come first, and the verb is `watch`.
+    """
+    if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
+        words = ["watch", *words]
+    at = words.index("--") if "--" in words else len(words)
+    arguments = make_parser().parse_args(words[:at])
+    if words[at:]:
+        if arguments.verb != "watch" or arguments.argv:
+            make_parser().error("`--` stands before the command of `watch`")
+        arguments.argv = words[at + 1 :]
+    return arguments
 
 
 def _watch(arguments: argparse.Namespace, state: Path) -> int:

@@ -101,6 +101,7 @@ def import_log(job: Job, say: Say) -> Imported:
         _send_all(sender, spool)
         return Imported(report, sender.totals, spool.offered, spool.losses.total, spool.stream.stream)
     finally:
+        sender.close()
         close_spool(spool)
 
 

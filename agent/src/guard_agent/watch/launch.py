@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from guard_agent.watch.alphabet import trace_expression
+from guard_agent.watch.understudy import Understudy
 
 PIPE_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 256 * 1024
@@ -88,6 +89,7 @@ class Launched:
         self._read_end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # the system's limit may be lower: a smaller pipe works too
             fcntl.fcntl(self._read_end, _F_SETPIPE_SZ, PIPE_BYTES)
+        self._understudy = Understudy(fifo)
         try:
             argv = strace_command(strace, fifo, command, all_calls=all_calls)
             self._strace = subprocess.Popen(argv)  # noqa: S603 -- the user's own command
@@ -150,3 +152,4 @@ class Launched:
     def _clean(self) -> None:
         os.close(self._read_end)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._understudy.dismiss()

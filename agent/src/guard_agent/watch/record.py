@@ -122,6 +122,8 @@ def record(plan: Plan, say: Say) -> int:
         seconds = max(0.5, DRAIN_SECONDS - (time.monotonic() - signals.term_at) - 0.3)
     sender.stop(seconds)
     sending.join(seconds + 0.2)
+    if not sending.is_alive():
+        sender.close()
     _tell_end(sender, spool, reader, say)
     close_spool(spool)
     return status
@@ -149,6 +151,7 @@ def send_leftovers(plan: Plan, say: Say) -> None:
             )
             sender.stop(LEFTOVER_SECONDS)
             sender.run()
+            sender.close()
             sent = sender.totals.stored + sender.totals.duplicates
             if sent:
                 say(f"sent {sent} events that an earlier run had left on disk")

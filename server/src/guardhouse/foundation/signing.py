@@ -21,7 +21,7 @@ from http_message_signatures import (
 )
 
 FRESH_SECONDS: Final = 300
-NONCE_SECONDS: Final = 600
+NONCE_SECONDS: Final = 2 * FRESH_SECONDS + 1  # freshness is judged in whole seconds
 NONCE_LENGTH: Final = range(16, 65)
 _DIGESTS: Final = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 _URI_PARTS: Final = frozenset({"@authority", "@path"})
@@ -161,10 +161,11 @@ def _dictionary(message: SignedMessage, name: str) -> dict[str, Any]:
 
 
 def _header(message: SignedMessage, name: str) -> str:
-    value = message.headers.get(name)
-    if value is None:
+    """Return a field with all its lines as one value, as the library reads it (RFC 9110 §5.3)."""
+    lines = [value for given, value in message.headers.items() if given.lower() == name]
+    if not lines:
         raise SignatureRefused(f"no {name}")
-    return value
+    return ", ".join(lines)
 
 
 def _text(parameters: Mapping[str, Any], name: str) -> str:

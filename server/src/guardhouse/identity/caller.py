@@ -169,6 +169,8 @@ async def identify(request: HTTPConnection) -> Caller:
     cache: KeyCache = request.app.state.key_cache
     known, key = cache.get(text)
     if not known:
+        if not key_format.well_formed(text):
+            raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
         resources = resources_of(request)
         async with system_transaction(resources) as tx:
             key = await keys.find_key(tx, resources.peppers, text)
@@ -182,10 +184,10 @@ async def identify(request: HTTPConnection) -> Caller:
 
 
 def read_key(request: HTTPConnection) -> str:
-    """Return the one API key of the headers, well formed.
+    """Return the one API key of the headers.
 
     Raises:
-        Problem: missing, malformed, ambiguous, or found in the URL.
+        Problem: missing, ambiguous, or found in the URL.
     """
     if b"gh_" in request.scope["query_string"] and key_format.SHAPE.search(request.url.query):
         raise RawKeyInUrl("The URL holds an API key.")
@@ -199,10 +201,7 @@ def read_key(request: HTTPConnection) -> str:
         raise AmbiguousCredentials("X-API-Key and Authorization hold different keys.")
     if not found:
         raise ApiKeyMissing("The request has no API key.")
-    text = found.pop()
-    if not key_format.well_formed(text):
-        raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
-    return text
+    return found.pop()
 
 
 def judge(key: ApiKey, now: Any) -> Caller:

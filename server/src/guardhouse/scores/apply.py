@@ -27,6 +27,7 @@ from guardhouse.foundation.database import Tx
 from guardhouse.notices.kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.notices.publish import Draft, publish_all
 from guardhouse.scores import store
+from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.store import Backlog, Cursor
 
 STEP_EVENTS: Final = 1000
@@ -52,19 +53,21 @@ class Engines:
     """Engines of the agents scored lately, least recent first. Forgetting one costs a reload, never a result."""
 
     rules: RuleSet
-    _held: OrderedDict[int, AgentEngine] = field(default_factory=OrderedDict)
+    _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
 
-    async def get(self, tx: Tx, agent_no: int, cursor: Cursor | None) -> AgentEngine:
+    async def get(self, tx: Tx, work: Backlog, cursor: Cursor | None) -> tuple[AgentEngine, ProfileHistory]:
         """Return the engine of an agent as of its cursor, loaded when it is not in memory."""
-        engine = self._held.get(agent_no)
+        held = self._held.get(work.agent_no)
         at = cursor.position if cursor is not None else 0
-        if engine is None or (max(0, engine.position)) != at:
-            engine = await load_engine(tx, self.rules, agent_no, cursor)
-        self._held[agent_no] = engine
-        self._held.move_to_end(agent_no)
+        if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
+            profiles = ProfileHistory(work.tenant_no, work.group)
+            await profiles.load(tx)
+            held = (await load_engine(tx, self.rules, profiles, work.agent_no, cursor), profiles)
+        self._held[work.agent_no] = held
+        self._held.move_to_end(work.agent_no)
         if len(self._held) > MAX_ENGINES:
             self._held.popitem(last=False)
-        return engine
+        return held
 
     def forget(self, agent_no: int) -> None:
         """Drop an engine whose step was not committed."""
@@ -78,13 +81,17 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         CursorMoved: the agent was scored elsewhere meanwhile.
     """
     cursor = await store.get_cursor(tx, work.agent_no)
-    engine = await engines.get(tx, work.agent_no, cursor)
+    engine, profiles = await engines.get(tx, work, cursor)
     position = cursor.position if cursor is not None else 0
     events = await events_read.read_after(tx, work.agent_no, position, STEP_EVENTS)
     await _load_needed(tx, engine, work.agent_no, events)
     rows: list[ScoreRow] = []
     drafts: list[Draft] = []
     inputs: list[Input] = []
+    if events and profiles.current != work.profile_version:
+        await profiles.load(tx)
+        profiles.current = work.profile_version
+        inputs.append(Input(None, events[0].position, store.PROFILES_TAKEN, {"version": profiles.current}))
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
@@ -94,9 +101,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
     await _save(tx, engine, work, rows, inputs)
-    if not await store.move_cursor(
-        tx, work.tenant_no, work.agent_no, position, Cursor(reached, engine.pack_agent())
-    ):
+    moved = Cursor(reached, profiles.current, engine.pack_agent())
+    if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
     await publish_all(tx, drafts)
     engine.evict(engine.clock_us, MAX_LIVE)
@@ -105,11 +111,14 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     return reached
 
 
-async def load_engine(tx: Tx, rules: RuleSet, agent_no: int, cursor: Cursor | None) -> AgentEngine:
+async def load_engine(
+    tx: Tx, rules: RuleSet, profiles: ProfileHistory, agent_no: int, cursor: Cursor | None
+) -> AgentEngine:
     """Return an engine with everything of an agent that may still matter."""
-    engine = AgentEngine(rules)
+    engine = AgentEngine(rules, profiles)
     if cursor is None:
         return engine
+    profiles.current = cursor.profile_version
     engine.load_agent(cursor.state)
     gone_before = from_microseconds(max(0, engine.clock_us)) - timedelta(microseconds=PROCESS_GONE_US)
     for packed in await store.load_live(tx, agent_no, gone_before):

@@ -18,6 +18,7 @@ from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.scores import apply, queries, store
+from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
 
 ANCESTORS: Final = 16
@@ -63,7 +64,7 @@ async def explain_process(tx: Tx, tenant: TenantKey, process_id: str) -> Explain
         NotFound: there is none.
     """
     row = await get_process(tx, tenant, process_id)
-    engine = await _engine_with(tx, row)
+    engine = await _engine_with(tx, tenant, row)
     states = engine.instances.states
     process = states[key_of(row.key)]
     root = states.get(process.root, process)
@@ -106,8 +107,10 @@ async def get_score(tx: Tx, tenant: TenantKey, score_id: UUID) -> StoredScore:
     return found
 
 
-async def _engine_with(tx: Tx, row: ProcessRow) -> AgentEngine:
-    engine = AgentEngine(RuleSet.builtin())
+async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
+    profiles = ProfileHistory(tenant.no, row.group)
+    await profiles.load(tx)
+    engine = AgentEngine(RuleSet.builtin(), profiles)
     cursor = await store.get_cursor(tx, row.agent_no)
     if cursor is not None:
         engine.load_agent(cursor.state)

@@ -1,9 +1,12 @@
 """A score computed anew from the stored events, to show that the same events give the same number."""
 
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from guardhouse.analysis.risk.engine import AgentEngine
+from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.explain import explain
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.summary import Summary, summarise
@@ -11,6 +14,7 @@ from guardhouse.events import read as events_read
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
 from guardhouse.scores import find, store
+from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessRow
 
 MAX_EVENTS: Final = 100_000
@@ -58,7 +62,7 @@ async def recalculate(
     until = cursor.position if cursor is not None else 0
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
-    engine, count = await _replay(tx, row, until)
+    engine, count = await _replay(tx, tenant, row, until)
     process = engine.instances.states[find.key_of(row.key)]
     stored = await store.load_states(tx, row.agent_no, [row.key])
     return Recalculation(
@@ -71,19 +75,33 @@ async def recalculate(
     )
 
 
-async def _replay(tx: Tx, row: ProcessRow, until: int) -> tuple[AgentEngine, int]:
-    engine = AgentEngine(RuleSet.builtin())
-    position = count = 0
-    while position < until:
-        events = await events_read.read_after(tx, row.agent_no, position, CHUNK)
-        events = [event for event in events if event.position <= until]
-        if not events or events[0].position != position + 1:
-            available = events[0].occurred_us if events else None
-            raise EventsExpired(
-                "Earlier events of this agent are not stored any more.", available_from_us=available
-            )
-        for event in events:
-            engine.apply(event)
-        count += len(events)
-        position = events[-1].position
+async def _replay(tx: Tx, tenant: TenantKey, row: ProcessRow, until: int) -> tuple[AgentEngine, int]:
+    profiles = ProfileHistory(tenant.no, row.group)
+    await profiles.load(tx)
+    taken = deque(await store.list_taken(tx, row.agent_no))
+    engine = AgentEngine(RuleSet.builtin(), profiles)
+    count = 0
+    async for event in history(tx, row.agent_no, until):
+        while taken and taken[0][0] <= event.position:
+            profiles.current = taken.popleft()[1]
+        engine.apply(event)
+        count += 1
     return engine, count
+
+
+async def history(tx: Tx, agent_no: int, until: int) -> AsyncIterator[RiskEvent]:
+    """Yield all events of an agent up to a position, in order.
+
+    Raises:
+        EventsExpired: one of them is not stored any more.
+    """
+    position = 0
+    while position < until:
+        events = [
+            e for e in await events_read.read_after(tx, agent_no, position, CHUNK) if e.position <= until
+        ]
+        if not events or events[0].position != position + 1:
+            raise EventsExpired("Earlier events of this agent are not stored any more.")
+        for event in events:
+            yield event
+        position = events[-1].position

@@ -25,6 +25,10 @@ from guardhouse.foundation.database import Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
 LANES: Final = 64
+GROUP_OF_AGENT: Final = "coalesce(a.metadata->>'group', a.agent_id)"
+PROFILES_TAKEN: Final = (
+    "profiles"  # the kind of input that says which baselines an agent used from a position on
+)
 
 processes = Table(
     "processes",
@@ -90,7 +94,23 @@ score_cursors = Table(
     Column("tenant_no", BigInteger, nullable=False),
     Column("agent_no", BigInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
+    Column("profile_version", Integer),
     Column("state", LargeBinary, nullable=False),
+)
+
+risk_profiles = Table(
+    "risk_profiles",
+    metadata,
+    Column("tenant_no", BigInteger, nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("learned_at", _INSTANT, nullable=False),
+    Column("learned_by", Text, nullable=False),
+    Column("programs", Integer, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_no", "group_name", "version"),
 )
 
 score_lanes = Table(
@@ -158,7 +178,10 @@ _UPSERT_PROCESSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands."""
+    """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
+
+    ``group`` shares baselines; ``profile_version`` is the newest one learned for it.
+    """
 
     tenant_no: int
     tenant_id: UUID
@@ -166,6 +189,8 @@ class Backlog:
     agent_id: str
     position: int
     last: int
+    group: str
+    profile_version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +198,7 @@ class Cursor:
     """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process."""
 
     position: int
+    profile_version: int | None
     state: bytes
 
 
@@ -202,7 +228,9 @@ async def list_backlog(tx: Tx, lanes: Sequence[int], limit: int) -> list[Backlog
     """Return agents of these lanes with events to score, the longest backlog last in line first."""
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
-        " a.next_position - 1 AS last FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
+        f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
+        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version"
+        " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " ORDER BY a.agent_no LIMIT $2",
         list(lanes),
@@ -223,21 +251,25 @@ async def count_backlog(tx: Tx) -> int:
 
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
-    row = await tx.fetch_row("SELECT position, state FROM score_cursors WHERE agent_no = $1", agent_no)
-    return None if row is None else Cursor(row["position"], row["state"])
+    row = await tx.fetch_row(
+        "SELECT position, profile_version, state FROM score_cursors WHERE agent_no = $1", agent_no
+    )
+    return None if row is None else Cursor(*row)
 
 
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
     """Move the cursor from where this step found it; False when somebody else has moved it."""
     return bool(
         await tx.fetch_value(
-            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, state) VALUES ($1, $2, $4, $5)"
-            " ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position, state = excluded.state"
+            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, state)"
+            " VALUES ($1, $2, $4, $5, $6) ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position,"
+            " profile_version = excluded.profile_version, state = excluded.state"
             " WHERE c.position = $3 RETURNING true",
             tenant_no,
             agent_no,
             expected,
             cursor.position,
+            cursor.profile_version,
             cursor.state,
         )
     )
@@ -294,3 +326,34 @@ async def add_inputs(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         rows,
     )
+
+
+async def add_profiles(tx: Tx, row: Sequence[Any]) -> None:
+    """Insert one version of a group's baselines (values of all columns, in order)."""
+    await tx.run(
+        "INSERT INTO risk_profiles (tenant_no, group_name, version, learned_at, learned_by, programs, runs, calls,"
+        " packed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        *row,
+    )
+
+
+async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[bytes]:
+    """Return every version of a group's baselines above one, oldest first, packed."""
+    rows = await tx.fetch(
+        "SELECT packed FROM risk_profiles WHERE tenant_no = $1 AND group_name = $2 AND version > $3 ORDER BY version",
+        tenant_no,
+        group,
+        above,
+    )
+    return [row["packed"] for row in rows]
+
+
+async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, int]]:
+    """Return (position, version): from which position on an agent used which baselines."""
+    rows = await tx.fetch(
+        "SELECT position, (data->>'version')::int AS version FROM process_inputs"
+        " WHERE agent_no = $1 AND kind = $2 ORDER BY position",
+        agent_no,
+        PROFILES_TAKEN,
+    )
+    return [(row["position"], row["version"]) for row in rows]
