@@ -261,6 +261,17 @@ async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     return None if row is None else Cursor(*row)
 
 
+async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
+    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
+    row = await tx.fetch_row(
+        "SELECT c.position, s.state FROM score_cursors c"
+        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
+        agent_no,
+        key,
+    )
+    return (0, None) if row is None else (row["position"], row["state"])
+
+
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
     """Move the cursor from where this step found it; False when somebody else has moved it."""
     return bool(
