@@ -261,7 +261,10 @@ def main() -> int:
         ours, anchor, per_client = asyncio.run(measure(url))
     rows = [(*percentiles(a), *percentiles(b)) for a, b in zip(ours, anchor, strict=True)]
     for number, row in enumerate(rows, start=1):
-        print("round %d: ours p50 %.1f p99 %.1f ms  bare TCP p50 %.1f p99 %.1f ms" % (number, *row))
+        shown = [f"{value:.1f}" for value in row]
+        print(
+            f"round {number}: ours p50 {shown[0]} p99 {shown[1]} ms  bare TCP p50 {shown[2]} p99 {shown[3]} ms"
+        )
     p50, p99, bare_p50, bare_p99 = (median(row[column] for row in rows) for column in range(4))
     print(f"median of {CLIENTS} clients: p50 {p50:.1f}  p99 {p99:.1f} ms; bare p50 {bare_p50:.1f}  p99 "
           f"{bare_p99:.1f} ms; {per_client:.1f} KiB per client")  # fmt: skip

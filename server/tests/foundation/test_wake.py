@@ -74,3 +74,14 @@ async def test_who_left_hears_nothing(resources: Resources) -> None:
     await tell(resources, "test_first", "news")
     await there.wait_for("news")
     assert "news" not in [gone.heard.get_nowait() for _ in range(gone.heard.qsize())]
+
+
+async def test_closing_while_it_reconnects_ends_it(resources: Resources) -> None:
+    ear = Ear()
+    resources.wake.subscribe("test_first", ear)
+    await ear.wait_for("")
+    for number in range(20):
+        resources.wake.subscribe(f"test_more_{number}", ear)  # asks it to reconnect, at the moment of closing
+        if number % 2:
+            await asyncio.sleep(0)
+    await asyncio.wait_for(resources.wake.close(), PATIENCE_SECONDS)

@@ -10,6 +10,8 @@ from typing import Final
 
 import asyncpg
 
+from guardhouse.foundation.pause import set_within
+
 RECONNECT_SECONDS: Final = 1.0
 KEEPALIVE_SECONDS: Final = 15.0
 
@@ -72,9 +74,7 @@ class Wake:
         for channel in self._listeners:
             self._deliver(channel, "")  # whatever was sent while nobody listened
         while not lost.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lost.wait(), KEEPALIVE_SECONDS)
-            if not lost.is_set():
+            if not await set_within(lost, KEEPALIVE_SECONDS):
                 await self._connection.execute("SELECT 1", timeout=5)
 
     def _receive(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
