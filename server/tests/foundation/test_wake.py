@@ -1,87 +1,159 @@
 import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
 
-from guardhouse.foundation.resources import Resources
-from guardhouse.foundation.transaction import system_transaction
+import asyncpg
+import pytest_asyncio
 
-PATIENCE_SECONDS = 30.0
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.heard: asyncio.Queue[str] = asyncio.Queue()
-
-    def __call__(self, payload: str) -> None:
-        self.heard.put_nowait(payload)
-
-    async def wait_for(self, payload: str) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self.heard.get() != payload:
-                pass
+from guardhouse.foundation.wake import Wake
+from server.tests.components.postgres import Clone
 
 
-async def tell(resources: Resources, channel: str, payload: str) -> None:
-    async with system_transaction(resources.database) as tx:
-        await tx.run("SELECT pg_notify($1, $2)", channel, payload)
+
+@pytest_asyncio.fixture
+async def wake(database: Clone) -> AsyncIterator[Wake]:
+    found = Wake(database.database_url.replace("+asyncpg", ""))
+    yield found
+    await found.close()
 
 
-async def listeners(resources: Resources) -> list[int]:
-    async with system_transaction(resources.database) as tx:
-        rows = await tx.fetch(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'guardhouse-wake'"
-            " AND datname = current_database()"
-        )
-    return [row["pid"] for row in rows]
+@pytest_asyncio.fixture
+async def superuser(database: Clone) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database.superuser_url)
+    yield connection
+    await connection.close()
 
 
-async def test_a_channel_added_later_is_heard_and_the_connection_then_stays(resources: Resources) -> None:
-    first, second = Ear(), Ear()
-    resources.wake.subscribe("test_first", first)
-    await first.wait_for("")
-    resources.wake.subscribe("test_second", second)
-    await second.wait_for("")
-    pids = await listeners(resources)
+async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - what is waited for comes from PostgreSQL
+            await asyncio.sleep(0.005)
+
+
+CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'guardhouse-wake' AND datname = current_database()"""
+
+
+async def test_a_notify_arrives_with_its_payload(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    got: list[str] = []
+    wake.subscribe("identity", got.append)
+    await until(lambda: wake.connected)
+    assert got == [""]  # whatever was sent while nobody listened
+    await superuser.execute("SELECT pg_notify('identity', '7')")
+    await until(lambda: got == ["", "7"])
+
+
+async def test_a_second_channel_joins_without_a_gap_on_the_first(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    first: list[str] = []
+    wake.subscribe("identity", first.append)
+    await until(lambda: wake.connected)
     for number in range(20):
-        await tell(resources, "test_first", str(number))
-        await first.wait_for(str(number))
-        await tell(resources, "test_second", str(number))
-        await second.wait_for(str(number))
-        await asyncio.sleep(0.01)
-    assert await listeners(resources) == pids
-    assert len(pids) == 1
-    assert second.heard.empty(), "a reconnection would have woken it once more"
+        later: list[str] = []
+        wake.subscribe(f"channel_{number}", later.append)
+        await superuser.execute(f"SELECT pg_notify('identity', '{number}')")
+        await until(lambda later=later: "" in later)  # type: ignore[misc] # bound now
+        await superuser.execute(f"SELECT pg_notify('channel_{number}', 'x')")
+        await until(lambda later=later: later[-1] == "x")  # type: ignore[misc] # bound now
+    assert first == ["", *map(str, range(20))]
+    assert wake.connected
 
 
-async def test_a_lost_connection_is_made_again_and_everyone_is_woken(resources: Resources) -> None:
-    ear = Ear()
-    resources.wake.subscribe("test_first", ear)
-    await ear.wait_for("")
-    (pid,) = await listeners(resources)
-    async with system_transaction(resources.database) as tx:
-        await tx.run("RESET ROLE")
-        await tx.run("SELECT pg_terminate_backend($1)", pid)
-    await ear.wait_for("")
-    assert resources.wake.connected
-    await tell(resources, "test_first", "again")
-    await ear.wait_for("again")
+async def test_channels_that_are_named_while_it_connects_are_all_heard(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    got: dict[str, list[str]] = {f"c{n}": [] for n in range(30)}
+    for name, heard in got.items():
+        wake.subscribe(name, heard.append)
+        await asyncio.sleep(0.001)
+    await until(lambda: all(heard == [""] for heard in got.values()))
+    for name in got:
+        await superuser.execute(f"SELECT pg_notify('{name}', '1')")
+    await until(lambda: all(heard == ["", "1"] for heard in got.values()))
 
 
-async def test_who_left_hears_nothing(resources: Resources) -> None:
-    gone, there = Ear(), Ear()
-    leave = resources.wake.subscribe("test_first", gone)
-    resources.wake.subscribe("test_first", there)
-    await there.wait_for("")
-    leave()
-    await tell(resources, "test_first", "news")
-    await there.wait_for("news")
-    assert "news" not in [gone.heard.get_nowait() for _ in range(gone.heard.qsize())]
+async def test_a_cut_is_told_at_once_and_mended_with_a_catch_up(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    got: list[str] = []
+    wake.subscribe("identity", got.append)
+    await until(lambda: wake.connected)
+    await superuser.execute(CUT)
+    await until(lambda: got == ["", ""])
+    await until(lambda: wake.connected)
+    await superuser.execute("SELECT pg_notify('identity', '8')")
+    await until(lambda: got == ["", "", "8"])
 
 
-async def test_closing_while_it_reconnects_ends_it(resources: Resources) -> None:
-    ear = Ear()
-    resources.wake.subscribe("test_first", ear)
-    await ear.wait_for("")
-    for number in range(20):
-        resources.wake.subscribe(f"test_more_{number}", ear)  # asks it to reconnect, at the moment of closing
-        if number % 2:
-            await asyncio.sleep(0)
-    await asyncio.wait_for(resources.wake.close(), PATIENCE_SECONDS)
+async def test_a_silent_connection_counts_as_deaf_within_a_second(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A black hole (no reset, no answer) is told by the missing answer; here PostgreSQL is made to keep silent."""
+    wake.subscribe("identity", lambda _payload: None)
+    await until(lambda: wake.connected)
+    assert superuser
+    original = asyncpg.Connection.execute
+
+    async def silent(*_args: object, **_named: object) -> str:
+        await asyncio.sleep(5)
+        return ""
+
+    asyncpg.Connection.execute = silent
+    try:
+        began = time.monotonic()
+        await until(lambda: not wake.connected, 3)
+        assert time.monotonic() - began < 1.6
+    finally:
+        asyncpg.Connection.execute = original
+
+
+async def test_a_listener_that_fails_does_not_end_the_others(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    def fail(_payload: str) -> None:
+        failures.append(1)
+        if len(failures) == 1:
+            raise RuntimeError("first")
+
+    failures: list[int] = []
+    got: list[str] = []
+    wake.subscribe("a", fail)
+    wake.subscribe("b", got.append)
+    await until(lambda: "" in got)
+    await superuser.execute("SELECT pg_notify('b', '1')")
+    await until(lambda: "1" in got)
+
+
+async def test_an_ended_subscription_hears_nothing_more(
+    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    gone: list[str] = []
+    kept: list[str] = []
+    stop = wake.subscribe("identity", gone.append)
+    wake.subscribe("identity", kept.append)
+    await until(lambda: kept == [""])
+    stop()
+    stop()
+    await superuser.execute("SELECT pg_notify('identity', '1')")
+    await until(lambda: kept == ["", "1"])
+    assert gone == [""]
+
+
+async def test_a_database_that_is_away_is_tried_again_and_closing_is_quick() -> None:
+    lost = Wake("postgresql://nobody@127.0.0.1:1/none")
+    lost.subscribe("identity", lambda _payload: None)
+    await asyncio.sleep(0.05)
+    assert not lost.connected
+    await asyncio.wait_for(lost.close(), 1)
+    await lost.close()
+    await Wake("postgresql://nobody@127.0.0.1:1/none").close()
+
+
+async def test_closing_at_the_moment_of_a_new_channel_ends_it(wake: Wake) -> None:
+    wake.subscribe("first", lambda _payload: None)
+    await until(lambda: wake.connected)
+    wake.subscribe("second", lambda _payload: None)
+    await asyncio.wait_for(wake.close(), 10)
