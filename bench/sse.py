@@ -19,25 +19,22 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import cast
 
+import _scratch as scratch
 import psutil
 import uvicorn
 import uvloop
 from pydantic import SecretStr
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from bench import scratch  # noqa: E402 - the folder of the benches is no package
-from guardhouse.foundation import migrate  # noqa: E402 - as above
-from guardhouse.foundation.database import TenantKey  # noqa: E402
-from guardhouse.foundation.resources import Resources, open_resources  # noqa: E402
-from guardhouse.foundation.transaction import system_transaction, tenant_transaction  # noqa: E402
-from guardhouse.http.app import create_app  # noqa: E402
-from guardhouse.identity import keys, tenants  # noqa: E402
-from guardhouse.identity.keys import NewKey  # noqa: E402
-from guardhouse.notices.kinds import RiskBandCrossed  # noqa: E402
-from guardhouse.notices.publish import publish  # noqa: E402
-from guardhouse.settings import Settings  # noqa: E402
+from guardhouse.foundation import migrate
+from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.resources import Resources, open_resources
+from guardhouse.foundation.transaction import system_transaction, tenant_transaction
+from guardhouse.http.app import create_app
+from guardhouse.identity import keys, tenants
+from guardhouse.identity.keys import NewKey
+from guardhouse.notices.kinds import RiskBandCrossed
+from guardhouse.notices.publish import publish
+from guardhouse.settings import Settings
 
 CLIENTS = 1000
 ROUNDS = 3
