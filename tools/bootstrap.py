@@ -5,7 +5,6 @@ Needs the standard library and Python 3.11 or later. Every step may be repeated;
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -38,14 +37,13 @@ LOCKS = {
 def main() -> int:
     """Run the command of the arguments and return its exit status."""
     _find_newer_python()
-    parser = argparse.ArgumentParser(prog="tools/bootstrap.py", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, work in COMMANDS.items():
-        one = commands.add_parser(name, help=work.__doc__.splitlines()[0])
-        one.add_argument("rest", nargs=argparse.REMAINDER, help="passed on")
-    arguments = parser.parse_args()
+    asked, rest = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if asked not in COMMANDS:
+        for name, work in COMMANDS.items():
+            print(f"python3 tools/bootstrap.py {name:<8} {(work.__doc__ or '').splitlines()[0]}")
+        return 0 if asked in {"", "-h", "--help"} else 2
     try:
-        return COMMANDS[arguments.command](arguments.rest)
+        return COMMANDS[asked](rest)
     except StepError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

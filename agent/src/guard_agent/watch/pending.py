@@ -1,6 +1,6 @@
 """Calls that a log has begun and not finished: their first half, and which of them are inside fork.
 
-Bounded in number and bytes, so that a hostile log cannot fill the memory; beyond it a call loses its first half.
+Bounded in number and bytes: a hostile log cannot fill the memory. Beyond it a call loses its first half.
 """
 
 from dataclasses import dataclass

@@ -1,3 +1,6 @@
+# ruff: noqa: S108 - paths are data here, nothing is written
+
+import random
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -6,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardhouse.analysis.risk.effects import Effects
+from guardhouse.analysis.risk.effects import Crossing, Effects, ScoreRow
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 from guardhouse.analysis.risk.evidence import MAX_SLOTS, risk_at, shares
@@ -79,12 +82,24 @@ def cut(events: list[RiskEvent], size: int) -> list[list[RiskEvent]]:
 
 @pytest.mark.parametrize(
     ("size", "restart", "keep"),
-    [(1, False, None), (7, False, None), (1000, False, None), (97, True, None), (50, False, 5), (50, False, 0),
-     (211, True, 20)],
-)  # fmt: skip
-def test_batches_restarts_and_evictions_change_nothing(  # noqa: PLR0913, PLR0917 - fixtures and a table
-    rules: RuleSet, profiles: ProfileSet, life: list[RiskEvent], size: int, restart: bool, keep: int | None  # noqa: FBT001
-) -> None:  # fmt: skip
+    [
+        (1, False, None),
+        (7, False, None),
+        (1000, False, None),
+        (97, True, None),
+        (50, False, 5),
+        (50, False, 0),
+        (211, True, 20),
+    ],
+)
+def test_batches_restarts_and_evictions_change_nothing(
+    rules: RuleSet,
+    profiles: ProfileSet,
+    life: list[RiskEvent],
+    size: int,
+    restart: bool,  # noqa: FBT001 - a parameter table
+    keep: int | None,
+) -> None:
     plain = AgentEngine(rules, profiles)
     wanted = whole(plain, life)
     server = Server(rules, profiles)
@@ -98,7 +113,7 @@ def test_batches_restarts_and_evictions_change_nothing(  # noqa: PLR0913, PLR091
 
 def test_packing_and_unpacking_at_every_event_changes_nothing(
     rules: RuleSet, profiles: ProfileSet, life: list[RiskEvent]
-) -> None:  # fmt: skip
+) -> None:
     plain, server = AgentEngine(rules, profiles), Server(rules, profiles)
     some = life[:250]
     assert [row for event in some for row in server.step([event], restart=True)] == whole(plain, some)
@@ -131,21 +146,30 @@ def test_cooling_is_the_same_whether_swept_or_met_by_an_event(rules: RuleSet, sh
     got += told(swept.sweep(events[0].occurred_us + 100_000_000))
     got += told(swept.sweep(events[0].occurred_us + 8_000_000_000))
     got += told(swept.apply(events[1]))
-    assert got == wanted
+    for kind in (ScoreRow, Crossing):
+        assert [item for item in got if isinstance(item, kind)] == [
+            item for item in wanted if isinstance(item, kind)
+        ]
     assert states_of(met) == states_of(swept)
-    falls = [item for item in wanted if getattr(item, "direction", "") == "down"]
+    falls = [item for item in wanted if isinstance(item, Crossing) and item.direction == "down"]
     assert [fall.band for fall in falls] == ["low"]
     root = met.instances.boots["test"][100]
     assert root.tree is not None
-    assert root.tree.risk_at(falls[0].occurred_us) < 3_000 <= root.tree.risk_at(falls[0].occurred_us - 1_000_000)
-    assert falls[0].occurred_us % 1_000_000 == 0
+    slots, fell_us = list(root.tree.slots.values()), falls[0].occurred_us
+    assert risk_at(slots, fell_us) < 3_000 <= risk_at(slots, fell_us - 1_000_000)
+    assert fell_us % 1_000_000 == 0
 
 
 def test_oscillation_makes_one_crossing_per_climb(rules: RuleSet, short: Short) -> None:
-    acts = [{"at": 2_000 * number, "exe": "/usr/bin/cat", **SHADOW} for number in range(20)]
-    crossings = [item for item in whole(AgentEngine(rules), short(*acts)) if hasattr(item, "direction")]
-    assert [item.direction for item in crossings] == ["up", "down"] * 19 + ["up"]
-    assert {item.evidence_id for item in crossings if item.direction == "up"} == {"rule.credential_read"}
+    acts = []
+    for number in range(20):
+        pid, at = 200 + number, 4_000 * number
+        acts.append({"at": at, "exe": "/bin/sh", "kind": "fork", "child_pid": pid})
+        acts.append({"at": at, "pid": pid, **SHADOW})
+    trees = [item for item in whole(AgentEngine(rules), short(*acts)) if isinstance(item, Crossing)]
+    trees = [item for item in trees if item.root.pid == 100]
+    assert [item.direction for item in trees] == ["up", "down"] * 19 + ["up"]
+    assert {item.evidence_id for item in trees if item.direction == "up"} == {"rule.credential_read"}
 
 
 def test_a_child_starts_with_half_and_says_where_it_came_from(rules: RuleSet, short: Short) -> None:
@@ -193,7 +217,9 @@ def test_losses_lower_the_factor_and_time_heals(rules: RuleSet, short: Short) ->
     items = whole(engine, short({"repeat": 300, "call": "read", "ret": 1}, lost))
     assert engine.losses.factor == 8
     assert [item.data for item in items if getattr(item, "kind", "") == "loss_factor"] == [{"sixteenths": 8}]
-    later = short({"call": "read", "ret": 1})[0]._replace(position=999, occurred_us=engine.clock_us + 700_000_000)
+    later = short({"call": "read", "ret": 1})[0]._replace(
+        position=999, occurred_us=engine.clock_us + 700_000_000
+    )
     whole(engine, [later])
     assert engine.losses.factor == 16
     assert engine.losses.total_lost == 300
@@ -210,7 +236,9 @@ def test_bursts_count_as_their_length(rules: RuleSet, short: Short) -> None:
 def test_an_imported_alert_is_evidence_by_its_priority(rules: RuleSet, short: Short) -> None:
     engine = AgentEngine(rules)
     extra = {"source": "falco", "rule": "Terminal shell in container", "priority": "Critical"}
-    whole(engine, short({"kind": "finding", "extra": extra}, {"kind": "finding", "pid": None, "extra": extra}))
+    whole(
+        engine, short({"kind": "finding", "extra": extra}, {"kind": "finding", "pid": None, "extra": extra})
+    )
     slots = engine.instances.boots["test"][100].slots
     assert slots is not None
     assert [(slot.id, slot.nats) for slot in slots] == [("ext.falco.Terminal shell in container", 1_600_000)]
@@ -236,79 +264,93 @@ def test_unreadable_packed_state_is_refused(rules: RuleSet) -> None:
             engine.load_agent(packed)
 
 
-TEXTS = st.sampled_from(["/etc/shadow", "/tmp/x", "a/../b", "", "\u2400", "/proc/self/fd/3", "/srv/" + "x" * 50, "/"])
-ARGS = st.fixed_dictionaries(
-    {},
-    optional={
-        "path": TEXTS,
-        "path2": TEXTS,
-        "flags": st.lists(st.sampled_from(["O_WRONLY", "CLONE_NEWNS", "x"]), max_size=3),
-        "mode": st.integers(-1, 0o7777),
-        "fd": st.one_of(st.integers(-1, 9), st.text(max_size=2), st.none()),
-        "newfd": st.integers(-1, 9),
-        "fd_kind": st.sampled_from(["inet", "pipe", "memfd", "", "TCP"]),
-        "addr": st.one_of(st.none(), st.fixed_dictionaries({"family": st.just("inet"), "ip": st.text(max_size=3)})),
-        "target_pid": st.integers(0, 5),
-        "request": st.sampled_from(["PTRACE_ATTACH", "PTRACE_POKETEXT", "BPF_PROG_LOAD"]),
-        "uid": st.one_of(st.integers(-1, 3), st.lists(st.integers(-1, 3), max_size=3)),
-        "argv": st.lists(st.sampled_from(["-c", "sh", "-perm"]), max_size=3),
-        "name": st.sampled_from(["security.capability", "x"]),
-        "inode": st.sampled_from(["8:1", "", None]),
-    },
+PATHS = ("/etc/shadow", "/tmp/x", "a/../b", "", "\u2400", "/proc/self/fd/3", "/srv/" + "x" * 50, "/")
+CALLS = (
+    "openat",
+    "dup2",
+    "connect",
+    "accept4",
+    "listen",
+    "ptrace",
+    "execve",
+    "rename",
+    "unlink",
+    "setuid",
+    "fchmodat",
+    "memfd_create",
+    "unshare",
+    "mount",
+    "close",
+    "socket",
+    "unheard_of",
+    "read",
+    "bpf",
 )
-NAMES = st.sampled_from(
-    ["openat", "dup2", "connect", "accept4", "listen", "ptrace", "execve", "rename", "unlink", "setuid", "fchmodat",
-     "memfd_create", "unshare", "mount", "close", "socket", "unheard_of", "read", "bpf"]
-)  # fmt: skip
+ARGS: dict[str, tuple[Any, ...]] = {
+    "path": PATHS,
+    "path2": PATHS,
+    "flags": ([], ["O_WRONLY"], ["CLONE_NEWNS", "x"]),
+    "mode": (-1, 0o4755, 0o755),
+    "fd": (-1, 0, 1, 3, 9, None, "x"),
+    "newfd": (-1, 0, 2, 9),
+    "fd_kind": ("inet", "pipe", "memfd", "", "TCP"),
+    "addr": (None, {"family": "inet", "ip": "192.0.2.1"}, {"family": "unix", "path": "/x/docker.sock"}),
+    "target_pid": (0, 3, 4711),
+    "request": ("PTRACE_ATTACH", "PTRACE_POKETEXT", "BPF_PROG_LOAD"),
+    "uid": (-1, 0, 3, [0, 1]),
+    "argv": (["-c"], ["sh", "-perm"], []),
+    "name": ("security.capability", "x"),
+    "inode": ("8:1", "", None),
+}
+GAPS_US = (0, 1, 1_000, 2_000_000, 700_000_000, 30_000_000_000, -5_000_000)
 
 
-@st.composite
-def any_events(draw: st.DrawFn) -> list[RiskEvent]:
+def wild(chance: random.Random) -> list[RiskEvent]:
+    """Up to 60 events that no machine would send: few pids, jumping times, any argument, any order."""
     out = []
     now_us = 1_767_225_600_000_000
-    for position in range(1, draw(st.integers(2, 60))):
-        now_us += draw(st.sampled_from([0, 1, 1_000, 2_000_000, 700_000_000, 30_000_000_000, -5_000_000]))
-        kind = draw(
-            st.sampled_from(["call"] * 6 + ["exec", "exec", "fork", "exit", "calls", "finding", "loss", "inventory"])
-        )
+    kinds = ["call"] * 6 + ["exec", "exec", "fork", "exit", "calls", "finding", "loss", "inventory"]
+    for position in range(1, chance.randrange(2, 60)):
+        now_us += chance.choice(GAPS_US)
+        kind = chance.choice(kinds)
+        args = {name: chance.choice(values) for name, values in ARGS.items() if chance.random() < 0.5}
         out.append(
             RiskEvent(
                 position=position,
                 event_id=position.to_bytes(16, "big"),
-                occurred_us=max(now_us, 0),
+                occurred_us=now_us,
                 kind=kind,
-                pid=draw(st.integers(0, 4)),
-                tid=draw(st.one_of(st.none(), st.integers(0, 40))),
-                ppid=draw(st.one_of(st.none(), st.integers(0, 4))),
-                start=draw(st.one_of(st.none(), st.integers(0, 2))),
-                boot_id=draw(st.sampled_from(["a", "a", "a", "b"])),
-                exe=draw(st.sampled_from([None, "/bin/sh", "/srv/app/server", "/usr/sbin/sshd"])),
-                call=draw(NAMES) if kind == "call" else None,
-                ret=draw(st.sampled_from([None, 0, 3, -1])),
-                errno=draw(st.sampled_from([None, None, "EPERM"])),
-                args=draw(st.one_of(st.none(), ARGS)),
-                names=tuple(draw(st.lists(NAMES, max_size=5))) if kind == "calls" else None,
-                child_pid=draw(st.integers(0, 4)) if kind == "fork" else None,
-                child_start=draw(st.one_of(st.none(), st.integers(0, 2))) if kind == "fork" else None,
+                pid=chance.randrange(5),
+                tid=chance.choice([None, chance.randrange(40)]),
+                ppid=chance.choice([None, chance.randrange(5)]),
+                start=chance.choice([None, chance.randrange(3)]),
+                boot_id=chance.choice("aaab"),
+                exe=chance.choice([None, "/bin/sh", "/srv/app/server", "/usr/sbin/sshd"]),
+                call=chance.choice(CALLS) if kind == "call" else None,
+                ret=chance.choice([None, 0, 3, -1]),
+                errno=chance.choice([None, None, "EPERM"]),
+                args=chance.choice([None, args]),
+                names=tuple(chance.choices(CALLS, k=chance.randrange(5))) if kind == "calls" else None,
+                child_pid=chance.randrange(5) if kind == "fork" else None,
+                child_start=chance.choice([None, chance.randrange(3)]) if kind == "fork" else None,
                 alphabet="strace.full.v1",
-                late=draw(st.booleans()),
-                extra={"count": draw(st.integers(-1, 50)), "rule": draw(st.text(max_size=3))},
+                late=chance.random() < 0.5,
+                extra={"count": chance.randrange(-1, 50), "rule": "x"},
             )
         )
     return out
 
 
-@settings(max_examples=150, deadline=None)
-@given(events=any_events(), data=st.data())
-def test_any_events_keep_every_promise(
-    rules: RuleSet, profiles: ProfileSet, events: list[RiskEvent], data: st.DataObject
-) -> None:  # fmt: skip
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_any_events_keep_every_promise(rules: RuleSet, profiles: ProfileSet, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - repeatable test data
+    events = wild(chance)
     plain, server = AgentEngine(rules, profiles), Server(rules, profiles)
     wanted = whole(plain, events)
-    size = data.draw(st.integers(1, 10))
     got = []
-    for batch in cut(events, size):
-        got += server.step(batch, restart=data.draw(st.booleans()), keep=data.draw(st.sampled_from([None, 0, 2])))
+    for batch in cut(events, chance.randrange(1, 10)):
+        got += server.step(batch, restart=chance.random() < 0.5, keep=chance.choice([None, 0, 2]))
     assert got == wanted
     assert server.rows == states_of(plain)
     for process in plain.instances.states.values():
@@ -317,14 +359,11 @@ def test_any_events_keep_every_promise(
         assert len(process.threads or {}) <= MAX_THREADS
         assert len(process.fds or {}) <= MAX_FDS
         assert len(process.suppressed or []) <= MAX_SUPPRESSED
-        if process.tree is not None:
-            assert len(process.tree.slots) <= MAX_TREE_SLOTS
+        assert process.tree is None or len(process.tree.slots) <= MAX_TREE_SLOTS
         risk, parts = shares(slots, process.last_us)
         assert 0 <= risk == risk_at(slots, process.last_us) <= 10_000
         assert not parts or sum(part.points for part in parts) == risk
         assert 0 <= process.risk_score <= 10_000
     assert len(plain.judge.facts.files) <= MAX_FILES
-    for row in wanted:
-        if hasattr(row, "reasons"):
-            assert 0 <= row.risk <= 10_000
-            assert 0 <= row.tree_risk <= 10_000
+    rows = [item for item in wanted if isinstance(item, ScoreRow)]
+    assert all(0 <= row.risk <= 10_000 and 0 <= row.tree_risk <= 10_000 for row in rows)

@@ -8,13 +8,17 @@ from guardhouse.analysis.risk.rules import RuleSet
 
 Short = Callable[..., list[RiskEvent]]
 SHELL = (
-    {"exe": "/usr/bin/python3", "call": "connect",
-     "args": {"fd": 3, "addr": {"family": "inet", "ip": "203.0.113.9", "port": 4444}}, "ret": 0},
+    {
+        "exe": "/usr/bin/python3",
+        "call": "connect",
+        "args": {"fd": 3, "addr": {"family": "inet", "ip": "203.0.113.9", "port": 4444}},
+        "ret": 0,
+    },
     {"call": "dup2", "args": {"fd": 3, "newfd": 0}, "ret": 0},
     {"call": "dup2", "args": {"fd": 3, "newfd": 1}, "ret": 1},
     {"kind": "exec", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
     {"call": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]}, "ret": 3},
-)  # fmt: skip
+)
 
 
 def test_the_explanation_of_a_reverse_shell(rules: RuleSet, short: Short) -> None:
@@ -40,7 +44,7 @@ def test_the_explanation_of_a_reverse_shell(rules: RuleSet, short: Short) -> Non
 
 def test_every_contribution_cites_one_to_eight_events_that_exist(
     rules: RuleSet, life: list[RiskEvent]
-) -> None:  # fmt: skip
+) -> None:
     engine = AgentEngine(rules)
     known = {event.event_id.hex() for event in life}
     for event in life:

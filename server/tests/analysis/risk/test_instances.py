@@ -38,7 +38,9 @@ def test_a_late_event_after_an_exit_belongs_to_the_ended_one(rules: RuleSet, sho
 
 
 def test_a_new_instance_after_a_fork_that_returned_the_pid(rules: RuleSet, short: Short) -> None:
-    keys = keys_after(rules, short({"pid": 101, **CALL}, {"kind": "fork", "child_pid": 101}, {"pid": 101, **CALL}))
+    keys = keys_after(
+        rules, short({"pid": 101, **CALL}, {"kind": "fork", "child_pid": 101}, {"pid": 101, **CALL})
+    )
     assert [key.pid for key in keys] == [101, 100, 101]
 
 
@@ -54,23 +56,26 @@ def test_a_new_instance_after_six_hours_of_silence(rules: RuleSet, short: Short)
 
 def test_a_start_makes_the_instance(rules: RuleSet, short: Short) -> None:
     keys = keys_after(
-        rules, short({"start": 5, **CALL}, {"start": 5, "at": 90_000, **CALL}, {"start": 9, "at": 90_001, **CALL})
+        rules,
+        short({"start": 5, **CALL}, {"start": 5, "at": 90_000, **CALL}, {"start": 9, "at": 90_001, **CALL}),
     )
     assert keys == [ProcessKey("test", 100, 5, 0), ProcessKey("test", 100, 9, 0)]
 
 
 def test_an_event_without_start_goes_to_the_newest(rules: RuleSet, short: Short) -> None:
     engine = AgentEngine(rules)
-    for event in short({"start": 9, **CALL}, {"start": 5, **CALL}, CALL):
+    for event in short({"start": 5, **CALL}, {"start": 9, **CALL}, CALL):
         engine.apply(event)
     assert engine.instances.states[ProcessKey("test", 100, 9, 0)].calls == 2
 
 
-def test_a_fork_that_did_not_know_the_start_gives_its_place_to_the_child(rules: RuleSet, short: Short) -> None:
+def test_a_fork_that_did_not_know_the_start_gives_its_place_to_the_child(
+    rules: RuleSet, short: Short
+) -> None:
     engine = AgentEngine(rules)
     for event in short(
         {"exe": "/bin/sh", "kind": "fork", "child_pid": 101}, {"pid": 101, "start": 77, **CALL}
-    ):  # fmt: skip
+    ):
         engine.apply(event)
     child = engine.instances.boots["test"][101]
     assert child.key.start == 77

@@ -29,7 +29,7 @@ def test_learning_in_any_order_gives_the_same_bytes(rules: RuleSet, calm: list[R
     wanted = learn(None, runs, "web").pack()
     for seed in range(3):
         mixed = list(runs)
-        random.Random(seed).shuffle(mixed)
+        random.Random(seed).shuffle(mixed)  # noqa: S311 - repeatable test data
         assert learn(None, mixed, "web").pack() == wanted
     assert ProfileSet.unpack(wanted).pack() == wanted
 
@@ -52,7 +52,9 @@ def test_the_next_version_adds_to_the_one_before(rules: RuleSet, calm: list[Risk
     assert sum(second.baselines[SERVER].histogram) >= MIN_VALUES
 
 
-def test_what_was_learned_is_not_surprising_and_what_was_not_is(rules: RuleSet, calm: list[RiskEvent]) -> None:
+def test_what_was_learned_is_not_surprising_and_what_was_not_is(
+    rules: RuleSet, calm: list[RiskEvent]
+) -> None:
     profiles = learn(None, runs_of(rules, calm), "web")
     engine = AgentEngine(rules, profiles)
     for event in calm:
@@ -60,23 +62,43 @@ def test_what_was_learned_is_not_surprising_and_what_was_not_is(rules: RuleSet, 
     found = {slot.id for state in engine.instances.states.values() for slot in state.slots or ()}
     assert "edge.new" not in found
     assert "path.new" not in found
-    strange = calm[-1]._replace(position=9_000, kind="exec", pid=500, start=5000, exe="/bin/nc", late=False,
-                                args={"path": "/bin/nc"}, call=None, names=None, boot_id="b2")  # fmt: skip
+    strange = calm[-1]._replace(
+        position=9_000,
+        kind="exec",
+        pid=500,
+        start=5000,
+        exe="/bin/nc",
+        late=False,
+        args={"path": "/bin/nc"},
+        call=None,
+        names=None,
+        boot_id="b2",
+    )
     engine.apply(strange)
     slots = engine.instances.boots["b2"][500].slots or []
-    assert [(slot.id, slot.detail) for slot in slots if not slot.inherited] == [("edge.new", "/bin/nc")]
-    assert 0 < slots[0].nats < 700_000
+    edges = [slot for slot in slots if slot.id == "edge.new"]
+    assert [slot.detail for slot in edges] == ["/bin/nc"]
+    assert 0 < edges[0].nats < 700_000
 
 
-def test_a_rule_that_always_hits_becomes_worthless_and_is_still_told(
-    rules: RuleSet, golden_tool: ModuleType
-) -> None:  # fmt: skip
+def test_a_rule_that_always_hits_becomes_worthless_and_is_still_told(rules: RuleSet) -> None:
     shadow = {"path": "/etc/shadow", "flags": ["O_RDONLY"]}
     events = [
-        RiskEvent(number, number.to_bytes(16, "big"), 1_767_225_600_000_000 + number * 1000, "call", 100 + number,
-                  start=number, boot_id="b", exe="/opt/scan", call="openat", ret=3, args=shadow)
+        RiskEvent(
+            number,
+            number.to_bytes(16, "big"),
+            1_767_225_600_000_000 + number * 1000,
+            "call",
+            100 + number,
+            start=number,
+            boot_id="b",
+            exe="/opt/scan",
+            call="openat",
+            ret=3,
+            args=shadow,
+        )
         for number in range(1, 11)
-    ]  # fmt: skip
+    ]
     profiles = learn(None, runs_of(rules, events), "web")
     engine = AgentEngine(rules, profiles)
     engine.apply(events[0]._replace(position=99, start=77))

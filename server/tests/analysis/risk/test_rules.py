@@ -1,3 +1,5 @@
+# ruff: noqa: S108 - paths are data here, nothing is written
+
 import copy
 import tomllib
 from pathlib import Path
@@ -13,11 +15,30 @@ from guardhouse.analysis.risk.rules import RuleSet, compile_rule
 FOLDER = Path(rules_module.__file__).parent / "data" / "rules"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "lists")
 FIRST_TABLE = {
-    "shell_on_socket", "fileless_exec", "mass_rename", "kernel_module", "download_execute", "server_spawns_shell",
-    "setuid_bit", "recon", "foreign_ptrace", "credential_read", "persistence_cron", "persistence_ssh_key",
-    "persistence_systemd", "persistence_preload", "container_escape_mount", "container_escape_kernel",
-    "container_escape_socket", "become_root", "log_wipe", "history_wipe", "bpf_load", "unshare", "exec_tmp",
-}  # fmt: skip
+    "shell_on_socket",
+    "fileless_exec",
+    "mass_rename",
+    "kernel_module",
+    "download_execute",
+    "server_spawns_shell",
+    "setuid_bit",
+    "recon",
+    "foreign_ptrace",
+    "credential_read",
+    "persistence_cron",
+    "persistence_ssh_key",
+    "persistence_systemd",
+    "persistence_preload",
+    "container_escape_mount",
+    "container_escape_kernel",
+    "container_escape_socket",
+    "become_root",
+    "log_wipe",
+    "history_wipe",
+    "bpf_load",
+    "unshare",
+    "exec_tmp",
+}
 
 
 def source(name: str = "setuid_bit") -> dict[str, Any]:
@@ -137,39 +158,102 @@ BENIGN_DAY: list[dict[str, Any]] = [
     # a package upgrade
     {"at": 100, "pid": 100, "kind": "fork", "child_pid": 110},
     {"at": 100, "pid": 110, "kind": "exec", "exe": "/usr/bin/apt-get"},
-    {"at": 101, "pid": 110, "call": "connect",
-     "args": {"fd": 5, "addr": {"family": "inet", "ip": "192.0.2.80", "port": 443}}, "ret": 0},
+    {
+        "at": 101,
+        "pid": 110,
+        "call": "connect",
+        "args": {"fd": 5, "addr": {"family": "inet", "ip": "192.0.2.80", "port": 443}},
+        "ret": 0,
+    },
     {"at": 102, "pid": 110, "kind": "fork", "child_pid": 111},
     {"at": 102, "pid": 111, "kind": "exec", "exe": "/usr/bin/dpkg"},
-    {"at": 103, "pid": 111, "call": "openat", "ret": 7,
-     "args": {"path": "/usr/bin/su.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]}},
-    {"at": 103, "pid": 111, "call": "fchmodat", "args": {"path": "/usr/bin/su.dpkg-new", "mode": 0o4755}, "ret": 0},
-    {"at": 103, "pid": 111, "call": "rename", "ret": 0, "repeat": 40,
-     "args": {"path": "/usr/lib/l{n}.dpkg-new", "path2": "/usr/lib/l{n}"}},
-    {"at": 104, "pid": 111, "call": "openat", "ret": 7,
-     "args": {"path": "/etc/cron.d/x.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]}},
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "openat",
+        "ret": 7,
+        "args": {"path": "/usr/bin/su.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]},
+    },
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "fchmodat",
+        "args": {"path": "/usr/bin/su.dpkg-new", "mode": 0o4755},
+        "ret": 0,
+    },
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "rename",
+        "ret": 0,
+        "repeat": 40,
+        "args": {"path": "/usr/lib/l{n}.dpkg-new", "path2": "/usr/lib/l{n}"},
+    },
+    {
+        "at": 104,
+        "pid": 111,
+        "call": "openat",
+        "ret": 7,
+        "args": {"path": "/etc/cron.d/x.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]},
+    },
     {"at": 105, "pid": 111, "kind": "fork", "child_pid": 112},
-    {"at": 105, "pid": 112, "kind": "exec", "exe": "/bin/sh", "args": {"path": "/var/lib/dpkg/info/x.postinst"}},
+    {
+        "at": 105,
+        "pid": 112,
+        "kind": "exec",
+        "exe": "/bin/sh",
+        "args": {"path": "/var/lib/dpkg/info/x.postinst"},
+    },
     {"at": 105, "pid": 112, "kind": "fork", "child_pid": 113},
-    {"at": 106, "pid": 113, "kind": "exec", "exe": "/usr/sbin/useradd", "args": {"argv": ["useradd", "-r", "x"]}},
+    {
+        "at": 106,
+        "pid": 113,
+        "kind": "exec",
+        "exe": "/usr/sbin/useradd",
+        "args": {"argv": ["useradd", "-r", "x"]},
+    },
     {"at": 106, "pid": 113, "call": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDWR"]}, "ret": 4},
     # a build
     {"at": 1000, "pid": 100, "kind": "fork", "child_pid": 120},
     {"at": 1000, "pid": 120, "kind": "exec", "exe": "/usr/bin/make"},
     {"at": 1001, "pid": 120, "kind": "fork", "child_pid": 121},
     {"at": 1001, "pid": 121, "kind": "exec", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
-    {"at": 1002, "pid": 121, "call": "openat", "ret": 3,
-     "args": {"path": "/home/u/p/a.out", "flags": ["O_RDWR", "O_CREAT"]}},
+    {
+        "at": 1002,
+        "pid": 121,
+        "call": "openat",
+        "ret": 3,
+        "args": {"path": "/home/u/p/a.out", "flags": ["O_RDWR", "O_CREAT"]},
+    },
     {"at": 1002, "pid": 121, "call": "chmod", "args": {"path": "/home/u/p/a.out", "mode": 0o755}, "ret": 0},
     {"at": 1003, "pid": 121, "kind": "exec", "exe": "/home/u/p/a.out", "args": {"path": "/home/u/p/a.out"}},
-    {"at": 1004, "pid": 120, "call": "unlink", "ret": 0, "repeat": 150, "args": {"path": "/home/u/p/build/{n}/x.o"}},
+    {
+        "at": 1004,
+        "pid": 120,
+        "call": "unlink",
+        "ret": 0,
+        "repeat": 150,
+        "args": {"path": "/home/u/p/build/{n}/x.o"},
+    },
     # a backup by cron
     {"at": 5000, "pid": 60, "exe": "/usr/sbin/cron", "kind": "fork", "child_pid": 130},
     {"at": 5000, "pid": 130, "kind": "exec", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
     {"at": 5001, "pid": 130, "kind": "fork", "child_pid": 131},
     {"at": 5001, "pid": 131, "kind": "exec", "exe": "/usr/bin/tar"},
-    {"at": 5002, "pid": 131, "call": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]}, "ret": 4},
-    {"at": 5003, "pid": 131, "call": "openat", "args": {"path": "/root/.ssh/id_rsa", "flags": ["O_RDONLY"]}, "ret": 4},
+    {
+        "at": 5002,
+        "pid": 131,
+        "call": "openat",
+        "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]},
+        "ret": 4,
+    },
+    {
+        "at": 5003,
+        "pid": 131,
+        "call": "openat",
+        "args": {"path": "/root/.ssh/id_rsa", "flags": ["O_RDONLY"]},
+        "ret": 4,
+    },
     # a container starts
     {"at": 6000, "pid": 70, "exe": "/usr/bin/containerd-shim-runc-v2", "kind": "fork", "child_pid": 140},
     {"at": 6000, "pid": 140, "kind": "exec", "exe": "/usr/bin/runc", "args": {"path": "/usr/bin/runc"}},
@@ -179,10 +263,24 @@ BENIGN_DAY: list[dict[str, Any]] = [
     {"at": 6002, "pid": 140, "kind": "exec", "exe": "/usr/sbin/nginx", "args": {"path": "/usr/sbin/nginx"}},
     {"at": 6003, "pid": 140, "call": "setuid", "args": {"uid": 101}, "ret": 0},
     # log rotation
-    {"at": 7000, "pid": 80, "exe": "/usr/sbin/logrotate", "call": "rename", "ret": 0, "repeat": 30,
-     "args": {"path": "/var/log/a{n}.log", "path2": "/var/log/a{n}.log.1"}},
-    {"at": 7001, "pid": 80, "call": "unlink", "ret": 0, "repeat": 30, "args": {"path": "/var/log/a{n}.log.7.gz"}},
-]  # fmt: skip
+    {
+        "at": 7000,
+        "pid": 80,
+        "exe": "/usr/sbin/logrotate",
+        "call": "rename",
+        "ret": 0,
+        "repeat": 30,
+        "args": {"path": "/var/log/a{n}.log", "path2": "/var/log/a{n}.log.1"},
+    },
+    {
+        "at": 7001,
+        "pid": 80,
+        "call": "unlink",
+        "ret": 0,
+        "repeat": 30,
+        "args": {"path": "/var/log/a{n}.log.7.gz"},
+    },
+]
 
 
 def test_a_benign_day_raises_nothing(rules: RuleSet) -> None:

@@ -1,3 +1,5 @@
+# ruff: noqa: S108 - paths are data here, nothing is written
+
 from collections.abc import Callable
 
 import pytest
@@ -15,13 +17,24 @@ T0 = 1_767_225_600_000_000
 
 @pytest.mark.parametrize(
     ("band", "risk", "wanted"),
-    [(0, 3_999, 0), (0, 4_000, 1), (0, 7_000, 2), (1, 3_000, 1), (1, 2_999, 0), (2, 6_000, 2), (2, 5_999, 1), (2, 100, 0)],
+    [
+        (0, 3_999, 0),
+        (0, 4_000, 1),
+        (0, 7_000, 2),
+        (1, 3_000, 1),
+        (1, 2_999, 0),
+        (2, 6_000, 2),
+        (2, 5_999, 1),
+        (2, 100, 0),
+    ],
 )
 def test_bands_rise_at_40_and_70_and_fall_under_30_and_60(band: int, risk: int, wanted: int) -> None:
     assert band_after(band, risk) == wanted
 
 
-@given(st.lists(st.tuples(st.integers(0, 200), st.integers(1, 2_000_000), st.integers(0, 10**9)), max_size=120))
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(1, 2_000_000), st.integers(0, 10**9)), max_size=120)
+)
 def test_a_tree_is_bounded_and_packs_to_itself(acts: list[tuple[int, int, int]]) -> None:
     tree = Tree()
     now_us = T0
@@ -50,7 +63,9 @@ def test_boundaries(rules: RuleSet, pid: int, exe: str | None, wanted: bool) -> 
     assert rules.boundary.is_boundary(pid, exe) is wanted
 
 
-def test_each_session_of_sshd_is_a_tree_of_its_own(rules: RuleSet, short: Callable[..., list[RiskEvent]]) -> None:
+def test_each_session_of_sshd_is_a_tree_of_its_own(
+    rules: RuleSet, short: Callable[..., list[RiskEvent]]
+) -> None:
     engine = AgentEngine(rules)
     for event in short(
         {"pid": 90, "ppid": 1, "exe": "/usr/sbin/sshd", "kind": "fork", "child_pid": 100},
@@ -68,7 +83,7 @@ def test_each_session_of_sshd_is_a_tree_of_its_own(rules: RuleSet, short: Callab
 
 def test_small_acts_of_short_lived_children_add_up_in_the_tree_alone(
     rules: RuleSet, short: Callable[..., list[RiskEvent]]
-) -> None:  # fmt: skip
+) -> None:
     engine = AgentEngine(rules)
     acts = []
     for number in range(4):
@@ -93,7 +108,7 @@ def test_small_acts_of_short_lived_children_add_up_in_the_tree_alone(
 
 def test_an_up_crossing_names_its_evidence_once_and_new_evidence_is_news(
     rules: RuleSet, short: Callable[..., list[RiskEvent]]
-) -> None:  # fmt: skip
+) -> None:
     engine = AgentEngine(rules)
     crossings = []
     shadow = {"pid": 100, "exe": "/usr/bin/cat", "call": "openat", "args": {"path": "/etc/shadow"}, "ret": 3}

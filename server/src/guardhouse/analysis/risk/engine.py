@@ -7,7 +7,7 @@ lasts.
 
 from typing import Any, Final
 
-from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, path_of
+from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, opens_for_writing, path_of
 from guardhouse.analysis.risk.agent_state import AgentState
 from guardhouse.analysis.risk.effects import Effects, Input
 from guardhouse.analysis.risk.event import SILENCE_US, RiskEvent
@@ -151,17 +151,17 @@ class AgentEngine(AgentState):
         process = self.instances.find(event, pid, event.start, self.clock_us)
         if process is not None:
             return process
-        placeholder = self.instances.boots.get(event.boot_id, {}).get(pid)
+        placeholder = self.instances.placeholder(event, pid, self.clock_us)
         process = self.instances.begin(event, pid, event.start, event.occurred_us)
         parent: Process | None = None
-        if placeholder is not None and placeholder.start is None and _unused(placeholder):
+        if placeholder is not None:
             # the fork did not know the child's start; its own first event does
             process.parent, process.root = placeholder.parent, placeholder.root
             parent = None if placeholder.parent is None else self.instances.states.get(placeholder.parent)
             placeholder.exited_us = event.occurred_us
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
-            parent = self.instances.boots.get(event.boot_id, {}).get(event.ppid)
+            parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
         if event.comm is not None:
@@ -270,6 +270,8 @@ class AgentEngine(AgentState):
         """Try the steps that watch this call; the act, when one had to be built."""
         act: Act | None = None
         watches = plan.plain
+        if plan.opens and not opens_for_writing(plan.name, (event.args or {}).get("flags")):
+            watches = plan.reading
         if plan.indexed and path is not None:
             found = plan.memo.get(path)
             if found is None:
@@ -359,8 +361,3 @@ class AgentEngine(AgentState):
         if moved:
             data = {"sixteenths": self.losses.factor}
             self.scorer.note_input(Input(None, self.position, "loss_factor", data))
-
-
-def _unused(process: Process) -> bool:
-    """Whether a forked process has not done anything yet."""
-    return process.calls == 0 and process.others == 0 and process.exited_us is None
