@@ -19,6 +19,13 @@ from server.tests.components.opened import opened
 from server.tests.components.postgres import Clone
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the test database, so that `-m database` runs it against another server."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Clone]:
     """This worker's database for the whole session; ask for ``database_url`` instead, which is clean."""

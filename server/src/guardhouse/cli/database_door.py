@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
-
 from guardhouse.cli import database_sentence
 from guardhouse.cli.local_settings import owner_url
 from guardhouse.foundation.database import DatabaseAway, Tx
 from guardhouse.foundation.errors import Problem
+from guardhouse.foundation.migrate import FAULTS
 from guardhouse.foundation.resources import Resources, open_resources
 from guardhouse.foundation.start_error import StartError
 from guardhouse.foundation.transaction import system_transaction
@@ -33,5 +31,5 @@ def with_transaction(settings: Settings, work: Callable[[Resources, Tx], Awaitab
         raise StartError(database_sentence.explain(error, url)) from error
     except Problem as error:
         raise StartError(f"{error.detail} {error.advice}") from error
-    except (OSError, asyncpg.PostgresError, SQLAlchemyError) as error:
+    except FAULTS as error:
         raise StartError(database_sentence.explain(error, url)) from error

@@ -3,10 +3,8 @@
 import time
 from typing import Annotated
 
-import asyncpg
 import typer
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from guardhouse.cli import database_sentence
 from guardhouse.cli.local_settings import local_settings, owner_url
@@ -49,7 +47,7 @@ def migrate(
         print(f"The schema is at {schema.current_now(url) or 'base'}.")
     except CommandError as error:
         raise StartError(f"There is no way to the version {to}: {error}.") from error
-    except (OSError, asyncpg.PostgresError, SQLAlchemyError) as error:
+    except schema.FAULTS as error:
         raise StartError(database_sentence.explain(error, url)) from error
 
 

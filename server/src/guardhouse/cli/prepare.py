@@ -9,10 +9,6 @@ import json
 import sys
 from typing import Any
 
-import asyncpg
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
-
 from guardhouse.cli import database_sentence
 from guardhouse.cli.local_settings import ADMIN_FILE, owner_url, read_settings
 from guardhouse.foundation import migrate
@@ -37,7 +33,7 @@ def main() -> None:
         try:
             migrate.upgrade(url, single_role=settings.single_role)
             print(json.dumps(asyncio.run(_ensure_admin(settings))))
-        except (OSError, asyncpg.PostgresError, SQLAlchemyError, CommandError, Problem) as error:
+        except (*migrate.FAULTS, Problem) as error:
             raise StartError(database_sentence.explain(error, url)) from error
     except StartError as error:
         sys.stderr.write(f"{error}\n")

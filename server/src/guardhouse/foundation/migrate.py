@@ -10,10 +10,13 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -21,6 +24,8 @@ import guardhouse
 from guardhouse.foundation.database import normal_url
 from guardhouse.foundation.migration_files import migrations_dir
 
+# What using a database that is away, wrong or in the way can raise.
+FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, CommandError)
 ADVISORY_LOCK = 0x6775617264  # "guard": one migration at a time per database
 
 

@@ -74,12 +74,12 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
     for router in (
+        ingest_routes.router,  # first: routes are matched in order, and this is where the load is
         health.router,
         problem_pages.router,
         contract.router,
         identity_routes.router,
         agents_routes.router,
-        ingest_routes.router,
         events_routes.router,
         scores_routes.router,
         live_routes.router,

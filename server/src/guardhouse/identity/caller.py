@@ -173,6 +173,8 @@ async def identify(request: HTTPConnection) -> Caller:
     resources = resources_of(request)
     known, key = cache.get(text)
     if not known:
+        if not key_format.well_formed(text):
+            raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
         generation = cache.generation
         async with system_transaction(resources) as tx:
             key = await keys.find_key(tx, resources.peppers, text)
@@ -187,10 +189,10 @@ async def identify(request: HTTPConnection) -> Caller:
 
 
 def read_key(request: HTTPConnection) -> str:
-    """Return the one API key of the headers, well formed.
+    """Return the one API key of the headers.
 
     Raises:
-        Problem: missing, malformed or ambiguous.
+        Problem: missing or ambiguous.
     """
     found = {value.strip() for value in request.headers.getlist("x-api-key")} - {""}
     for authorization in request.headers.getlist("authorization"):
@@ -202,10 +204,7 @@ def read_key(request: HTTPConnection) -> str:
         raise AmbiguousCredentials("The headers hold different keys.")
     if not found:
         raise ApiKeyMissing("The request has no API key.")
-    text = found.pop()
-    if not key_format.well_formed(text):
-        raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
-    return text
+    return found.pop()
 
 
 def judge(key: ApiKey, now: datetime) -> Caller:
