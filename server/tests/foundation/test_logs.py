@@ -74,7 +74,9 @@ def test_a_line_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line["level"] == "info"
 
 
-@pytest.mark.parametrize(("offered", "kept"), [("a.B-9_", True), ("", False), ("a b", False), ("x" * 129, False)])
+@pytest.mark.parametrize(
+    ("offered", "kept"), [("a.B-9_", True), ("", False), ("a b", False), ("x" * 129, False)]
+)
 def test_a_correlation_id_is_taken_when_it_is_one(offered: str, kept: bool) -> None:  # noqa: FBT001 - parametrised
     assert (correlation.begin(offered) == offered) is kept
     assert correlation.current()

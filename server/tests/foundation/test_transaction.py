@@ -74,7 +74,10 @@ async def test_copy_is_the_one_door_without_a_policy_and_only_code_guards_it(
         await tx.copy("process_events_p20260101", COPIED, [event_row(b.no)])
         assert await tx.fetch_value("SELECT count(*) FROM process_events") == 0
     assert await count_events(database) == 1
-    for statement in ("SELECT count(*) FROM process_events_p20260101", "DELETE FROM process_events_p20260101"):
+    for statement in (
+        "SELECT count(*) FROM process_events_p20260101",
+        "DELETE FROM process_events_p20260101",
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenant_transaction(resources.database, b.key) as tx:
                 await tx.fetch_value(statement)
@@ -146,7 +149,9 @@ async def test_a_connection_lost_in_the_middle_or_before_commit_is_unavailable(
     superuser = await asyncpg.connect(database.superuser_url)
 
     async def cut(tx: Tx) -> None:
-        await superuser.execute("SELECT pg_terminate_backend($1)", await tx.fetch_value("SELECT pg_backend_pid()"))
+        await superuser.execute(
+            "SELECT pg_terminate_backend($1)", await tx.fetch_value("SELECT pg_backend_pid()")
+        )
 
     try:
         with pytest.raises(DatabaseAway):
@@ -166,7 +171,9 @@ async def test_a_connection_lost_in_the_middle_or_before_commit_is_unavailable(
         await superuser.close()
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("x"), ConnectionResetError("another server"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), ConnectionResetError("another server"), KeyError("x")]
+)
 async def test_a_fault_inside_the_block_stays_what_it_is(resources: Resources, error: Exception) -> None:
     with pytest.raises(type(error)):
         async with system_transaction(resources.database):

@@ -9,7 +9,6 @@ from guardhouse.foundation.wake import Wake
 from server.tests.components.postgres import Clone
 
 
-
 @pytest_asyncio.fixture
 async def wake(database: Clone) -> AsyncIterator[Wake]:
     found = Wake(database.database_url.replace("+asyncpg", ""))
