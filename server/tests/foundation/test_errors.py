@@ -12,9 +12,9 @@ from guardhouse.foundation.errors import (
     ValidationFailed,
     catalogue,
 )
-from guardhouse.http import app  # every feature's problems are declared by then
+from guardhouse.http.app import create_app
 
-assert app
+assert create_app is not None  # its module imports every feature, which declares its problems
 
 
 def body(problem: Problem) -> dict[str, object]:

@@ -42,7 +42,8 @@ async def tables(url: str) -> set[str]:
     try:
         rows = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relkind IN ('r', 'p', 'S') UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'p', 'S')"
+            " UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         )
         return {row["relname"] for row in rows}
     finally:
@@ -98,7 +99,7 @@ def test_a_second_migration_waits_for_the_first_however_long(empty_url: str) -> 
             second = threading.Thread(target=migrate_now)
             second.start()
             began = time.monotonic()
-            while time.monotonic() - began < 5.5 and second.is_alive():
+            while time.monotonic() - began < 5.5 and second.is_alive():  # noqa: ASYNC110 - a thread has no event
                 await asyncio.sleep(0.1)
             assert second.is_alive()
         finally:

@@ -50,7 +50,7 @@ async def test_a_copy_before_any_statement_belongs_to_the_transaction(
     """Through SQLAlchemy's driver connection such a COPY would commit by itself (performance.md, traps)."""
     await prepared(resources)
     tenant = (await make.tenant(resources)).key
-    with pytest.raises(RuntimeError, match="on purpose"):
+    with pytest.raises(RuntimeError, match="on purpose"):  # noqa: PT012 - the block is the transaction
         async with tenant_transaction(resources.database, tenant) as tx:
             await tx.copy("process_events_p20260101", COPIED, [event_row(tenant.no)])
             raise RuntimeError("on purpose")
@@ -81,7 +81,7 @@ async def test_copy_is_the_one_door_without_a_policy_and_only_code_guards_it(
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenant_transaction(resources.database, b.key) as tx:
                 await tx.fetch_value(statement)
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):  # noqa: PT012 - the block is the transaction
         async with tenant_transaction(resources.database, a.key) as tx:
             columns = ", ".join(COPIED)
             places = ", ".join(f"${n}" for n in range(1, len(COPIED) + 1))
@@ -118,7 +118,7 @@ async def test_a_forged_tenant_setting_inside_does_not_outlive_the_transaction(r
 
 async def test_a_role_that_is_dropped_inside_sees_nothing(resources: Resources) -> None:
     tenant = await make.tenant(resources)
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):  # noqa: PT012 - the block is the transaction
         async with tenant_transaction(resources.database, tenant.key) as tx:
             await tx.run("RESET ROLE")
             await tx.fetch("SELECT * FROM tenants")
@@ -154,11 +154,11 @@ async def test_a_connection_lost_in_the_middle_or_before_commit_is_unavailable(
         )
 
     try:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseAway):  # noqa: PT012 - the block is the transaction
             async with system_transaction(resources.database) as tx:
                 await cut(tx)
                 await tx.fetch_value("SELECT 1")
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseAway):  # noqa: PT012 - the block is the transaction
             async with system_transaction(resources.database) as tx:
                 await cut(tx)
                 await tx.execute(text("SELECT 1"))
@@ -193,7 +193,7 @@ async def test_a_full_pool_a_lock_and_a_slow_statement_are_unavailable(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database_url, tmp_path, database_pool_size=1) as resources:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseAway):  # noqa: PT012 - the block is the transaction
             async with system_transaction(resources.database) as tx:
                 await tx.run("SET LOCAL statement_timeout = '50ms'")
                 await tx.fetch("SELECT pg_sleep(2)")

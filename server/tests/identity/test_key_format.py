@@ -57,5 +57,5 @@ def test_new_keys_are_well_formed_and_all_different(env: str) -> None:
     "text", ["", "a", "a:", ":QUFBQUFBQUFBQUFBQUFBQQ", "a:QUFB", "a:QUFBQUFBQUFBQUFBQUFBQQ,"]
 )
 def test_a_pepper_is_named_and_long_enough(text: str) -> None:
-    with pytest.raises(ValueError, match="GUARDHOUSE_KEY_PEPPERS|padding|base64"):
+    with pytest.raises(ValueError, match=r"GUARDHOUSE_KEY_PEPPERS|padding|base64"):
         parse_peppers(text)

@@ -121,7 +121,7 @@ async def test_a_revocation_is_seen_by_another_process_within_a_second(
     superuser = await asyncpg.connect(database.superuser_url)
     async with opened(database.database_url, tmp_path) as other, api.client_of(other) as second:
         try:
-            while not other.wake.connected:
+            while not other.wake.connected:  # noqa: ASYNC110 - it comes from PostgreSQL
                 await asyncio.sleep(0.01)
             assert (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200
             if cut:  # and it cannot come back
@@ -131,12 +131,12 @@ async def test_a_revocation_is_seen_by_another_process_within_a_second(
                     " WHERE application_name = 'guardhouse-wake' AND datname = current_database()"
                 )
                 await asyncio.sleep(0.1)
-                assert not other.wake.connected
+                assert other.wake._answered < 0
                 assert (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200
             revoked = await client.delete(f"/api/v1/keys/{key.id}", headers=make.bearing(admin))
             assert revoked.json()["state"] == "revoked"
             began = time.monotonic()
-            while (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:
+            while (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
             assert time.monotonic() - began < (1.3 if cut else 0.5)
         finally:
@@ -169,7 +169,7 @@ async def test_a_pepper_is_replaced_while_keys_stay_good(database_url: str, tmp_
             assert (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == status
 
 
-async def test_only_the_digest_is_stored(resources: Resources, database: Clone) -> None:
+async def test_only_the_digest_is_stored(resources: Resources) -> None:
     tenant = await make.tenant(resources)
     key, text = await make.key(resources, tenant)
     async with system_transaction(resources.database) as tx:
