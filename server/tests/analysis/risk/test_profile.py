@@ -68,7 +68,9 @@ def test_the_limit_is_infinite_under_five_hundred_values() -> None:
     assert q999(histogram) == upper_edge(40)
 
 
-@pytest.mark.parametrize(("hits", "runs", "wanted"), [(0, 10, 1.0), (10, 10, 0.0), (3, 0, 1.0), (20, 10, 0.0)])
+@pytest.mark.parametrize(
+    ("hits", "runs", "wanted"), [(0, 10, 1.0), (10, 10, 0.0), (3, 0, 1.0), (20, 10, 0.0)]
+)
 def test_habituation_at_its_ends(hits: int, runs: int, wanted: float) -> None:
     assert habit_factor(hits, runs) == wanted * 1_000_000
 

@@ -68,7 +68,9 @@ def test_the_unrolled_form_is_the_same(
 
 
 @given(TRACES, TRACES)
-def test_merging_is_learning_both_and_order_does_not_matter(one: list[list[int]], two: list[list[int]]) -> None:
+def test_merging_is_learning_both_and_order_does_not_matter(
+    one: list[list[int]], two: list[list[int]]
+) -> None:
     both = counted(one + two)
     merged = counted(one)
     merged.merge(counted(two))
