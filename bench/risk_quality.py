@@ -100,31 +100,34 @@ def judge(events: list[RiskEvent], profiles: ProfileSet | None, attack_us: int |
     calls = 0
     for event in events:
         effects = engine.apply(event)
-        if attack_us is not None and event.occurred_us >= attack_us and event.kind != "exit":
-            calls += 1
+        attacked = attack_us is not None and event.occurred_us >= attack_us
+        calls += attacked and event.kind != "exit"
         process = engine.instances.boots["bench"].get(event.pid or 0)
-        if process is None:
-            continue
-        out.toy = max(out.toy, process.risk_score)
+        if process is not None:
+            out.toy = max(out.toy, process.risk_score)
         if effects is None:
             continue
-        for state in engine.instances.states.values():
-            if state.tree is None:
-                continue
-            risk, parts = state.tree.explain(event.occurred_us)
-            if risk > out.tree:
-                out.tree = risk
-                out.why = [(part.slot.id, part.slot.detail, part.points) for part in parts]
-            slots = list(state.tree.slots.values())
-            out.rules = max(out.rules, family_risk(slots, event.occurred_us, RULES))
-            out.sequence = max(out.sequence, family_risk(slots, event.occurred_us, SEQ))
+        look(engine, out, event.occurred_us)
         out.process = max([out.process, *(row.risk for row in effects.rows)])
-        if attack_us is not None and event.occurred_us >= attack_us:
-            if out.to_40 is None and out.tree >= 4000:
-                out.to_40 = calls
-            if out.to_70 is None and out.tree >= 7000:
-                out.to_70 = calls
+        if attacked and out.to_40 is None and out.tree >= 4000:
+            out.to_40 = calls
+        if attacked and out.to_70 is None and out.tree >= 7000:
+            out.to_70 = calls
     return out
+
+
+def look(engine: AgentEngine, out: Outcome, at_us: int) -> None:
+    """Raise the peaks to what the trees say now."""
+    for state in engine.instances.states.values():
+        if state.tree is None:
+            continue
+        risk, parts = state.tree.explain(at_us)
+        if risk > out.tree:
+            out.tree = risk
+            out.why = [(part.slot.id, part.slot.detail, part.points) for part in parts]
+        slots = list(state.tree.slots.values())
+        out.rules = max(out.rules, family_risk(slots, at_us, RULES))
+        out.sequence = max(out.sequence, family_risk(slots, at_us, SEQ))
 
 
 def runs_of(events: list[RiskEvent], label: str) -> list[Run]:
@@ -138,8 +141,8 @@ def runs_of(events: list[RiskEvent], label: str) -> list[Run]:
 def show(name: str, out: Outcome, *, extra: str = "") -> None:
     """One line of a table: ours, the variants, the toy."""
     print(
-        f"  {name:36s} tree {out.tree / 100:6.2f}  process {out.process / 100:6.2f}  rules {out.rules / 100:6.2f}"
-        f"  sequence {out.sequence / 100:6.2f}  toy {out.toy / 100:6.2f}  {extra}"
+        f"  {name:36s} tree {out.tree / 100:6.2f}  process {out.process / 100:6.2f}"
+        f"  rules {out.rules / 100:6.2f}  sequence {out.sequence / 100:6.2f}  toy {out.toy / 100:6.2f}  {extra}"
     )
     if "-v" in sys.argv:
         for evidence in out.why:
@@ -176,9 +179,8 @@ def service_runs(folder: Path) -> dict[str, bool]:
         show(f"left out: {name}", left_out[-1], extra="normal")
     attacks = [out for name, out in peaks.items() if "attack" in name]
     normals = [out for name, out in peaks.items() if "attack" not in name]
-    print(
-        f"  normals: highest {max(o.tree for o in normals) / 100}, left out {max(o.tree for o in left_out) / 100}"
-    )
+    highest, highest_left_out = (max(out.tree for out in outs) / 100 for outs in (normals, left_out))
+    print(f"  normals: highest {highest}, left out {highest_left_out}")
     toys = sorted({out.toy for out in [*attacks, *normals, *left_out]})
     print(f"  toy peaks over all of these runs: {[toy / 100 for toy in toys]}")
     to_40 = median([out.to_40 for out in attacks if out.to_40 is not None])
@@ -320,8 +322,10 @@ def adfa_at(traces: list[tuple[str, list[int]]], weights: dict[int, int], depth:
         toy = auc([row[1] for row in normal], [row[1] for row in attack])
         at_5 = caught([row[0] for row in normal], [row[0] for row in attack])
         toy_5 = caught([row[1] for row in normal], [row[1] for row in attack])
-        print(f"  {depth} calls, {name:9s} normals {len(normal)} attacks {len(attack)}: AUC {ours:.3f} (toy "
-              f"{toy:.3f}), caught at 5 % false alarms {at_5:.2f} (toy {toy_5:.2f})")  # fmt: skip
+        print(
+            f"  {depth} calls, {name:9s} normals {len(normal)} attacks {len(attack)}: AUC {ours:.3f} (toy "
+            f"{toy:.3f}), caught at 5 % false alarms {at_5:.2f} (toy {toy_5:.2f})"
+        )
         checks[f"adfa, {depth} calls, {name}: AUC >= {must}"] = ours >= must
         checks[f"adfa, {depth} calls, {name}: caught >= {must_caught}"] = at_5 >= must_caught
     return checks
@@ -330,8 +334,16 @@ def adfa_at(traces: list[tuple[str, list[int]]], weights: dict[int, int], depth:
 def main() -> int:
     """Print all tables; the last line is one JSON object. 1 when a must is missed."""
     folder = data_folder()
-    report: dict[str, Any] = {"bench": "risk_quality", "ours": None, "anchor": None, "ratio": None,
-                              "unit": "checks passed", "must": None, "goal": None, "ok": None}  # fmt: skip
+    report: dict[str, Any] = {
+        "bench": "risk_quality",
+        "ours": None,
+        "anchor": None,
+        "ratio": None,
+        "unit": "checks passed",
+        "must": None,
+        "goal": None,
+        "ok": None,
+    }
     if folder is None:
         print("risk_quality: SKIPPED, no development data at ../shared/data")
         print(json.dumps(report))
@@ -348,8 +360,8 @@ def main() -> int:
         checks |= run(folder / title)
     for name, passed in checks.items():
         print(f"{'ok  ' if passed else 'MISS'} {name}")
-    passed = sum(checks.values())
-    report |= {"ours": passed, "must": len(checks), "goal": len(checks), "ok": passed == len(checks)}
+    good = sum(checks.values())
+    report |= {"ours": good, "must": len(checks), "goal": len(checks), "ok": good == len(checks)}
     print(json.dumps(report))
     return 0 if report["ok"] else 1
 

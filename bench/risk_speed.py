@@ -27,16 +27,34 @@ PROCESSES = 40
 MUST, GOAL = 200_000, 600_000
 EPOCH_US = 1_767_225_600_000_000
 CALLS = (
-    "read", "write", "futex", "epoll_wait", "recvfrom", "sendto", "newfstatat", "lseek", "fcntl", "mmap", "brk",
-    "close", "openat", "poll", "getpid", "rt_sigaction", "accept4", "pread64", "pwrite64", "ioctl",
-)  # fmt: skip
+    "read",
+    "write",
+    "futex",
+    "epoll_wait",
+    "recvfrom",
+    "sendto",
+    "newfstatat",
+    "lseek",
+    "fcntl",
+    "mmap",
+    "brk",
+    "close",
+    "openat",
+    "poll",
+    "getpid",
+    "rt_sigaction",
+    "accept4",
+    "pread64",
+    "pwrite64",
+    "ioctl",
+)
 
 
 def stream(count: int, seed: int, processes: int = PROCESSES) -> list[RiskEvent]:
     """A service's events in position order."""
     chance = random.Random(seed)
     out: list[RiskEvent] = []
-    state = dict.fromkeys(range(processes), 0)
+    state: dict[int, int] = dict.fromkeys(range(processes), 0)
     for position in range(1, count + 1):
         number = chance.randrange(processes)
         pid = 1000 + number
@@ -45,7 +63,7 @@ def stream(count: int, seed: int, processes: int = PROCESSES) -> list[RiskEvent]
         else:
             state[number] = chance.randrange(len(CALLS))
         call = CALLS[state[number]]
-        args = None
+        args: dict[str, object] | None = None
         if call == "openat":
             folder = chance.choice(("/srv/app/static", "/usr/lib/python3", "/etc/ssl", "/var/lib/app"))
             args = {"path": f"{folder}/f{chance.randrange(60)}", "flags": ["O_RDONLY", "O_CLOEXEC"]}
@@ -53,10 +71,24 @@ def stream(count: int, seed: int, processes: int = PROCESSES) -> list[RiskEvent]
             args = {"fd": chance.randrange(3, 20)}
         out.append(
             RiskEvent(
-                position, position.to_bytes(16, "big"), EPOCH_US + position * 50, "call", pid, pid, 1,
-                900_000 + number, "boot", "/srv/app/bin/server", None, call, 3, None, args, alphabet="bpf.full.v1",
+                position,
+                position.to_bytes(16, "big"),
+                EPOCH_US + position * 50,
+                "call",
+                pid,
+                pid,
+                1,
+                900_000 + number,
+                "boot",
+                "/srv/app/bin/server",
+                None,
+                call,
+                3,
+                None,
+                args,
+                alphabet="bpf.full.v1",
             )
-        )  # fmt: skip
+        )
     return out
 
 
@@ -126,16 +158,41 @@ def bytes_per_process(count: int) -> float:
         pid = 2000 + number
         position += 1
         events.append(
-            RiskEvent(position, position.to_bytes(16, "big"), EPOCH_US + position * 900, "fork", 1500, 1500, 1, 7,
-                      "boot", "/usr/bin/make", child_pid=pid, child_start=position)
-        )  # fmt: skip
+            RiskEvent(
+                position,
+                position.to_bytes(16, "big"),
+                EPOCH_US + position * 900,
+                "fork",
+                1500,
+                1500,
+                1,
+                7,
+                "boot",
+                "/usr/bin/make",
+                child_pid=pid,
+                child_start=position,
+            )
+        )
         for step in range(24):
             position += 1
             kind, call = ("exec", "execve") if step == 0 else ("call", names[step % len(names)])
             events.append(
-                RiskEvent(position, position.to_bytes(16, "big"), EPOCH_US + position * 900, kind, pid, pid, 1500,
-                          events[-1 - step].child_start, "boot", "/usr/bin/cc", "cc", call, 0)
-            )  # fmt: skip
+                RiskEvent(
+                    position,
+                    position.to_bytes(16, "big"),
+                    EPOCH_US + position * 900,
+                    kind,
+                    pid,
+                    pid,
+                    1500,
+                    events[-1 - step].child_start,
+                    "boot",
+                    "/usr/bin/cc",
+                    "cc",
+                    call,
+                    0,
+                )
+            )
     gc.collect()
     tracemalloc.start()
     engine = AgentEngine(RuleSet.builtin())
@@ -165,8 +222,10 @@ def main() -> int:
     for number in range(ROUNDS):
         row = (rate(events, profiles), rate(events, uncached), rate(events, None), toy_rate(events))
         rows.append(row)
-        print(f"round {number + 1}: memo {row[0]:,.0f}  no memo {row[1]:,.0f}  no baseline {row[2]:,.0f}  "
-              f"toy {row[3]:,.0f} events/s")  # fmt: skip
+        print(
+            f"round {number + 1}: memo {row[0]:,.0f}  no memo {row[1]:,.0f}  no baseline {row[2]:,.0f}  "
+            f"toy {row[3]:,.0f} events/s"
+        )
     memo, plain, bare, anchor = (median(row[column] for row in rows) for column in range(4))
     print(
         f"median: memo {memo:,.0f}  no memo {plain:,.0f}  no baseline {bare:,.0f}  toy {anchor:,.0f} events/s"
@@ -174,9 +233,22 @@ def main() -> int:
     memory = bytes_per_process(20_000)
     print(f"memory: {memory:,.0f} bytes per live process (must 1,024, goal 700)")
     ok = memo >= MUST and plain >= MUST and memory <= 1024
-    print(json.dumps({"bench": "risk_speed", "ours": round(memo), "anchor": round(anchor),
-                      "ratio": round(memo / anchor, 3), "unit": "events/s", "must": MUST, "goal": GOAL, "ok": ok,
-                      "without_memo": round(plain), "bytes_per_process": round(memory)}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "bench": "risk_speed",
+                "ours": round(memo),
+                "anchor": round(anchor),
+                "ratio": round(memo / anchor, 3),
+                "unit": "events/s",
+                "must": MUST,
+                "goal": GOAL,
+                "ok": ok,
+                "without_memo": round(plain),
+                "bytes_per_process": round(memory),
+            }
+        )
+    )
     return 0 if ok else 1
 
 

@@ -1,8 +1,13 @@
-"""Write the golden file of the risk engine: what 10,000 synthetic events make it say, and a hash of its states.
+"""Write the golden file of the risk engine.
 
-The events come from a generator of our own (a 64-bit linear congruential sequence, no library), so the file says
-the same on every machine and Python. Run without arguments to rewrite the file, with `--check` to compare.
+What 10,000 synthetic events make it say, and a hash of its states.
+
+The events come from a generator of our own (a 64-bit linear congruential sequence, no library), so the file
+says the same on every machine and Python. Run without arguments to rewrite the file, with `--check` to
+compare.
 """
+
+# ruff: noqa: PLR2004, PLR0911, S108 - a table of chances in a hundred; the paths are data, nothing is written
 
 import hashlib
 import json
@@ -24,8 +29,18 @@ LEARNED = 6_000
 EPOCH_US = 1_767_225_600_000_000
 QUIET = ("read", "write", "futex", "mmap", "close", "newfstatat", "epoll_wait", "sendto", "recvfrom", "brk")
 TOOLS = ("id", "whoami", "uname", "hostname", "ps", "ss", "df", "last", "tar", "gzip", "ls", "curl")
-PATHS = ("/etc/shadow", "/etc/cron.d/x", "/srv/app/a.html", "/tmp/t1", "/usr/lib/libc.so.6", "/root/.ssh/id_rsa",
-         "/etc/passwd", "/var/log/auth.log", "/home/u/notes.txt", "/etc/ld.so.preload")  # fmt: skip
+PATHS = (
+    "/etc/shadow",
+    "/etc/cron.d/x",
+    "/srv/app/a.html",
+    "/tmp/t1",
+    "/usr/lib/libc.so.6",
+    "/root/.ssh/id_rsa",
+    "/etc/passwd",
+    "/var/log/auth.log",
+    "/home/u/notes.txt",
+    "/etc/ld.so.preload",
+)
 
 
 class Chance:
@@ -41,7 +56,10 @@ class Chance:
 
 
 def synthetic(count: int, seed: int = 7, *, calm: bool = False) -> Iterator[RiskEvent]:
-    """A machine's life: a service, shells, tools, and unless `calm` now and then an attack, a loss, an alert."""
+    """A machine's life: a service, shells, tools, and unless `calm` now and then an attack, a loss.
+
+    An alert.
+    """
     chance = Chance(seed)
     now_us = EPOCH_US
     children: list[tuple[int, int | None]] = []
@@ -60,20 +78,38 @@ def synthetic(count: int, seed: int = 7, *, calm: bool = False) -> Iterator[Risk
         )
 
 
-def _step(chance: Chance, children: list[tuple[int, int | None]], position: int, *, calm: bool) -> dict[str, Any]:
+def _step(
+    chance: Chance, children: list[tuple[int, int | None]], position: int, *, calm: bool
+) -> dict[str, Any]:
     kind = chance.pick(100)
     if kind < 60:
         pid = 500 + chance.pick(3)
-        return {"kind": "call", "pid": pid, "tid": pid + chance.pick(2), "ppid": 1, "start": pid * 10,
-                "exe": "/srv/app/server", "call": QUIET[chance.pick(4 if calm else len(QUIET))], "ret": 0}  # fmt: skip
+        return {
+            "kind": "call",
+            "pid": pid,
+            "tid": pid + chance.pick(2),
+            "ppid": 1,
+            "start": pid * 10,
+            "exe": "/srv/app/server",
+            "call": QUIET[chance.pick(4 if calm else len(QUIET))],
+            "ret": 0,
+        }
     if kind < 66:
         pid = 500 + chance.pick(3)
         start = position if chance.pick(2) else None
         child = (1000 + chance.pick(50), start)
         children.append(child)
         del children[:-12]
-        return {"kind": "fork", "pid": pid, "ppid": 1, "start": pid * 10, "exe": "/srv/app/server",
-                "child_pid": child[0], "child_start": start, "ret": child[0]}  # fmt: skip
+        return {
+            "kind": "fork",
+            "pid": pid,
+            "ppid": 1,
+            "start": pid * 10,
+            "exe": "/srv/app/server",
+            "child_pid": child[0],
+            "child_start": start,
+            "ret": child[0],
+        }
     if not children:
         return {"kind": "calls", "pid": 500, "tid": 500, "start": 5000, "names": ("read", "write", "read")}
     pid, start = children[chance.pick(len(children))]
@@ -97,16 +133,24 @@ def _trouble(chance: Chance, who: dict[str, Any], pid: int) -> dict[str, Any]:
     if kind < 5:
         flags = ["O_WRONLY", "O_CREAT"] if chance.pick(4) == 0 else ["O_RDONLY"]
         failed = chance.pick(5) == 0
-        return {"kind": "call", **who, "call": "openat", "ret": -1 if failed else 3,
-                "errno": "EACCES" if failed else None,
-                "args": {"path": PATHS[chance.pick(len(PATHS))], "flags": flags}}  # fmt: skip
+        return {
+            "kind": "call",
+            **who,
+            "call": "openat",
+            "ret": -1 if failed else 3,
+            "errno": "EACCES" if failed else None,
+            "args": {"path": PATHS[chance.pick(len(PATHS))], "flags": flags},
+        }
     if kind == 5:
         addr = {"family": "inet", "ip": f"203.0.113.{chance.pick(9)}", "port": 4444}
         return {"kind": "call", **who, "call": "connect", "args": {"fd": 3, "addr": addr}, "ret": 0}
     if kind == 6:
         return {"kind": "call", **who, "call": "dup2", "args": {"fd": 3, "newfd": chance.pick(3)}, "ret": 0}
     if kind == 7:
-        args = {"path": f"/home/u/{chance.pick(90)}.odt", "path2": f"/home/u/{chance.pick(3)}.odt.locked"}
+        args: dict[str, Any] = {
+            "path": f"/home/u/{chance.pick(90)}.odt",
+            "path2": f"/home/u/{chance.pick(3)}.odt.locked",
+        }
         return {"kind": "call", **who, "call": "rename", "args": args, "ret": 0}
     if kind == 8:
         args = {"request": "PTRACE_ATTACH", "target_pid": pid + chance.pick(2)}
@@ -131,10 +175,29 @@ def lines_of(position: int, effects: Effects) -> Iterator[list[Any]]:
     """Effects as short JSON rows."""
     for row in effects.rows:
         key = f"{row.key.boot_id}:{row.key.pid}:{row.key.start}:{row.key.generation}"
-        yield ["row", position, key, row.occurred_us - EPOCH_US, row.risk, row.tree_risk, row.risk_score,
-               row.anomaly_score, row.band, "+".join(row.reasons)]  # fmt: skip
+        yield [
+            "row",
+            position,
+            key,
+            row.occurred_us - EPOCH_US,
+            row.risk,
+            row.tree_risk,
+            row.risk_score,
+            row.anomaly_score,
+            row.band,
+            "+".join(row.reasons),
+        ]
     for news in effects.crossings:
-        yield ["crossing", position, news.root.pid, news.direction, news.band, news.risk, news.evidence_id, news.nats]
+        yield [
+            "crossing",
+            position,
+            news.root.pid,
+            news.direction,
+            news.band,
+            news.risk,
+            news.evidence_id,
+            news.nats,
+        ]
 
 
 def golden(count: int = EVENTS) -> list[str]:
@@ -157,8 +220,14 @@ def golden(count: int = EVENTS) -> list[str]:
     for dirty in sorted(engine.take_dirty(), key=lambda item: item.key):
         states.update(dirty.packed)
     states.update(engine.pack_agent())
-    tail = {"events": count, "rules": engine.rules.version, "lines": number, "lines_sha256": every.hexdigest(),
-            "states": len(engine.instances.states), "states_sha256": states.hexdigest()}  # fmt: skip
+    tail = {
+        "events": count,
+        "rules": engine.rules.version,
+        "lines": number,
+        "lines_sha256": every.hexdigest(),
+        "states": len(engine.instances.states),
+        "states_sha256": states.hexdigest(),
+    }
     return [*out, json.dumps(tail, separators=(",", ":"))]
 
 

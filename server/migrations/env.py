@@ -47,8 +47,9 @@ def _options() -> dict[str, Any]:
 def _run(connection: Connection) -> None:
     context.configure(connection=connection, **_options())
     with context.begin_transaction():
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        # Another migration is waited for however long it takes; a table in use is not.
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrate.ADVISORY_LOCK})
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         if not context.config.attributes.get("single_role", False):
             connection.execute(text(ROLES))
             connection.execute(text("SET LOCAL ROLE guardhouse_owner"))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,46 @@ def environment(tmp_path: Path, receiver: Receiver) -> dict[str, str]:
     }
 
 
-def start(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "guard_agent.watch.command", *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Programs:
+    """Starts the agent as a program; what a failed test left running is ended, its command included."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.children: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            [sys.executable, "-m", "guard_agent.watch.command", *arguments],
+            env=self.environment | more,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.children.append(child)
+        return child
+
+    def close(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.terminate()
+                child.wait(15)
+            for stream in (child.stdout, child.stderr):
+                assert stream is not None
+                stream.close()
 
 
 @pytest.fixture
-def run(environment: dict[str, str]) -> Run:
+def programs(environment: dict[str, str]) -> Iterator[Programs]:
+    made = Programs(environment)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(programs: Programs) -> Run:
     def go(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        child = start(environment | more, *arguments)
+        child = programs.start(*arguments, **more)
         out, err = child.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, child.returncode, out, err)
 
@@ -146,11 +171,11 @@ def test_an_unreachable_server_leaves_the_events_for_the_next_run(
 
 
 def test_kill_9_while_sending_then_every_event_arrives_with_its_number(
-    strace: str, environment: dict[str, str], run: Run, receiver: Receiver
+    strace: str, programs: Programs, run: Run, receiver: Receiver
 ) -> None:
     assert strace
     receiver.script = [Scripted(503, {"Retry-After": "0"}, after_store=n % 2 == 0) for n in range(10_000)]
-    child = start(environment, "watch", "--", "sh", "-c", "while sleep 0.01; do :; done")
+    child = programs.start("watch", "--", "sh", "-c", "while sleep 0.01; do :; done")
     wait_for(lambda: len(receiver.requests) >= 3)
     child.kill()
     child.wait(20)
@@ -162,7 +187,7 @@ def test_kill_9_while_sending_then_every_event_arrives_with_its_number(
     assert is_running(shell)  # the command lives on without its watcher
     os.kill(shell, signal.SIGKILL)
     child.communicate(timeout=20)
-    wait_for(lambda: not list((Path(environment["GUARDHOUSE_AGENT_STATE_DIR"]) / "runs").iterdir()))
+    wait_for(lambda: not list((Path(programs.environment["GUARDHOUSE_AGENT_STATE_DIR"]) / "runs").iterdir()))
     receiver.script = []
     done = run("watch", "--", "true")
     assert done.returncode == 0, done.stderr
@@ -180,10 +205,10 @@ def is_running(pid: int) -> bool:
 
 
 def test_sigterm_ends_the_command_and_the_agent_within_five_seconds(
-    strace: str, environment: dict[str, str], receiver: Receiver
+    strace: str, programs: Programs, receiver: Receiver
 ) -> None:
     assert strace
-    child = start(environment, "watch", "--", "sleep", "60")
+    child = programs.start("watch", "--", "sleep", "60")
     wait_for(receiver.events)
     begin = time.monotonic()
     child.send_signal(signal.SIGTERM)
@@ -196,12 +221,10 @@ def test_sigterm_ends_the_command_and_the_agent_within_five_seconds(
 
 
 def test_a_command_that_ignores_sigterm_is_killed(
-    strace: str, environment: dict[str, str], receiver: Receiver
+    strace: str, programs: Programs, receiver: Receiver
 ) -> None:
     assert strace
-    child = start(
-        environment, "watch", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"
-    )
+    child = programs.start("watch", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     begin = time.monotonic()
@@ -212,10 +235,10 @@ def test_a_command_that_ignores_sigterm_is_killed(
     assert receiver.events()
 
 
-def test_sigint_reaches_the_command(strace: str, environment: dict[str, str], receiver: Receiver) -> None:
+def test_sigint_reaches_the_command(strace: str, programs: Programs, receiver: Receiver) -> None:
     assert strace
-    child = start(
-        environment, "watch", "--", "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done"
+    child = programs.start(
+        "watch", "--", "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done"
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"

@@ -262,6 +262,22 @@ def test_a_drain_ends_by_its_deadline_and_leaves_the_rest(rig: Rig, receiver: Re
     assert rig.spool.waiting == 1
 
 
+def test_a_stop_cuts_a_long_wait_short_for_one_more_try(rig: Rig, receiver: Receiver) -> None:
+    receiver.script = [Scripted(503) for _ in range(9)]
+    rig.sender._failures = 9
+    rig.spool.append([call(1)])
+    thread = threading.Thread(target=rig.sender.run)
+    thread.start()
+    deadline = time.monotonic() + 5
+    while not receiver.requests and time.monotonic() < deadline:
+        time.sleep(0.02)
+    receiver.script = []
+    rig.sender.stop(5.0)
+    thread.join(4)
+    assert not thread.is_alive()
+    assert len(receiver.events()) == 1
+
+
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://h", "http://", "http://h:x", "http://u:p@h"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ServerAddressError):

@@ -16,6 +16,7 @@ BEGIN
     RAISE EXCEPTION '% is not partitioned', parent;
   END IF;
   PERFORM pg_advisory_xact_lock(hashtext('guardhouse_days'));  -- one maker at a time; the others then find it made
+  PERFORM pg_advisory_xact_lock(hashtextextended('guardhouse day ' || child, 0));  -- one maker at a time
   IF to_regclass(child) IS NOT NULL THEN
     RETURN false;
   END IF;
@@ -26,7 +27,10 @@ BEGIN
                  parent, child, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'guardhouse_tenant')
      AND (SELECT relrowsecurity FROM pg_class WHERE oid = parent::regclass) THEN
-    EXECUTE format('GRANT INSERT ON %I TO guardhouse_tenant, guardhouse_system', child);
+    EXECUTE format('GRANT INSERT ON %I TO guardhouse_system', child);
+    IF has_table_privilege('guardhouse_tenant', parent, 'INSERT') THEN
+      EXECUTE format('GRANT INSERT ON %I TO guardhouse_tenant', child);
+    END IF;
   END IF;
   RETURN true;
 END $$

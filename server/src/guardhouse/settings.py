@@ -7,6 +7,7 @@ product reads the environment.
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -97,9 +98,12 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _public_url_has_no_path(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("must be http:// or https:// and a host")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("must have no path: the API is at the root of its host")
+        return f"{parts.scheme}://{parts.netloc}"
 
     @model_validator(mode="before")
     @classmethod

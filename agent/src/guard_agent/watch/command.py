@@ -38,6 +38,7 @@ EXIT_USAGE: Final = 2
 EXIT_UNAVAILABLE: Final = 69  # EX_UNAVAILABLE of sysexits.h
 EXIT_NO_PERMISSION: Final = 77  # EX_NOPERM
 EXIT_NO_STRACE: Final = 127
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT
 _NS: Final = 1_000_000_000
 _EXITS: Final[dict[type[Exception], int]] = {
     CredentialsError: EXIT_NO_PERMISSION,
@@ -117,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = {"enroll": _enroll, "doctor": _doctor, "import": _import, "watch": _watch}
     try:
         return verbs[arguments.verb](arguments, state)
+    except KeyboardInterrupt:
+        say("interrupted; what was read stays on disk, run the same command again to go on")
+        return EXIT_INTERRUPTED
     except OSError as error:
         say(f"{error.strerror or error}: {error.filename or state}")
         return EXIT_UNAVAILABLE

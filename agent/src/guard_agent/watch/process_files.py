@@ -7,6 +7,7 @@ from guard_agent.watch.processes import MAX_MEMFDS, Process
 from guard_agent.watch.strace_args import join_path
 from guard_agent.watch.strace_line import Result, read_descriptor
 
+MAX_NAME: Final = 249  # memfd_create(2)
 _OWN_DESCRIPTOR: Final = re.compile(r"/(?:proc/(?:self|\d+)|dev)/fd/(\d{1,9})$")
 
 
@@ -26,7 +27,7 @@ def follow_call(
     elif name == "fchdir":
         process.directory = kept.get("path")
     elif name == "memfd_create" and result.ret is not None and len(process.memfds) < MAX_MEMFDS:
-        process.memfds[result.ret] = f"/memfd:{kept.get('name', '')} (deleted)"
+        process.memfds[result.ret] = f"/memfd:{kept.get('name', '')[:MAX_NAME]} (deleted)"
     elif name in ("dup", "dup2", "dup3") and result.ret is not None:
         copied = process.memfds.get(kept.get("fd", -1))
         if copied is None:

@@ -8,8 +8,9 @@ is forgotten.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MAX_PROCESSES = 32_768
-MAX_MEMFDS = 64
+MAX_PROCESSES = 8_192
+MAX_THREADS = 32_768
+MAX_MEMFDS = 16
 
 StartOf = Callable[[int, int], int]
 
@@ -66,7 +67,7 @@ class ProcessTable:
 
     def add_thread(self, tid: int, process: Process) -> None:
         """Enter a thread of a known process."""
-        if len(process.threads) < MAX_PROCESSES:
+        if len(self._leader) < MAX_THREADS:
             process.threads.add(tid)
             self._leader[tid] = process.pid
 

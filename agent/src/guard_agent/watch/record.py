@@ -29,7 +29,6 @@ from guard_agent.watch.streams import close_spool, leftovers, open_live
 
 DRAIN_SECONDS: Final = 5.0
 KILL_AFTER_SECONDS: Final = 3.0
-LEFTOVER_SECONDS: Final = 600.0
 _WAIT_SECONDS: Final = 0.2
 _START_FIELD: Final = (
     19  # starttime is field 22 of /proc/<pid>/stat, 19 behind the closing bracket of the name
@@ -58,25 +57,41 @@ def start_of(pid: int, ns: int) -> int:
 
 
 class _Signals:
-    """Passes signals on to the command while it runs, and remembers when we were told to end."""
+    """Passes signals on to the command, and remembers when we were told to end.
 
-    def __init__(self, launched: Launched, living: Callable[[], list[int]]) -> None:
-        self._launched, self._living = launched, living
+    The handlers stand before the command is started; what comes before its pid is known is kept for it.
+    """
+
+    def __init__(self) -> None:
         self.term_at: float | None = None
+        self._early: list[int] = []
+        self._launched: Launched | None = None
+        self._living: Callable[[], list[int]] = list
         self._before = {
             number: signal.signal(number, self._handle)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
         }
+
+    def attach(self, launched: Launched, living: Callable[[], list[int]]) -> None:
+        """Name the command that signals go to, and what tells its living processes."""
+        self._launched, self._living = launched, living
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if number in (signal.SIGTERM, signal.SIGHUP) and self.term_at is None:
             self.term_at = time.monotonic()
         if number in (signal.SIGINT, signal.SIGQUIT) and _terminal_told_all():
             return
-        self._launched.send_signal(number, [])
+        if self._launched is None or self._launched.pid is None:
+            self._early.append(number)
+        else:
+            self._launched.send_signal(number, [])
 
-    def overdue(self) -> None:
-        """Kill what did not end in time after a SIGTERM."""
+    def catch_up(self) -> None:
+        """Pass on what came early; kill what did not end in time after a SIGTERM."""
+        if self._launched is None:
+            return
+        while self._early and self._launched.pid is not None:
+            self._launched.send_signal(self._early.pop(0), [])
         if self.term_at is not None and time.monotonic() - self.term_at >= KILL_AFTER_SECONDS:
             self._launched.send_signal(signal.SIGKILL, self._living())
 
@@ -101,22 +116,25 @@ def record(plan: Plan, say: Say) -> int:
         StraceMissingError: strace is missing.
         OSError: the state folder cannot be written.
     """
-    alphabet = FULL_ALPHABET if plan.all_calls else SET_ALPHABET
+    signals = _Signals()
+    try:
+        return _record(plan, signals, say)
+    finally:
+        signals.restore()
+
+
+def _record(plan: Plan, signals: _Signals, say: Say) -> int:
     key = plan.credentials.key
-    spool = open_live(plan.state, key.agent_id, alphabet)
+    spool = open_live(plan.state, key.agent_id, FULL_ALPHABET if plan.all_calls else SET_ALPHABET)
     launched = Launched(plan.command, plan.state / "runs", all_calls=plan.all_calls)
+    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
+    signals.attach(launched, reader.processes.living)
     sender = Sender(Outbox(spool), Door(plan.credentials.server), key, say)
     sending = threading.Thread(target=sender.run, name="sender", daemon=True)
     sending.start()
-    rest = threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True)
-    rest.start()
-    reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
-    signals = _Signals(launched, reader.processes.living)
-    try:
-        _pump(launched, reader, spool, signals)
-        status = launched.wait()
-    finally:
-        signals.restore()
+    threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True).start()
+    _pump(launched, reader, spool, signals)
+    status = launched.wait()
     seconds = DRAIN_SECONDS
     if signals.term_at is not None:
         seconds = max(0.5, DRAIN_SECONDS - (time.monotonic() - signals.term_at) - 0.3)
@@ -132,7 +150,7 @@ def record(plan: Plan, say: Say) -> int:
 def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Signals) -> None:
     unreadable = 0
     for lines in launched.chunks(_WAIT_SECONDS):
-        signals.overdue()
+        signals.catch_up()
         events = [redact_event(event) for line in lines for event in reader.feed(line)]
         spool.append(events)
         if reader.report.unreadable > unreadable:
@@ -145,16 +163,18 @@ def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Sign
 def send_leftovers(plan: Plan, say: Say) -> None:
     """Send what earlier runs left on the disk, stream by stream; what cannot be sent is kept."""
     for spool in leftovers(plan.state, plan.credentials.key.agent_id):
-        if spool.waiting:
-            sender = Sender(
-                Outbox(spool), Door(plan.credentials.server), plan.credentials.key, lambda _text: None
-            )
-            sender.stop(LEFTOVER_SECONDS)
-            sender.run()
-            sender.close()
-            sent = sender.totals.stored + sender.totals.duplicates
-            if sent:
-                say(f"sent {sent} events that an earlier run had left on disk")
+        sender = Sender(
+            Outbox(spool), Door(plan.credentials.server), plan.credentials.key, lambda _text: None
+        )
+        while spool.waiting:
+            step = sender.step()
+            if step.blocked is not None:
+                break
+            time.sleep(step.seconds)
+        sender.close()
+        sent = sender.totals.stored + sender.totals.duplicates
+        if sent:
+            say(f"sent {sent} events that an earlier run had left on disk")
         close_spool(spool)
 
 

@@ -36,6 +36,7 @@ REQUEST_SECONDS: Final = 30.0
 FIRST_WAIT_SECONDS: Final = 1.0
 LAST_WAIT_SECONDS: Final = 300.0
 SIGNATURE_SECONDS: Final = 300
+LAST_TRY_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.05
 
 Say = Callable[[str], None]
@@ -53,11 +54,15 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one try came to: events `sent`, or `seconds` to wait; `blocked` says what a person must do."""
+    """What one try came to: events `sent`, or `seconds` to wait; `blocked` says what a person must do.
+
+    `told` is True when the server named the wait: then it is kept even when the agent is about to end.
+    """
 
     sent: int = 0
     seconds: float = 0.0
     blocked: str | None = None
+    told: bool = False
 
 
 class Sender:
@@ -111,7 +116,7 @@ class Sender:
                 step = self.step(self._timeout(now))
                 flushed_at = time.monotonic()
                 if step.seconds:
-                    self._pause(step.seconds)
+                    self._pause(step)
             else:
                 self._stop.wait(_POLL_SECONDS)
 
@@ -128,19 +133,15 @@ class Sender:
         until = self._drain_until
         return REQUEST_SECONDS if until is None else min(REQUEST_SECONDS, max(0.1, until - now))
 
-    def _pause(self, seconds: float) -> None:
-        """Wait; a stop cuts the wait short, and a drain waits no longer than it lasts."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self._stop.is_set():
-                until = self._drain_until or 0.0
-                left = min(left, until - time.monotonic())
-                if left <= 0:
-                    return
-                time.sleep(min(left, _POLL_SECONDS))
-            else:
-                self._outbox.spool.sync()
-                self._stop.wait(min(left, FLUSH_SECONDS))
+    def _pause(self, step: Step) -> None:
+        """Wait before the next try; a stop cuts the wait short, but not one that the server named."""
+        end = time.monotonic() + step.seconds
+        while (left := end - time.monotonic()) > 0 and not self._stop.is_set():
+            self._outbox.spool.sync()
+            self._stop.wait(min(left, FLUSH_SECONDS))
+        if self._stop.is_set() and left > 0:
+            until = (self._drain_until or 0.0) - time.monotonic()
+            time.sleep(max(0.0, min(left if step.told else LAST_TRY_SECONDS, left, until)))
 
     def _post(self, batch: Batch, timeout_seconds: float) -> Verdict:
         again = self._door.is_open
@@ -206,7 +207,7 @@ class Sender:
         if verdict.after_seconds is not None:
             seconds = max(verdict.after_seconds, seconds if verdict.after_seconds == 0 else 0.0)
         self._tell(f"{verdict.reason}; {self._outbox.spool.waiting} events wait on disk and are tried again")
-        return Step(seconds=max(seconds, 0.01))
+        return Step(seconds=max(seconds, 0.01), told=bool(verdict.after_seconds))
 
     def _changed(self, batch: Batch, verdict: Verdict) -> Step:
         if isinstance(verdict, OtherKey):

@@ -6,11 +6,11 @@ is its child.
 """
 
 import signal
-from dataclasses import dataclass
 from typing import Any, Final
 
 from guard_agent.watch.alphabet import EXEC_CALLS, FORK_CALLS
 from guard_agent.watch.fold import Event, Fold
+from guard_agent.watch.pending import Pending, PendingCalls
 from guard_agent.watch.process_files import follow_call, name_program
 from guard_agent.watch.processes import Process, ProcessTable, StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
@@ -28,18 +28,11 @@ from guard_agent.watch.strace_line import (
 )
 from guard_agent.watch.strace_shapes import is_worth_keeping
 
-MAX_PENDING: Final = 65_536
 _DAY_NS: Final = 86_400_000_000_000
 _MAX_DIGITS: Final = 10
 _ENDED_WORDS: Final = 4  # of "+++ exited with 0 +++" before the last
 _NOTES: Final = ("strace: ", "Process ", "[ Process PID=")
 _SIGNALS: Final = {item.name: int(item) for item in signal.Signals}
-
-
-@dataclass(slots=True)
-class _Pending:
-    name: str
-    text: str
 
 
 class StraceReader:
@@ -69,9 +62,7 @@ class StraceReader:
         self._directory = directory
         self._midnight = midnight_ns
         self._only_pid = only_pid
-        self._pending: dict[int, _Pending] = {}
-        self._forking: dict[int, str] = {}
-        self._born: dict[int, int] = {}
+        self._pending = PendingCalls()
         self._last_ns = 0
         self._out: list[Event] = []
         self._marks = (
@@ -96,7 +87,6 @@ class StraceReader:
         """Return what was still folded; calls that never returned make no event."""
         self._fold.close_into(self._out)
         self.report.unfinished += len(self._pending)
-        self._pending.clear()
         return self._take()
 
     def _take(self) -> list[Event]:
@@ -152,10 +142,7 @@ class StraceReader:
         if name == "exit_group":
             self._exit_group(tid, ns, so_far)
             return True
-        if len(self._pending) < MAX_PENDING:
-            self._pending[tid if moved_to is None else moved_to] = _Pending(name, so_far)
-            if name in FORK_CALLS:
-                self._forking[tid] = so_far
+        self._pending.begin(tid if moved_to is None else moved_to, name, so_far, forks=name in FORK_CALLS)
         self.report.without_event["begins a call"] += 1
         return True
 
@@ -164,7 +151,7 @@ class StraceReader:
         if resumed is None:
             return False
         name, at = resumed
-        pending = self._pending.pop(tid, None)
+        pending = self._pending.take(tid)
         if name.startswith("????"):
             self.report.without_event["call unknown to strace"] += 1
             return True
@@ -250,33 +237,31 @@ class StraceReader:
         process = self.processes.find(tid)
         if process is not None and not process.exited:
             return process
-        if len(self._forking) == 1:
-            (parent_tid, text) = next(iter(self._forking.items()))
-            parent = self.processes.find(parent_tid)
-            if parent is not None and parent_tid != tid:
-                return self._bear(parent_tid, parent, tid, ns, text)
+        inside = self._pending.only_fork()
+        if inside is not None:
+            parent = self.processes.find(inside[0])
+            if parent is not None and inside[0] != tid:
+                return self._bear(inside[0], parent, tid, ns, inside[1])
         new = self.processes.add(tid, ns)
-        new.orphan = bool(self._forking)
+        new.orphan = self._pending.any_fork
         if self.processes.seen == 1:
             new.directory = self._directory
         return new
 
-    def _bear(self, parent_tid: int, parent: Process, tid: int, ns: int, text: str) -> Process:
-        del self._forking[parent_tid]
-        self._born[parent_tid] = tid
-        if "CLONE_THREAD" in text:
+    def _bear(self, parent_tid: int, parent: Process, tid: int, ns: int, fork: Pending) -> Process:
+        if "CLONE_THREAD" in fork.text:
+            self._pending.take_fork(parent_tid)
             self.processes.add_thread(tid, parent)
             return parent
+        self._pending.bear(parent_tid, tid)
         child = self.processes.add(tid, ns, parent)
-        pending = self._pending.get(parent_tid)
         self.report.forks_ahead += 1
-        self._tell_fork(parent, parent_tid, child, ns, pending.name if pending else "fork")
+        self._tell_fork(parent, parent_tid, child, ns, fork.name)
         return child
 
     def _forked(self, tid: int, ns: int, name: str, arguments: list[str], result: Result) -> None:
         parent = self._process(tid, ns)
-        self._forking.pop(tid, None)
-        born = self._born.pop(tid, None)
+        born = self._pending.take_born(tid)
         child_tid = result.ret
         kept = read_arguments(name, arguments, result, None)
         if result.errno is not None or child_tid is None or child_tid <= 0:
@@ -360,10 +345,8 @@ class StraceReader:
             return True
         if len(words) < _ENDED_WORDS or words[-1] != "+++" or words[1] not in ("exited", "killed"):
             return False
-        dropped = self._pending.pop(tid, None)
-        self._forking.pop(tid, None)
-        self._born.pop(tid, None)
-        self.report.unfinished += dropped is not None
+        self._pending.take_born(tid)
+        self.report.unfinished += self._pending.take(tid) is not None
         process = self.processes.find(tid) or self._process(tid, ns)
         if tid != process.pid:
             self.processes.remove_thread(tid, process)
@@ -386,7 +369,7 @@ class StraceReader:
         for thread in tuple(process.threads):
             if thread != process.pid:
                 self.processes.remove_thread(thread, process)
-                self._forking.pop(thread, None)
+                self._pending.take(thread)
 
 
 def _exit_code(digits: str) -> int:

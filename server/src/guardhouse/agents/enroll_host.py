@@ -71,7 +71,13 @@ async def add_host(tx: Tx, resources: Resources, tenant: TenantKey, wanted: NewH
 
 
 async def rotate_key(tx: Tx, resources: Resources, agent: HostAgent, grace_seconds: int) -> IssuedKey:
-    """Make the next key of an agent; the ones before it end after the grace."""
+    """Make the next key of an agent; the ones before it end after the grace.
+
+    Raises:
+        NotFound: the agent was removed meanwhile.
+    """
+    if await store.lock_agent(tx, agent.tenant, agent.id) is None:  # two rotations would take one number
+        raise NotFound("There is no such agent.")
     issued = await issue_key(tx, resources, agent)
     number = int(issued.key_id.rpartition(":")[2])
     await signatures.end_agent_keys(

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    cast,
     or_,
     select,
     text,
@@ -327,20 +326,17 @@ def _project(row: Any) -> Project:
 
 async def find_project(tx: Tx, tenant_id: UUID, name: str) -> Project | None:
     """Return the active project that is called ``name``: by id, else slug, else external id; case counts."""
-    by_id, by_slug = cast(projects.c.project_id, Text) == name, projects.c.slug == name
-    row = (
-        await tx.execute(
-            select(*_PROJECT)
-            .where(
-                projects.c.tenant_id == tenant_id,
-                projects.c.state == "active",
-                or_(by_id, by_slug, projects.c.external_ids.contains([name])),
-            )
-            .order_by(by_id.desc(), by_slug.desc(), projects.c.project_no)
-            .limit(1)
-        )
-    ).one_or_none()
-    return None if row is None else _project(row)
+    row = await tx.fetch_row(
+        "SELECT project_id, project_no, slug, settings, skewed_at FROM projects"
+        " WHERE tenant_id = $1 AND state = 'active'"
+        " AND (project_id::text = $2 OR slug = $2 OR external_ids @> ARRAY[$2])"
+        " ORDER BY (project_id::text = $2) DESC, (slug = $2) DESC, project_no LIMIT 1",
+        tenant_id,
+        name,
+    )
+    if row is None:
+        return None
+    return Project(row[0], row[1], row[2], row[3], row[4])
 
 
 async def lock_projects(tx: Tx, tenant_no: int) -> None:

@@ -1,10 +1,10 @@
 """Shapes of host agents on the wire."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from guardhouse.agents.enroll_host import IssuedKey
@@ -17,7 +17,7 @@ MAX_METADATA_BYTES = 16 << 10
 
 
 def _small(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    if value is not None and len(msgspec.json.encode(value)) > MAX_METADATA_BYTES:
+    if value is not None and len(json.dumps(value, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
         raise ValueError("metadata is larger than 16 KiB")
     return value
 

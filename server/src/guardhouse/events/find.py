@@ -1,6 +1,7 @@
 """Finds stored events for people: by filters, by process, by id."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -12,12 +13,12 @@ from guardhouse.events.wire import EventQuery
 from guardhouse.events.write_process import KINDS
 from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.foundation.errors import NotFound, ValidationFailed
+from guardhouse.foundation.errors import NotFound
 
 _PROCESS: Final = re.compile(r"(?P<agent>.+?):(?P<pid>[0-9]{1,7})(?::(?P<start>[0-9a-z]{1,13}))?")
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _LATEST_START: Final = (1 << 63) - 1
-LATEST_MS: Final = 253_402_300_799_999  # the end of year 9999
+LATEST_MS: Final = 253_402_300_799_998  # the last that has a next one before the year 10000
 
 
 async def newest(
@@ -32,9 +33,9 @@ async def newest(
 
 
 async def of_process(
-    tx: Tx, tenant: TenantKey, wanted: EventQuery, limit: int, after: int | None
+    tx: Tx, tenant: TenantKey, wanted: EventQuery, limit: int, after: Sequence[int] | None
 ) -> list[StoredEvent]:
-    """Return events of one process in position order.
+    """Return events of one process in position order; ``after`` is agent number and position.
 
     Raises:
         NotFound: the process id is not of the form ``<agent>:<pid>[:<start>]``.
@@ -82,11 +83,7 @@ def split_process_id(text: str) -> tuple[str, int, int | None]:
 
 
 def _filter(wanted: EventQuery, process: tuple[str, int, int | None] | None = None) -> EventFilter:
-    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
-        raise ValidationFailed(
-            "since is not before until.",
-            errors=[{"parameter": "since", "code": "order", "detail": "must be before until"}],
-        )
+    wanted.check_order()
     agent_id, pid, start = process or (wanted.agent_id, wanted.pid, None)
     return EventFilter(
         agent_id=agent_id,

@@ -6,25 +6,27 @@ batch or process brings it. Vectors: ``contract/vectors/event_id.json``.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable
 from typing import Final
 
-_VERSION: Final = 0x7 << 76
+_VERSION: Final = 0x7 << 12
 _VARIANT: Final = 0b10 << 62
-_LOW_62: Final = (1 << 62) - 1
 _MAX_MS: Final = (1 << 48) - 1
+_first_80_bits = struct.Struct(">HQ").unpack_from
+_join = struct.Struct(">QQ").pack
 
 
 def identifier(tenant: str, owner: str) -> Callable[[int, str], bytes]:
     """Return a function ``(milliseconds, source key) -> 16 bytes`` for the events of one agent or project."""
-    prefix = hashlib.sha256(f"{tenant}\0{owner}\0".encode("utf-8", "surrogatepass"))
+    copy = hashlib.sha256(f"{tenant}\0{owner}\0".encode("utf-8", "surrogatepass")).copy
 
     def event_id(milliseconds: int, source_key: str) -> bytes:
-        state = prefix.copy()
+        state = copy()
         state.update(source_key.encode("utf-8", "surrogatepass"))
-        bits = int.from_bytes(state.digest()[:10]) >> 6
-        time = min(max(milliseconds, 0), _MAX_MS) << 80
-        return (time | _VERSION | (bits >> 62) << 64 | _VARIANT | bits & _LOW_62).to_bytes(16)
+        head, tail = _first_80_bits(state.digest())
+        time = milliseconds if 0 <= milliseconds <= _MAX_MS else min(max(milliseconds, 0), _MAX_MS)
+        return _join(time << 16 | _VERSION | head >> 4, _VARIANT | (head & 15) << 58 | tail >> 6)
 
     return event_id
 

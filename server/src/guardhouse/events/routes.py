@@ -25,8 +25,7 @@ async def list_events(
         before = None if page.after is None else page.after[0]
         rows = await find.newest(tx, caller.tenant, wanted, page.limit + 1, before)
         return page.answer(rows, lambda event: (event.event_id,), event_shape)
-    after = None if page.after is None else page.after[0]
-    rows = await find.of_process(tx, caller.tenant, wanted, page.limit + 1, after)
+    rows = await find.of_process(tx, caller.tenant, wanted, page.limit + 1, page.after)
     return page.answer(rows, _position, event_shape)
 
 
@@ -36,5 +35,5 @@ async def get_event(caller: Reader, tx: RequestTx, event_id: str) -> EventShape:
     return event_shape(await find.one(tx, caller.tenant, event_id))
 
 
-def _position(event: StoredEvent) -> tuple[int]:
-    return (event.position,)
+def _position(event: StoredEvent) -> tuple[int, int]:
+    return event.agent_no, event.position

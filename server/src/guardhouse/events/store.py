@@ -224,16 +224,19 @@ async def list_newest(
 
 
 async def list_by_position(
-    tx: Tx, tenant_no: int, wanted: EventFilter, limit: int, after: int | None = None
+    tx: Tx, tenant_no: int, wanted: EventFilter, limit: int, after: Sequence[int] | None = None
 ) -> list[StoredEvent]:
-    """Return events of one agent in the order in which they are applied."""
+    """Return events of one agent in the order in which they are applied.
+
+    ``after`` is agent number and position: positions start anew when an id is removed and enrolled again.
+    """
     where, args = _where(tenant_no, wanted)
     if after is not None:
-        args.append(after)
-        where.append(f"e.position > ${len(args)}")
+        args += after
+        where.append(f"(e.agent_no, e.position) > (${len(args) - 1}, ${len(args)})")
     args.append(limit)
     rows = await tx.fetch(
-        f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY e.position LIMIT ${len(args)}", *args
+        f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY e.agent_no, e.position LIMIT ${len(args)}", *args
     )
     return [_event(row) for row in rows]
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from guardhouse.analysis.risk.event import ProcessKey, process_id
 from guardhouse.events.read import fields_of
@@ -11,6 +11,7 @@ from guardhouse.events.store import CLAMPED, LATE, UNTIMED, StoredEvent
 from guardhouse.events.write_process import KIND_NAMES
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
+from guardhouse.foundation.window import Window
 
 Kind = Literal["call", "exec", "fork", "exit", "calls", "finding", "loss", "inventory"]
 
@@ -57,7 +58,7 @@ class EventList(BaseModel):
     pagination: Pagination
 
 
-class EventQuery(BaseModel):
+class EventQuery(Window):
     """Filters of `GET /events`."""
 
     family: Literal["host"] = "host"
@@ -66,10 +67,8 @@ class EventQuery(BaseModel):
         Annotated[str, Field(max_length=200, description="Lists by position instead of newest first.")] | None
     ) = None
     pid: Annotated[int, Field(ge=0, le=4_194_304)] | None = None
-    syscall: Annotated[list[str], Field(max_length=100)] = []
-    kind: Annotated[list[Kind], Field(max_length=8)] = []
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    syscall: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list)
+    kind: Annotated[list[Kind], Field(max_length=8)] = Field(default_factory=list)
     late: bool | None = None
 
 

@@ -1,7 +1,8 @@
 """Writes app events, metrics and roll-ups: every row once, whoever delivers it, at the same time or later.
 
-Optimistic: COPY into the day's partition. A unique violation means that some were stored before; those rows
-are then inserted with ``ON CONFLICT DO NOTHING``, which also waits for another writer of the same.
+Optimistic: COPY into the day's partition. A unique violation means that some were stored before; the caller
+then repeats its transaction with ``careful``, which inserts with ``ON CONFLICT DO NOTHING`` and so also waits
+for another writer of the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from asyncpg.pgproto.pgproto import UUID
 
 from guardhouse.events.app import store
 from guardhouse.events.app.store import EVENTS, METRICS, AppTable
-from guardhouse.events.write_process import DayMissing
+from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.database import TenantKey, Tx
 
 __all__ = ["EVENTS", "METRICS", "AppOwner", "NewRow", "Noise", "write_noise", "write_rows"]
@@ -51,31 +52,29 @@ class Noise(msgspec.Struct, gc=False):
     sample: str
 
 
-async def write_rows(tx: Tx, table: AppTable, owner: AppOwner, rows: Sequence[NewRow]) -> set[bytes]:
-    """Store the rows that are not stored yet, and return their ids. Ids are unique among ``rows``.
+async def write_rows(
+    tx: Tx, table: AppTable, owner: AppOwner, rows: Iterable[NewRow], *, careful: bool
+) -> int:
+    """Store the rows that are not stored yet, and return how many those are. Ids are unique among ``rows``.
 
     Raises:
+        AlreadyStored: not careful, and at least one is stored; the transaction is lost.
         DayMissing: a partition is missing; the transaction is lost.
     """
-    if not rows:
-        return set()
     ordered = sorted(rows, key=_place)  # one order for all writers, so that two cannot deadlock
+    if not ordered:
+        return 0
     names = table.item_columns
-    await tx.run("SAVEPOINT telemetry")
     try:
+        if careful:
+            return len(await store.insert_app_rows(tx, table, [_row(owner, row, names) for row in ordered]))
         for day, group in groupby(ordered, key=_day):
             await store.copy_app_rows(tx, table, day, [_row(owner, row, names) for row in group])
-    except UniqueViolationError:
-        await tx.run("ROLLBACK TO SAVEPOINT telemetry")
-    except UndefinedTableError as error:
+    except UniqueViolationError as error:
+        raise AlreadyStored from error
+    except (UndefinedTableError, CheckViolationError) as error:
         raise DayMissing from error
-    else:
-        await tx.run("RELEASE SAVEPOINT telemetry")
-        return {row.row_id for row in ordered}
-    try:
-        return await store.insert_app_rows(tx, table, [_row(owner, row, names) for row in ordered])
-    except CheckViolationError as error:
-        raise DayMissing from error
+    return len(ordered)
 
 
 async def write_noise(tx: Tx, owner: AppOwner, noise: Iterable[Noise]) -> None:

@@ -4,7 +4,7 @@ A Tx is made in ``foundation.transaction`` alone, at an edge; stores only use it
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -31,8 +31,6 @@ Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 class DatabaseAway(Unavailable):
     """PostgreSQL cannot be reached, refuses, or lost the connection; nothing of the request was stored."""
 
-    status, code, title = 503, "unavailable", "Unavailable"
-
 
 @dataclass(frozen=True, slots=True)
 class TenantKey:
@@ -47,7 +45,7 @@ class Database:
     """The pool. ``single_role`` says that roles and row-level security are off (one wall instead of two)."""
 
     engine: AsyncEngine
-    url: str
+    url: str = field(repr=False)
     single_role: bool
 
     @property
@@ -110,6 +108,7 @@ def open_database(
         max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,
+        hide_parameters=True,  # values stay out of error messages, which are logged
         connect_args={
             "timeout": 5,
             "command_timeout": 60,

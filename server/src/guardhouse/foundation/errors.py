@@ -51,7 +51,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         if self.errors:
             document["errors"] = list(self.errors[:MAX_LISTED_ERRORS])
             document["error_count"] = len(self.errors)
-        return document | self.extensions
+        return document | {name: value for name, value in self.extensions.items() if name not in document}
 
 
 def catalogue() -> list[type[Problem]]:

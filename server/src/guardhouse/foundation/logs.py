@@ -16,7 +16,7 @@ _SECRET_NAMES: Final = re.compile(
     r"|passwd|token|.*_token|signature|x-agent-signature|master_key|pepper.*|body)$"
 )
 _SECRET_TEXTS: Final = re.compile(
-    r"gh_(?:live|test)_[0-9A-Za-z_]+|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}|://[^/\s:@]+:[^/\s@]+@"
+    r"gh_(?:live|test)_[0-9A-Za-z_]+|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@\"']*:[^/\s@\"']+@"
 )
 MASK: Final = "[masked]"
 
@@ -31,19 +31,23 @@ def configure(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         _add_correlation,
-        structlog.processors.ExceptionRenderer() if not pretty else _keep,
+        structlog.processors.ExceptionRenderer(),
         mask,
     ]
-    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    renderer = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if pretty
+        else structlog.processors.JSONRenderer()
+    )
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, renderer, mask_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, mask_line],
         foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -69,6 +73,11 @@ def mask(_logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
+def mask_line(_logger: Any, _method: str, line: Any) -> str:
+    """Hide keys and bearers in a finished line: what was text only once it was rendered is caught here."""
+    return _SECRET_TEXTS.sub(MASK, line)
+
+
 def _mask_value(value: Any) -> Any:
     if isinstance(value, str):
         return _SECRET_TEXTS.sub(MASK, value)
@@ -83,8 +92,4 @@ def _add_correlation(_logger: Any, _method: str, event: Event) -> Event:
     current = correlation.current()
     if current:
         event.setdefault("correlation_id", current)
-    return event
-
-
-def _keep(_logger: Any, _method: str, event: Event) -> Event:
     return event

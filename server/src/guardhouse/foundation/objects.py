@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+_SUFFIX = "@"  # in no key, so that `a` and `a/b` can both be there: a file and a folder
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}){0,7}")
 
 
@@ -79,10 +80,12 @@ class LocalObjects:
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(f"not an object key: {key!r}")
-        return self.root / key
+        return self.root / f"{key}{_SUFFIX}"
 
     def _put(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folders = [folder for folder in path.parents if folder.is_relative_to(self.root)]
+        for folder in reversed(folders):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
             with open(part, "xb", opener=_private) as file:
@@ -92,14 +95,19 @@ class LocalObjects:
             try:
                 os.link(part, path)
             except FileExistsError:
-                raise ObjectExists(path.name) from None
+                raise ObjectExists(path.name.removesuffix(_SUFFIX)) from None
         finally:
             part.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        for folder in dict.fromkeys((*folders, self.root.parent)):  # each may be new in the one above it
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _private(path: str, flags: int) -> int:

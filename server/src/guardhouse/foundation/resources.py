@@ -27,7 +27,7 @@ class Pepper:
     """One secret that turns API keys into digests; ``kid`` is stored beside each digest."""
 
     kid: str
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

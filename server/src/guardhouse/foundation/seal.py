@@ -8,7 +8,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,7 +27,7 @@ class CannotOpen(Exception):  # noqa: N818 - the seal is intact, the key is not 
 class MasterKey:
     """One or two generations of 32 bytes; the first seals."""
 
-    generations: Sequence[bytes]
+    generations: Sequence[bytes] = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "MasterKey":
@@ -61,7 +61,7 @@ class MasterKey:
             if _name(key) == name and sealed[:1] == _VERSION:
                 try:
                     return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], purpose.encode())
-                except InvalidTag:
+                except (InvalidTag, ValueError):  # ValueError: cut inside the nonce
                     break
         raise CannotOpen(purpose)
 

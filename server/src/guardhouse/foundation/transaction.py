@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from guardhouse.foundation.database import Database, DatabaseAway, TenantKey, Tx
+from guardhouse.foundation.database import Database, DatabaseAway, Driver, TenantKey, Tx
 
 _ENTER = text(
     "SELECT set_config('role', :role, true), set_config('guardhouse.tenant', :tenant, true),"
@@ -21,11 +22,10 @@ _ENTER = text(
 _ENTER_SINGLE = text(
     "SELECT set_config('guardhouse.tenant', :tenant, true), set_config('guardhouse.tenant_no', :tenant_no, true)"
 )
-_AWAY = (
-    OSError,
-    PoolTimeout,
+# What PostgreSQL itself says when it cannot serve for the moment.
+_BUSY = (
+    TimeoutError,  # no answer within the command timeout
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -33,7 +33,11 @@ _AWAY = (
     asyncpg.DiskFullError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.OutOfMemoryError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
 )
+# What a connection that could not be made, or is gone, raises; on a living one these are faults of ours.
+_CUT = (OSError, PoolTimeout, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @asynccontextmanager
@@ -60,8 +64,10 @@ async def system_transaction(database: Database) -> AsyncIterator[Tx]:
 
 @asynccontextmanager
 async def _transaction(database: Database, role: str, tenant: TenantKey | None) -> AsyncIterator[Tx]:
+    driver: Driver | None = None
     try:
         async with database.engine.begin() as connection:
+            driver = await _driver_of(connection)
             names = {
                 "tenant": str(tenant.id) if tenant else "",
                 "tenant_no": str(tenant.no) if tenant else "",
@@ -70,23 +76,24 @@ async def _transaction(database: Database, role: str, tenant: TenantKey | None) 
                 await connection.execute(_ENTER_SINGLE, names)
             else:
                 await connection.execute(_ENTER, names | {"role": role})
-            raw = await connection.get_raw_connection()
-            driver = raw.driver_connection
-            if driver is None:
-                raise DatabaseAway("The database connection was lost.")
             yield Tx(connection, driver, tenant)
-    except _AWAY as error:
-        raise DatabaseAway("The database cannot be reached at the moment.") from error
-    except DBAPIError as error:
-        if isinstance(error, (InterfaceError, OperationalError)) or _is_away(error):
-            raise DatabaseAway("The database cannot be reached at the moment.") from error
+    except Exception as error:
+        cut = driver is None or driver.is_closed()
+        if isinstance(error, _CUT if cut else _BUSY) or _is_busy(error):
+            raise DatabaseAway("The database cannot serve this at the moment.") from error
         raise
 
 
-def _is_away(error: DBAPIError) -> bool:
-    cause: BaseException | None = error.orig
-    while cause is not None:
-        if isinstance(cause, _AWAY):
-            return True
+async def _driver_of(connection: AsyncConnection) -> Driver:
+    raw = await connection.get_raw_connection()
+    driver: Driver | None = raw.driver_connection
+    if driver is None:
+        raise DatabaseAway("The database connection was lost.")
+    return driver
+
+
+def _is_busy(error: Exception) -> bool:
+    cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else None
+    while cause is not None and not isinstance(cause, _BUSY):
         cause = cause.__cause__
-    return error.connection_invalidated
+    return cause is not None

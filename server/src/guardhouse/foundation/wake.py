@@ -5,15 +5,20 @@ A wake-up is a hint and may be lost; every reader polls behind it. Payloads carr
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Final
 
 import asyncpg
 
+from guardhouse.foundation import logs
+
 RECONNECT_SECONDS: Final = 1.0
-KEEPALIVE_SECONDS: Final = 15.0
+PROBE_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 1.0
 
 Listener = Callable[[str], None]
+_log = logs.get(__name__)
 
 
 class Wake:
@@ -26,19 +31,21 @@ class Wake:
         self._url = driver_url
         self._listeners: dict[str, set[Listener]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._lost = asyncio.Event()
-        self.connected = False
+        self._changed = asyncio.Event()  # a new channel, or the connection has ended
+        self._answered = float("-inf")
+
+    @property
+    def connected(self) -> bool:
+        """Whether the listening connection answered within the last second: a cut cable says nothing."""
+        return time.monotonic() - self._answered < SILENT_SECONDS
 
     def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
         """Call ``listener(payload)`` for each NOTIFY on the channel; returns how to end it."""
-        fresh = channel not in self._listeners
         self._listeners.setdefault(channel, set()).add(listener)
+        self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="wake")
-        elif fresh:
-            self._lost.set()  # reconnect, now listening to this channel too
-        return lambda: self._listeners.get(channel, set()).discard(listener)
+        return lambda: self._listeners[channel].discard(listener)
 
     async def close(self) -> None:
         """End the connection."""
@@ -49,36 +56,39 @@ class Wake:
 
     async def _run(self) -> None:
         while True:
-            self._lost.clear()
             try:
-                await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._connect()
+            except Exception as error:  # noqa: BLE001 - a hint may be lost, but not the task that brings them
+                _log.warning("wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)
-            finally:
-                self.connected = False
-                if self._connection is not None:
-                    self._connection.terminate()
-                    self._connection = None
 
-    async def _listen(self) -> None:
-        self._connection = await asyncpg.connect(
+    async def _connect(self) -> None:
+        connection = await asyncpg.connect(
             self._url, timeout=5, server_settings={"application_name": "guardhouse-wake"}
         )
-        self._connection.add_termination_listener(lambda _connection: self._lost.set())
-        for channel in sorted(self._listeners):
-            await self._connection.add_listener(channel, self._receive)
-        self.connected = True
-        for channel in self._listeners:
-            self._deliver(channel, "")  # whatever was sent while nobody listened
-        while not self._lost.is_set():
+        try:
+            connection.add_termination_listener(lambda _connection: self._changed.set())
+            await self._listen(connection)
+        finally:
+            self._answered = float("-inf")
+            connection.terminate()
+
+    async def _listen(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        heard: set[str] = set()
+        while not connection.is_closed():
+            self._changed.clear()
+            for channel in sorted(self._listeners.keys() - heard):
+                await connection.add_listener(channel, self._receive)
+                heard.add(channel)
+                self._deliver(channel, "")  # whatever was sent while nobody listened
+            await connection.execute("SELECT 1", timeout=5)
+            self._answered = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), KEEPALIVE_SECONDS)
-            if not self._lost.is_set():
-                await self._connection.execute("SELECT 1", timeout=5)
+                await asyncio.wait_for(self._changed.wait(), PROBE_SECONDS)
 
     def _receive(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         self._deliver(channel, str(payload))
 
     def _deliver(self, channel: str, payload: str) -> None:
-        for listener in tuple(self._listeners.get(channel, ())):
+        for listener in tuple(self._listeners[channel]):
             listener(payload)

@@ -1,5 +1,7 @@
 """Assembles the API: middleware, problems, every feature's routes. The only importer of routes."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,7 @@ from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.jobs import keep_last_use
 from guardhouse.identity.keys import KeyCache
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
@@ -41,9 +44,13 @@ def create_app(resources: Resources) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = resources.wake.subscribe("identity", key_cache.drop)
+        noting = asyncio.create_task(keep_last_use(resources, key_cache))
         try:
             yield
         finally:
+            noting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await noting
             stop()
             await hub.close()
 
@@ -67,12 +74,12 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.readiness = health.Readiness(resources)
     problems.install(app)
     for router in (
+        ingest_routes.router,  # first: routes are matched in order, and this is where the load is
         health.router,
         problem_pages.router,
         contract.router,
         identity_routes.router,
         agents_routes.router,
-        ingest_routes.router,
         events_routes.router,
         scores_routes.router,
         live_routes.router,

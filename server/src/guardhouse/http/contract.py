@@ -34,13 +34,20 @@ PROBLEM = {
 }
 _REFERENCE = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _EVERYWHERE = {
-    "400": "`invalid_request`, `invalid_json` or `invalid_cursor`",
+    "400": "`invalid_request`, `raw_key_in_url` or `invalid_cursor`",
     "404": "`not_found`",
     "405": "`method_not_allowed`",
-    "413": "`body_too_large`",
+    "414": "`uri_too_long`",
     "422": "`validation_failed`, `unknown_parameter` or `invalid_text`",
+    "431": "`headers_too_large`",
     "500": "`internal_error`",
     "503": "`unavailable`",
+}
+_WITH_BODY = {
+    "400": "`invalid_request`, `invalid_json` or `raw_key_in_url`",
+    "408": "`request_timeout`",
+    "413": "`body_too_large`",
+    "415": "`unsupported_media_type`",
 }
 _WITH_CALLER = {
     "401": "`api_key_missing`, `api_key_malformed`, `api_key_unknown`, `api_key_revoked`, `api_key_expired`, …",
@@ -91,6 +98,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], caller: Require | None) -> None:
     promised = _EVERYWHERE | (_WITH_CALLER if caller else {})
+    promised |= _WITH_BODY if "requestBody" in operation else {}
     responses = operation["responses"]
     for status, codes in promised.items():
         own = responses.get(status, {})

@@ -12,14 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from guardhouse import __version__
-from guardhouse.foundation import migrate
+from guardhouse.foundation import logs, migrate
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.request import resources_of, system_transaction
-from guardhouse.foundation.resources import Resources
+from guardhouse.foundation.resources import Resources, objects_dir
 
 CHECK_SECONDS: Final = 2.0
 MIN_FREE_BYTES: Final = 64 << 20
 router = APIRouter(tags=["health"])
+_log = logs.get(__name__)
 
 BUILD: Final = Gauge("guardhouse_build_info", "1, labelled with the version.", ["version"])
 BUILD.labels(__version__).set(1)
@@ -31,14 +32,14 @@ class Readiness:
 
     resources: Resources
     head: str = field(default_factory=migrate.head)
-    checked_at: float = float("-inf")
+    checked_at: float | None = None
     components: dict[str, str] = field(default_factory=dict)
 
     async def reasons(self) -> list[str]:
         """Return what is not ready, in words; empty = ready."""
         if self.resources.drain.is_set():
             return ["draining"]
-        if time.monotonic() - self.checked_at > CHECK_SECONDS:
+        if self.checked_at is None or time.monotonic() - self.checked_at > CHECK_SECONDS:
             self.components = {"database": await self._database(), "objects": self._objects()}
             self.checked_at = time.monotonic()
         return [f"{name}: {state}" for name, state in self.components.items() if state != "ok"]
@@ -46,16 +47,16 @@ class Readiness:
     async def _database(self) -> str:
         try:
             async with system_transaction(self.resources) as tx:
-                found = await tx.fetch_value(
-                    "SELECT CASE WHEN to_regclass('alembic_version') IS NULL THEN NULL"
-                    " ELSE (SELECT version_num FROM alembic_version) END"
-                )
+                found = await tx.fetch_value("SELECT version_num FROM alembic_version")
         except Problem as problem:
             return problem.code
+        except Exception as error:  # noqa: BLE001 - readiness is an answer whatever is wrong
+            _log.warning("readiness_failed", error=type(error).__name__)
+            return "migrations_pending"  # no roles, no version table: nothing was ever migrated
         return "ok" if found == self.head else "migrations_pending"
 
     def _objects(self) -> str:
-        folder = self.resources.settings.data_dir
+        folder = objects_dir(self.resources.settings)
         if not folder.exists():
             return "ok"  # made at the first write
         return "ok" if shutil.disk_usage(folder).free > MIN_FREE_BYTES else "disk_full"
@@ -80,11 +81,12 @@ async def get_health(request: Request) -> dict[str, Any]:
     """Show every component's state; always 200."""
     readiness: Readiness = request.app.state.readiness
     reasons = await readiness.reasons()
+    checked = readiness.checked_at
     return {
         "status": "ok" if not reasons else "unready",
         "reasons": reasons,
         "components": readiness.components,
-        "age_seconds": round(time.monotonic() - readiness.checked_at, 1),
+        "age_seconds": None if checked is None else round(time.monotonic() - checked, 1),
         "version": __version__,
     }
 

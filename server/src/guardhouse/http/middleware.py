@@ -5,6 +5,7 @@ It is the outermost layer, so that a fault anywhere below still leaves as a prob
 
 import time
 from typing import Any, Final
+from urllib.parse import unquote
 
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,8 @@ from guardhouse.foundation import correlation, logs
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, UriTooLong
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.problems import InternalError, render
+from guardhouse.identity import key_format
+from guardhouse.identity.caller import RawKeyInUrl
 
 MAX_TARGET_BYTES: Final = 8 << 10
 MAX_HEADER_BYTES: Final = 32 << 10
@@ -61,7 +64,7 @@ class Frame:
             if refusal is not None:
                 await render(refusal, public_url=self.public_url)(scope, receive, answer.send)
             else:
-                await self.app(scope, receive, answer.send)
+                await self.app(scope, _nothing_more if answer.head else receive, answer.send)
         except Exception as error:
             _log.exception("request_crashed", path=scope["path"], error=type(error).__name__)
             if answer.status:
@@ -104,16 +107,13 @@ class _Answer:
                 (b"x-request-id", identifier),
                 (b"x-response-time", b"%.2fms" % elapsed),
             ]
-            if (
-                b"cache-control" not in names
-                and hasattr(self.scope.get("state"), "get")
-                and "tenant" in self.scope["state"]
-            ):
+            if b"cache-control" not in names and "tenant" in self.scope["state"]:
                 headers.append((b"cache-control", b"no-store"))
-            message = {**message, "headers": headers}
-        elif self.head and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await self.send_on(message)
+            await self.send_on({**message, "headers": headers})
+            if self.head:
+                await self.send_on({"type": "http.response.body", "body": b""})
+        elif not self.head:
+            await self.send_on(message)
 
     def record(self) -> None:
         """Count and log the answer under its route template, never its path."""
@@ -131,6 +131,11 @@ class _Answer:
         _log.info("request", **fields, duration_ms=round(seconds * 1000, 2))
 
 
+async def _nothing_more() -> Message:
+    """Tell whoever would stream an answer to HEAD that nobody reads it."""
+    return {"type": "http.disconnect"}
+
+
 def _refuse_head(scope: Scope) -> Problem | None:
     query: bytes = scope["query_string"]
     if len(scope["raw_path"]) + len(query) > MAX_TARGET_BYTES:
@@ -139,4 +144,8 @@ def _refuse_head(scope: Scope) -> Problem | None:
         return HeadersTooLarge("The headers are larger than 32 KiB.")
     if b"%00" in query or "\0" in scope["path"]:
         return InvalidText("The request target holds a NUL.")
+    if b"gh_" in query or "gh_" in scope["path"]:
+        target = scope["path"] + "?" + unquote(query.decode("latin-1"))
+        if key_format.SHAPE.search(target):
+            return RawKeyInUrl("The URL holds an API key.")
     return None

@@ -20,7 +20,6 @@ from guardhouse.foundation.errors import (
     MethodNotAllowed,
     NotFound,
     Problem,
-    UnsupportedMediaType,
     ValidationFailed,
 )
 from guardhouse.foundation.ids import new_id
@@ -100,7 +99,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     failure = cast("RequestValidationError", error)
-    problem = _wrong_media_type(request, failure) or from_validation(failure.errors(), _member_names(request))
+    problem = from_validation(failure.errors(), _member_names(request))
     return render(problem, public_url=resources_of(request).settings.public_url)
 
 
@@ -123,15 +122,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=InvalidRequest.status)  # nobody reads it
-
-
-def _wrong_media_type(request: Request, failure: RequestValidationError) -> Problem | None:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    whole_body = any(tuple(e["loc"]) == ("body",) for e in failure.errors())
-    if whole_body and given != "application/json":
-        said = given or "A body without a Content-Type"
-        return UnsupportedMediaType(f"{said} is not read here.", supported=["application/json"])
-    return None
 
 
 def _member_names(request: Request) -> list[str]:

@@ -4,7 +4,8 @@ Exactly one credential per request, judged from the headers before a byte of the
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import ClassVar, Final
 from uuid import UUID
 
 from fastapi import Request
@@ -148,6 +149,8 @@ class Require:
     Declare it before ``Tx`` and ``Page``: both take the tenant from the caller.
     """
 
+    before_body: ClassVar = True
+
     def __init__(self, scope: str | None) -> None:
         self.scope = scope
 
@@ -167,45 +170,44 @@ async def identify(request: HTTPConnection) -> Caller:
     """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
     text = read_key(request)
     cache: KeyCache = request.app.state.key_cache
+    resources = resources_of(request)
     known, key = cache.get(text)
     if not known:
-        resources = resources_of(request)
+        if not key_format.well_formed(text):
+            raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
+        generation = cache.generation
         async with system_transaction(resources) as tx:
             key = await keys.find_key(tx, resources.peppers, text)
-        cache.put(text, key)
+        cache.put(text, key, generation)
     if key is None:
         raise ApiKeyUnknown("There is no such API key.")
-    caller = judge(key, resources_of(request).clock.now())
-    cache.mark_used(key.id)
+    now = resources.clock.now()
+    caller = judge(key, now)
+    cache.mark_used(key.id, now)
     request.state.tenant = caller.tenant
     return caller
 
 
 def read_key(request: HTTPConnection) -> str:
-    """Return the one API key of the headers, well formed.
+    """Return the one API key of the headers.
 
     Raises:
-        Problem: missing, malformed, ambiguous, or found in the URL.
+        Problem: missing or ambiguous.
     """
-    if b"gh_" in request.scope["query_string"] and key_format.SHAPE.search(request.url.query):
-        raise RawKeyInUrl("The URL holds an API key.")
-    headers = request.headers
-    plain = headers.get("x-api-key")
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    if scheme and scheme.lower() != "bearer":
-        raise ApiKeyMissing("This kind of Authorization is not accepted here.")
-    found = {value.strip() for value in (plain, bearer) if value}
+    found = {value.strip() for value in request.headers.getlist("x-api-key")} - {""}
+    for authorization in request.headers.getlist("authorization"):
+        scheme, _, bearer = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise ApiKeyMissing("This kind of Authorization is not accepted here.")
+        found.add(bearer.strip())
     if len(found) > 1:
-        raise AmbiguousCredentials("X-API-Key and Authorization hold different keys.")
+        raise AmbiguousCredentials("The headers hold different keys.")
     if not found:
         raise ApiKeyMissing("The request has no API key.")
-    text = found.pop()
-    if not key_format.well_formed(text):
-        raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
-    return text
+    return found.pop()
 
 
-def judge(key: ApiKey, now: Any) -> Caller:
+def judge(key: ApiKey, now: datetime) -> Caller:
     """Return the caller for a stored key.
 
     Raises:

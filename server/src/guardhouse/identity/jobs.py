@@ -1,12 +1,18 @@
-"""Spent nonces are forgotten once their signatures are stale anyway."""
+"""Spent nonces are forgotten once their signatures are stale anyway; the last use of keys is written."""
 
+import asyncio
+import contextlib
 from typing import Final
 
+from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import JobContext, every
+from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import store
+from guardhouse.identity.keys import KeyCache
 
 PRUNED_AT_ONCE: Final = 5000
+LAST_USE_SECONDS: Final = 10.0
 
 
 @every(60, "identity.prune_nonces")
@@ -17,3 +23,22 @@ async def prune_nonces(context: JobContext) -> None:
             gone = await store.prune_nonces(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
         if gone < PRUNED_AT_ONCE:
             return
+
+
+async def keep_last_use(resources: Resources, cache: KeyCache) -> None:
+    """Write which keys were used, in one statement every ten seconds and once more at the end."""
+    try:
+        while True:
+            await asyncio.sleep(LAST_USE_SECONDS)
+            await write_last_use(resources, cache)
+    finally:
+        await write_last_use(resources, cache)
+
+
+async def write_last_use(resources: Resources, cache: KeyCache) -> None:
+    """Write the uses noted since the last time; while the database is away they are lost, which is no harm."""
+    used = cache.take_used()
+    if used:
+        with contextlib.suppress(DatabaseAway):
+            async with system_transaction(resources.database) as tx:
+                await store.mark_used(tx, used)

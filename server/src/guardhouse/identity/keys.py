@@ -6,9 +6,9 @@ connection is lost entries live one second only.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -116,9 +116,16 @@ async def list_keys(
     return await store.list_keys(tx, tenant_id, limit, after)
 
 
-async def find_key(tx: Tx, peppers: Iterable[Pepper], text: str) -> ApiKey | None:
-    """Return the stored key for a text, tried under every live pepper."""
-    return await store.find_key(tx, [key_format.digest(pepper, text) for pepper in peppers])
+async def find_key(tx: Tx, peppers: Sequence[Pepper], text: str) -> ApiKey | None:
+    """Return the stored key for a text, tried under every live pepper; a used key moves to the newest."""
+    digests = [key_format.digest(pepper, text) for pepper in peppers]
+    found = await store.find_key(tx, digests)
+    if found is None:
+        return None
+    key, digest = found
+    if digest != digests[0]:
+        await store.set_key_digest(tx, key.id, digests[0], peppers[0].kid)
+    return key
 
 
 @dataclass(slots=True)
@@ -127,6 +134,7 @@ class KeyCache:
 
     connected: Callable[[], bool]
     monotonic: Callable[[], float] = time.monotonic
+    generation: int = 0
     _entries: dict[bytes, tuple[float, ApiKey | None]] = field(default_factory=dict)
     _used: dict[UUID, datetime] = field(default_factory=dict)
 
@@ -142,19 +150,25 @@ class KeyCache:
             return False, None
         return True, entry[1]
 
-    def put(self, text: str, key: ApiKey | None) -> None:
-        """Remember the outcome of a look-up; the oldest entry gives way when the cache is full."""
+    def put(self, text: str, key: ApiKey | None, generation: int) -> None:
+        """Remember the outcome of a look-up that began in ``generation``; the oldest entry gives way when full.
+
+        What was looked up before the last :meth:`drop` may show the state before the change, and is not kept.
+        """
+        if generation != self.generation:
+            return
         if len(self._entries) >= CACHE_ENTRIES:
             self._entries.pop(next(iter(self._entries)))
         self._entries[hashlib.sha256(text.encode()).digest()] = (self.monotonic(), key)
 
     def drop(self, _payload: str = "") -> None:
         """Forget everything: credentials have changed somewhere."""
+        self.generation += 1
         self._entries.clear()
 
-    def mark_used(self, key_id: UUID) -> None:
+    def mark_used(self, key_id: UUID, now: datetime) -> None:
         """Note a use, to be written with the next batch."""
-        self._used[key_id] = datetime.now(UTC)
+        self._used[key_id] = now
 
     def take_used(self) -> list[tuple[UUID, datetime]]:
         """Return and forget the uses noted since the last call."""

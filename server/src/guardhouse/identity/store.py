@@ -226,10 +226,18 @@ async def add_key(tx: Tx, key: ApiKey, digest: bytes, pepper_kid: str) -> None:
     await tx.execute(insert(api_keys).values(row))
 
 
-async def find_key(tx: Tx, digests: Sequence[bytes]) -> ApiKey | None:
-    """Return the key whose digest is one of these (one per live pepper)."""
-    row = (await tx.execute(_KEYS.where(api_keys.c.digest.in_(digests)))).one_or_none()
-    return None if row is None else _api_key(row)
+async def find_key(tx: Tx, digests: Sequence[bytes]) -> tuple[ApiKey, bytes] | None:
+    """Return the key whose digest is one of these (one per live pepper), and which one it is."""
+    query = _KEYS.add_columns(api_keys.c.digest).where(api_keys.c.digest.in_(digests))
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else (_api_key(row), row.digest)
+
+
+async def set_key_digest(tx: Tx, key_id: UUID, digest: bytes, pepper_kid: str) -> None:
+    """Store a key under another pepper's digest."""
+    await tx.execute(
+        update(api_keys).where(api_keys.c.key_id == key_id).values(digest=digest, pepper_kid=pepper_kid)
+    )
 
 
 async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID) -> ApiKey | None:

@@ -18,7 +18,7 @@ from guardhouse.agents.resolve_project import Project, note_skew, resolve_projec
 from guardhouse.events import partitions
 from guardhouse.events.identify import identifier
 from guardhouse.events.write_app import EVENTS, METRICS, AppOwner, NewRow, Noise, write_noise, write_rows
-from guardhouse.events.write_process import DayMissing
+from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Problem, Unavailable
@@ -41,7 +41,7 @@ MAX_ITEMS: Final = 50_000
 MAX_BATCH_ID: Final = 128
 LISTED_REJECTIONS: Final = 100
 SKEW_REMEMBERED: Final = timedelta(days=15)
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 5
 _PARSED_AT_ONCE: Final = 200
 
 
@@ -86,9 +86,12 @@ async def accept_app(resources: Resources, request: AppRequest) -> tuple[AppAnsw
         items=len(parsed.events) + len(parsed.metrics) + len(parsed.rejected),
     )
     answer = AppAnswer(batch_id=batch_id, server_time=rfc3339(now))
+    careful = False
     for _ in range(ATTEMPTS):
         try:
-            replayed = await _store(resources, request, parsed, receipt, answer, now)
+            replayed = await _store(resources, request, parsed, receipt, answer, careful=careful)
+        except AlreadyStored:
+            careful = True
         except DayMissing:
             async with system_transaction(resources) as tx:
                 await partitions.ensure_days(tx, now.date())
@@ -115,7 +118,7 @@ async def keep_malformed(
 
 async def _parse(resources: Resources, cut: Cut, now: datetime) -> Parsed:
     retention = timedelta(days=resources.settings.events_retention_days)
-    parsed = Parsed()
+    parsed = Parsed(now)
     outcomes = Parser(now, min(PAST, retention)).parse(events_of(cut, "events"), events_of(cut, "metrics"))
     for count, item in enumerate(outcomes, start=1):
         if isinstance(item, AppEvent):
@@ -135,10 +138,11 @@ async def _store(
     parsed: Parsed,
     receipt: Receipt,
     answer: AppAnswer,
-    now: datetime,
+    *,
+    careful: bool,
 ) -> bool:
     """Store a batch in one transaction and fill in the answer; tells whether it was stored before."""
-    tenant = request.caller.tenant
+    tenant, now = request.caller.tenant, parsed.now
     async with tenant_transaction(resources, tenant) as tx:
         project = await resolve_project(
             tx, resources.clock, tenant, bound=request.caller.project_id, named=_named(request)
@@ -152,13 +156,13 @@ async def _store(
         batch = _sort(parsed, identifier(str(tenant.id), str(project.id)), project, now)
         await _leave_out_seen(tx, owner, batch, project, now)
         written = AppOwner(tenant, project.no, now, request.installation)
-        stored = await write_rows(tx, EVENTS, written, list(batch.events.values()))
-        measured = await write_rows(tx, METRICS, written, list(batch.metrics.values()))
+        stored = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
+        stored += await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
         await write_noise(tx, written, batch.noise.values())
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
-    answer.accepted = len(stored) + len(measured)
+    answer.accepted = stored
     answer.rolled_up = len(batch.noise)
     answer.rejected = len(parsed.rejected)
     answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected

@@ -4,6 +4,7 @@ One transaction holds the nonce, the key, the positions, the events and the answ
 before its commit; after a failed commit the key stays usable and a retry gives the true answer.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,6 +35,7 @@ from guardhouse.scores.wait import Backlog, scored_up_to, scores_since
 
 ATTEMPTS: Final = 3
 MAX_WAIT_SECONDS: Final = 5
+MAX_WAIT_DIGITS: Final = 9
 
 ACCEPTED: Final = Counter("guardhouse_events_accepted_total", "Telemetry events stored.", ["kind"])
 DUPLICATES: Final = Counter("guardhouse_events_duplicate_total", "Telemetry events that were stored before.")
@@ -117,7 +119,7 @@ async def accept_host(resources: Resources, backlog: Backlog, request: HostReque
     batch = read_batch(request.headers, request.query, request.content)
     agent_id = _agent_of(caller, batch)
     key = replay.batch_key(
-        request.headers.get("idempotency-key"), batch.idempotency_key, request.content, legacy=legacy
+        request.headers.get("idempotency-key"), batch.idempotency_key, batch.hashed, legacy=legacy
     )
     await backlog.check()
     for attempt in range(ATTEMPTS):
@@ -262,13 +264,14 @@ async def _answer(resources: Resources, request: HostRequest, caller: Caller, st
     if minimal:
         applied.append("return=minimal")
     answer = _render(stored, minimal=minimal)
-    wait = preferences.get("wait", "")
-    if wait.isascii() and wait.isdigit() and stored.agent is not None:
-        seconds = min(int(wait), MAX_WAIT_SECONDS)
-        if await scored_up_to(resources, stored.agent.no, stored.done.position, seconds):
-            applied.append(f"wait={wait}")
-        first = stored.agent.next_position
-        answer.scores = await scores_since(resources, caller.tenant, stored.agent.no, first)
+    seconds = _seconds(preferences.get("wait", ""))
+    if seconds is not None and stored.agent is not None:
+        # The batch is committed: nothing that fails from here on may look like a refusal.
+        with contextlib.suppress(Unavailable):
+            if await scored_up_to(resources, stored.agent.no, stored.done.position, seconds):
+                applied.append(f"wait={seconds}")
+            first = stored.agent.next_position
+            answer.scores = await scores_since(resources, caller.tenant, stored.agent.no, first)
     if applied:
         headers["Preference-Applied"] = ", ".join(applied)
     return HostAnswer(207, msgspec.json.encode(answer), headers)
@@ -281,6 +284,12 @@ def _preferences(headers: Headers) -> dict[str, str]:
         name, _, value = member.partition("=")
         found[name.strip().lower()] = value.strip().strip('"')
     return found
+
+
+def _seconds(wait: str) -> int | None:
+    if not wait.isascii() or not wait.isdigit():
+        return None
+    return min(int(wait[:MAX_WAIT_DIGITS]), MAX_WAIT_SECONDS)
 
 
 def _render(stored: _Stored, *, minimal: bool) -> _Answer:

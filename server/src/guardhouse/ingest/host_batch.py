@@ -1,7 +1,7 @@
 """The envelope of a host batch: one JSON object, or NDJSON with the batch's members in the query."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from guardhouse.foundation.errors import Problem, UnsupportedMediaType, ValidationFailed
 from guardhouse.ingest.decode_body import decode_member, split_body
+from guardhouse.ingest.decode_lenient import Cut, storable_text
 from guardhouse.ingest.host_items import MAX_EVENTS, NOT_STRICT, NUL_ESCAPE, HostEvent, ItemError, decode_item
 
 JSON: Final = "application/json"
@@ -38,7 +39,10 @@ class _WholeBatch(_Envelope):
 
 @dataclass(frozen=True, slots=True)
 class HostBatch:
-    """A batch as decoded: each item an event, or the error that takes its place."""
+    """A batch as decoded: each item an event, or the error that takes its place.
+
+    ``hashed`` is what makes it this batch and no other: the body, for NDJSON with the members in the query.
+    """
 
     agent_id: str | None
     stream: str | None
@@ -46,10 +50,11 @@ class HostBatch:
     alphabet: str | None
     idempotency_key: str | None
     items: list[HostEvent | ItemError]
+    hashed: bytes
 
 
 _whole = msgspec.json.Decoder(_WholeBatch)
-_lines = msgspec.json.Decoder(list[HostEvent])
+_line = msgspec.json.Decoder(HostEvent)
 
 
 def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatch:
@@ -75,24 +80,31 @@ def read_batch(headers: Headers, query: QueryParams, content: bytes) -> HostBatc
         except NOT_STRICT:
             pass  # each item alone, below
         else:
-            return _batch(whole, list(whole.events))
+            return _batch(whole, list(whole.events), content)
     return _read_each(content)
 
 
 def _read_each(content: bytes) -> HostBatch:
     cut = split_body(content, ("events",), max_items=MAX_READ)
-    members = {name: decode_member(cut, name) for name in _Envelope.__struct_fields__ if name in cut.members}
+    members = {name: _member(cut, name) for name in _Envelope.__struct_fields__ if name in cut.members}
     if "events" in cut.members:
         raise _wrong_envelope("/events", "must be a list of events")
     try:
         envelope = msgspec.convert(members, _Envelope)
     except msgspec.ValidationError as error:
         raise _wrong_envelope("/" + _place(error), str(error)) from None
-    return _batch(envelope, [decode_item(item) for item in cut.items.get("events", [])])
+    return _batch(envelope, [decode_item(item) for item in cut.items.get("events", [])], content)
+
+
+def _member(cut: Cut, name: str) -> Any:
+    value = decode_member(cut, name)
+    if value is None and cut.members[name] != b"null":
+        raise _wrong_envelope(f"/{name}", "cannot be read, or is too long")
+    return value
 
 
 def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
-    members = {name: query[name] for name in _Envelope.__struct_fields__ if name in query}
+    members = {name: storable_text(query[name]) for name in _Envelope.__struct_fields__ if name in query}
     try:
         envelope = msgspec.convert(members, _Envelope)
     except msgspec.ValidationError as error:
@@ -100,16 +112,20 @@ def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
             "A batch member in the query is wrong.",
             errors=[{"parameter": _place(error), "code": "type", "detail": str(error)}],
         ) from None
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    if len(lines) <= MAX_EVENTS:
+    hashed = msgspec.json.encode(members) + content
+    lines = [line for line in content.split(b"\n") if not line.isspace() and line]
+    if len(lines) <= MAX_EVENTS and NUL_ESCAPE not in content:
         try:
-            return _batch(envelope, list(_lines.decode(b"[" + b",".join(lines) + b"]")))
+            events = _line.decode_lines(content)
         except NOT_STRICT:
             pass  # each line alone, below
-    return _batch(envelope, [decode_item(line) for line in lines[: MAX_EVENTS + 1]])
+        else:
+            if len(events) == len(lines):  # else an event spans lines, or a line holds two
+                return _batch(envelope, list(events), hashed)
+    return _batch(envelope, [decode_item(line) for line in lines[: MAX_EVENTS + 1]], hashed)
 
 
-def _batch(envelope: _Envelope, items: list[HostEvent | ItemError]) -> HostBatch:
+def _batch(envelope: _Envelope, items: list[HostEvent | ItemError], hashed: bytes) -> HostBatch:
     if not items:
         raise ValidationFailed(
             "The batch has no events.",
@@ -124,6 +140,7 @@ def _batch(envelope: _Envelope, items: list[HostEvent | ItemError]) -> HostBatch
         envelope.alphabet,
         envelope.idempotency_key,
         items,
+        hashed,
     )
 
 

@@ -22,7 +22,7 @@ from guardhouse.ingest.decode_lenient import decode_item as decode_leniently
 MAX_EVENTS: Final = 10_000
 MAX_EVENT_BYTES: Final = 16 << 10
 MAX_METADATA_BYTES: Final = 4 << 10
-MAX_METADATA_DEPTH: Final = 6
+MAX_DEPTH: Final = 6  # of metadata and of args: what is stored can always be shown again
 MAX_ARGV_BYTES: Final = 4 << 10
 MAX_ARGV: Final = 64
 FUTURE: Final = timedelta(minutes=5)
@@ -34,10 +34,11 @@ _KNOWN_CALLS_LIMIT: Final = 4096
 
 Pid = Annotated[int, Meta(ge=0, le=4_194_304)]
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Number = Annotated[int, Meta(ge=0, le=1 << 62)]  # the span of two still fits a bigint
 Whole = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Text = Annotated[str, Meta(max_length=4096)]
 Name = Annotated[str, Meta(max_length=64)]
-Call = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+Call = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}\Z")]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -51,19 +52,14 @@ class HostEvent(Struct, gc=False):
     start: Natural | None = None
     syscall: Name | None = None
     timestamp: Time | Whole | None = None
-    seq: Natural | None = None
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] | None = None
+    seq: Number | None = None
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z")] | None = None
     exe: Text | None = None
     comm: Text | None = None
     args: dict[str, Any] | None = None
     ret: Whole | None = None
     errno: Name | None = None
-    names: (
-        Annotated[
-            list[Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]], Meta(min_length=1, max_length=512)
-        ]
-        | None
-    ) = None
+    names: Annotated[list[Call], Meta(min_length=1, max_length=512)] | None = None
     child_pid: Pid | None = None
     child_start: Natural | None = None
     code: Whole | None = None
@@ -116,6 +112,8 @@ NOT_STRICT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NUL_ESCAPE: Final = b"\\u0000"
 _item_decoder = msgspec.json.Decoder(HostEvent)
 _pack = msgspec.msgpack.Encoder().encode
+_FLAT: Final = frozenset({str, int, float, bool, type(None)})
+_NOTHING: Final = _pack(Fields())
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -183,6 +181,8 @@ def decode_item(raw: bytes) -> HostEvent | ItemError:
         pass  # no strict JSON; perhaps only NaN, a surrogate or broken UTF-8
     try:
         return msgspec.convert(_finite(decode_leniently(raw)), HostEvent)
+    except RecursionError:
+        return ItemError("event_invalid", "nested too deep")
     except Unreadable as error:
         return ItemError("event_invalid", str(error))
     except msgspec.ValidationError as error:
@@ -190,9 +190,11 @@ def decode_item(raw: bytes) -> HostEvent | ItemError:
 
 
 def _finite(value: Any) -> Any:
-    """Return the value with NaN and infinities as the strings they were."""
+    """Return the value with NaN, infinities and integers beyond 64 bits as the strings they were."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
     if isinstance(value, list):
         return [_finite(item) for item in value]
     if isinstance(value, dict):
@@ -240,10 +242,7 @@ def _check(item: HostEvent) -> int:
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
-    if _depth(metadata) > MAX_METADATA_DEPTH:
-        raise _Refused(
-            ItemError("event_too_large", f"is nested deeper than {MAX_METADATA_DEPTH}", "metadata")
-        )
+    _check_depth(metadata, "metadata")
     if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
         raise _Refused(ItemError("event_too_large", f"is larger than {MAX_METADATA_BYTES} bytes", "metadata"))
 
@@ -256,21 +255,26 @@ def _check_args(args: dict[str, Any]) -> None:
         if len(argv) > MAX_ARGV or sum(len(part) for part in argv) > MAX_ARGV_BYTES:
             raise _Refused(ItemError("event_too_large", "is longer than 64 parts or 4 KiB", "args.argv"))
     for name, value in args.items():
-        if isinstance(value, str) and len(value) > MAX_ARGV_BYTES:
-            raise _Refused(ItemError("event_invalid", "is longer than 4096", f"args.{name}"))
+        if isinstance(value, str):
+            if len(value) > MAX_ARGV_BYTES:
+                raise _Refused(ItemError("event_invalid", "is longer than 4096", f"args.{name}"))
+        elif isinstance(value, dict) or (isinstance(value, list) and not _FLAT.issuperset(map(type, value))):
+            _check_depth(value, "args", 1)
 
 
-def _depth(value: Any) -> int:
-    layer, depth = [value], 0
-    while layer and depth <= MAX_METADATA_DEPTH:
-        depth += 1
+def _check_depth(value: Any, field: str, at: int = 0) -> None:
+    layer = [value]
+    for _ in range(at, MAX_DEPTH):
         layer = [
             child
             for item in layer
+            if isinstance(item, (dict, list))
             for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, (dict, list))
         ]
-    return depth
+        if not layer:
+            return
+    if any(isinstance(item, (dict, list)) for item in layer):
+        raise _Refused(ItemError("event_too_large", f"is nested deeper than {MAX_DEPTH}", field))
 
 
 def _place_in_time(batch: Batch, item: HostEvent, latest: datetime) -> tuple[datetime, datetime | None, int]:
@@ -302,27 +306,30 @@ def _source_key(batch: Batch, item: HostEvent, index: int) -> str:
 
 
 def _fields(item: HostEvent) -> bytes | None:
-    packed = _pack(
-        Fields(
-            item.exe,
-            item.comm,
-            item.ppid,
-            item.errno,
-            item.args or None,
-            item.names,
-            item.child_pid,
-            item.child_start,
-            item.code,
-            item.container,
-            item.rule,
-            item.priority,
-            item.source,
-            item.tags,
-            item.count,
-            item.where,
-            item.low,
-            item.high,
-            item.metadata or None,
-        )
+    fields = Fields(
+        item.exe,
+        item.comm,
+        item.ppid,
+        item.errno,
+        item.args or None,
+        item.names,
+        item.child_pid,
+        item.child_start,
+        item.code,
+        item.container,
+        item.rule,
+        item.priority,
+        item.source,
+        item.tags,
+        item.count,
+        item.where,
+        item.low,
+        item.high,
+        item.metadata or None,
     )
-    return packed if len(packed) > 1 else None
+    try:
+        packed = _pack(fields)
+    except OverflowError:  # MessagePack has no integers beyond 64 bits
+        fields.args, fields.metadata = _finite(fields.args), _finite(fields.metadata)
+        packed = _pack(fields)
+    return None if packed == _NOTHING else packed

@@ -119,8 +119,9 @@ class AppMetric:
 
 @dataclass(slots=True)
 class Parsed:
-    """What one batch holds, in the order it came."""
+    """What one batch holds, in the order it came, and when that was."""
 
+    now: datetime
     events: list[AppEvent] = field(default_factory=list)
     metrics: list[AppMetric] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -165,9 +166,6 @@ class Parser:
         event_type = _type_of(value.get("event_type"), notes)
         ip, ip_text = read_address(value.get("ip_address"), notes)
         fields: dict[str, Any] = {
-            name: read_text(value.get(name), limit, notes) for name, limit in _TEXTS.items()
-        }
-        fields |= {
             "ip": ip,
             "ip_text": ip_text,
             "status_code": read_integer(value.get("status_code"), 32, notes),
@@ -175,6 +173,9 @@ class Parser:
             "metadata": read_object(value.get("metadata"), notes),
             "extra": None,
         }
+        for name, limit in _TEXTS.items():
+            said = value.get(name)
+            fields[name] = None if said is None else read_text(said, limit, notes)
         if not _EVENT_FIELDS.issuperset(value):
             fields["extra"] = read_object({n: v for n, v in value.items() if n not in _EVENT_FIELDS}, notes)
         source = f"e\0{key}" if key is not None else self._content_key("c", canonical(value))

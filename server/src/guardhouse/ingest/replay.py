@@ -93,9 +93,10 @@ async def find_answered(tx: Tx, tenant: TenantKey, agent_id: str, key: BatchKey)
         IdempotencyInProgress: another request is at work under this key.
         IdempotencyKeyReused: it was answered for another body.
     """
-    claimed = key.hash.hex() if key.legacy else key.key
-    if not await store.claim_key(tx, tenant.no, agent_id, claimed):
-        raise IdempotencyInProgress
+    claims = [key.hash.hex(), key.key] if key.legacy else [key.key]
+    for claimed in claims:
+        if not await store.claim_key(tx, tenant.no, agent_id, claimed):
+            raise IdempotencyInProgress
     if key.legacy:
         same_body = await store.find_body(tx, tenant.no, agent_id, key.hash)
         if same_body is not None:

@@ -8,6 +8,7 @@ import math
 import re
 from datetime import UTC, datetime
 from enum import IntFlag
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -95,15 +96,17 @@ def read_address(value: Any, notes: Notes) -> tuple[Address | None, str | None]:
     if value is None or value == "":
         return None, None
     text = value.strip() if isinstance(value, str) else _json(value)
-    if len(text) <= MAX_IP_TEXT:
-        bare = _WITH_PORT.fullmatch(text)
-        try:
-            found = ipaddress.ip_address((bare[1] or bare[2]) if bare else text)
-        except ValueError:
-            pass
-        else:
-            return _plain(found), None
-    return None, read_text(text, MAX_IP_TEXT, notes)
+    found = _parse_address(text) if len(text) <= MAX_IP_TEXT else None
+    return (None, read_text(text, MAX_IP_TEXT, notes)) if found is None else (found, None)
+
+
+@lru_cache(maxsize=8192)  # the same few addresses come again and again, and parsing one is slow
+def _parse_address(text: str) -> Address | None:
+    bare = _WITH_PORT.fullmatch(text)
+    try:
+        return _plain(ipaddress.ip_address((bare[1] or bare[2]) if bare else text))
+    except ValueError:
+        return None
 
 
 def _plain(address: Address) -> Address:

@@ -218,7 +218,7 @@ async def read_after(
         where += " AND tenant_id = $5"
         args.append(tenant_id)
     found = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM notices WHERE {where} ORDER BY epoch, txid, id LIMIT {limit:d}",  # noqa: S608 - constants and a number
+        f"SELECT {_COLUMNS} FROM notices WHERE {where} ORDER BY epoch, txid, id LIMIT {limit:d}",
         *args,
     )
     settled = [_notice(row) for row in found if row["settled"]]
@@ -235,7 +235,7 @@ async def read_before(
         where += " AND (epoch, txid, id) < ($3, $4::xid8, $5)"
         args += [before.epoch, before.txid, before.id]
     found = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM notices WHERE {where}"  # noqa: S608 - constants and a number
+        f"SELECT {_COLUMNS} FROM notices WHERE {where}"
         f" ORDER BY tenant_id DESC, epoch DESC, txid DESC, id DESC LIMIT {limit:d}",
         *args,
     )
@@ -245,7 +245,7 @@ async def read_before(
 async def newest(tx: Tx) -> Mark:
     """Return the newest settled notice; an empty log gives the start of the present epoch, now."""
     row = await tx.fetch_row(
-        f"SELECT epoch, txid, id, occurred_at FROM notices WHERE {_SETTLED}"  # noqa: S608 - a constant
+        f"SELECT epoch, txid, id, occurred_at FROM notices WHERE {_SETTLED}"
         " ORDER BY epoch DESC, txid DESC, id DESC LIMIT 1"
     )
     if row is None:

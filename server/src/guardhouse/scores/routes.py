@@ -163,8 +163,4 @@ def _check_order(wanted: ProcessQuery | ScoreQuery) -> None:
             "risk_min is above risk_max.",
             errors=[{"parameter": "risk_min", "code": "order", "detail": "must not be above risk_max"}],
         )
-    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
-        raise ValidationFailed(
-            "since is not before until.",
-            errors=[{"parameter": "since", "code": "order", "detail": "must be before until"}],
-        )
+    wanted.check_order()

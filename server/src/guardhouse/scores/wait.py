@@ -62,7 +62,7 @@ async def scored_up_to(resources: Resources, agent_no: int, position: int, secon
             woken.clear()
             async with system_transaction(resources) as tx:
                 cursor = await store.get_cursor(tx, agent_no)
-            if cursor is not None and cursor.position >= position:
+            if (0 if cursor is None else cursor.position) >= position:
                 return True
             left = deadline - time.monotonic()
             if left <= 0:

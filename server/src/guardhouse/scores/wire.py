@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
+from guardhouse.foundation.window import Instant, Window
 from guardhouse.scores.find import Explained, evidence_of
 from guardhouse.scores.queries import LearnedProfiles, ProcessRow, StoredScore
 from guardhouse.scores.recalculate import Recalculation
@@ -102,7 +103,7 @@ class ScoreList(BaseModel):
     pagination: Pagination
 
 
-class ProcessQuery(BaseModel):
+class ProcessQuery(Window):
     """Filters of `GET /processes`."""
 
     agent_id: Annotated[str, Field(max_length=128)] | None = None
@@ -113,8 +114,6 @@ class ProcessQuery(BaseModel):
     risk_min: Percent | None = None
     risk_max: Percent | None = None
     alive: bool | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
     sort: Literal["last_seen", "risk"] = "last_seen"
 
 
@@ -125,7 +124,7 @@ class TreeQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
 
 
-class ScoreQuery(BaseModel):
+class ScoreQuery(Window):
     """Filters of `GET /scores`."""
 
     process_id: Annotated[str, Field(max_length=200)] | None = None
@@ -136,8 +135,6 @@ class ScoreQuery(BaseModel):
         "risk_score"
     )
     band: Band | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
     view: Literal["latest", "history"] = "latest"
 
 
@@ -179,7 +176,7 @@ class LearnRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     agent_id: Annotated[str, Field(min_length=1, max_length=128)]
-    until: Annotated[AwareDatetime | None, Field(description="Learn only what happened before.")] = None
+    until: Annotated[Instant | None, Field(description="Learn only what happened before.")] = None
 
 
 class ProfilesShape(BaseModel):

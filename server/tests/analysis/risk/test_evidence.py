@@ -109,7 +109,7 @@ def test_a_slot_packs_and_unpacks_to_the_same(stream: list[tuple[int, Finding]],
 @given(STREAMS, st.sampled_from([3_000, 6_000]))
 def test_cooling_is_the_first_second_under_the_threshold(
     stream: list[tuple[int, Finding]], threshold: int
-) -> None:  # fmt: skip
+) -> None:
     slots, now_us = enter(stream)
     due_us = falls_below(slots, threshold, now_us)
     assert due_us % 1_000_000 == 0

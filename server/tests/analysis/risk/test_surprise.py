@@ -59,7 +59,7 @@ def test_it_is_the_formula(traces: list[list[int]], context: list[int], call: in
 @given(TRACES, TRACES, st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(1, 9))
 def test_the_unrolled_form_is_the_same(
     everyone: list[list[int]], own: list[list[int]], context: list[int], call: int
-) -> None:  # fmt: skip
+) -> None:
     key = 0
     for before in context:
         key = gram(key, before)

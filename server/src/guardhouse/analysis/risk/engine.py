@@ -151,17 +151,17 @@ class AgentEngine(AgentState):
         process = self.instances.find(event, pid, event.start, self.clock_us)
         if process is not None:
             return process
-        placeholder = self.instances.boots.get(event.boot_id, {}).get(pid)
+        placeholder = self.instances.placeholder(event, pid, self.clock_us)
         process = self.instances.begin(event, pid, event.start, event.occurred_us)
         parent: Process | None = None
-        if placeholder is not None and placeholder.start is None and _unused(placeholder):
+        if placeholder is not None:
             # the fork did not know the child's start; its own first event does
             process.parent, process.root = placeholder.parent, placeholder.root
             parent = None if placeholder.parent is None else self.instances.states.get(placeholder.parent)
             placeholder.exited_us = event.occurred_us
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
-            parent = self.instances.boots.get(event.boot_id, {}).get(event.ppid)
+            parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
         if event.comm is not None:
@@ -359,8 +359,3 @@ class AgentEngine(AgentState):
         if moved:
             data = {"sixteenths": self.losses.factor}
             self.scorer.note_input(Input(None, self.position, "loss_factor", data))
-
-
-def _unused(process: Process) -> bool:
-    """Whether a forked process has not done anything yet."""
-    return process.calls == 0 and process.others == 0 and process.exited_us is None

@@ -26,17 +26,10 @@ class ProcessNotLoadedError(LookupError):
     """An event came for a process that was evicted and not loaded again."""
 
 
-def _is_newer(process: Process, old: Process) -> bool:
-    """Whether an instance took the pid over from another: by start where both have one, else by first event."""
-    if process.start is not None and old.start is not None:
-        return process.start > old.start
-    return process.first_position >= old.first_position
-
-
 class Instances:
     """All processes of one agent that are in memory, and stubs of those that are only stored."""
 
-    __slots__ = ("boots", "generation", "partial", "rules", "states", "stubs")
+    __slots__ = ("asked", "boots", "generation", "partial", "rules", "states", "stubs")
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
@@ -45,6 +38,7 @@ class Instances:
         self.stubs: dict[tuple[str, int], Stub] = {}
         self.generation = 0
         self.partial = False
+        self.asked: set[ProcessKey] = set()
 
     def find(self, event: RiskEvent, pid: int, start: int | None, clock_us: int) -> Process | None:
         """The instance an event of `pid` belongs to, None when a new one begins."""
@@ -73,8 +67,24 @@ class Instances:
                 f"{stub.key} is stored; load what `needed_keys` names before its events"
             )
 
+    def placeholder(self, event: RiskEvent, pid: int, clock_us: int) -> Process | None:
+        """The unused instance that a fork without the child's start left for the process this event begins.
+
+        He unused instance that a fork without the child's start left for the process this event begins.
+        """
+        if event.start is None:
+            return None
+        stub = self.stubs.get((event.boot_id, pid))
+        if stub is not None and stub.key.start < 0:
+            self._refuse_stub(event.boot_id, pid, None)
+        current = self.boots.get(event.boot_id, {}).get(pid)
+        if current is None or current.start is not None or current.exited_us is not None:
+            return None
+        unused = current.calls == 0 and current.others == 0
+        return current if unused and clock_us - current.last_us <= SILENCE_US else None
+
     def begin(self, event: RiskEvent, pid: int, start: int | None, now_us: int) -> Process:
-        """A new instance, current for its pid unless an older one turned up late."""
+        """A new instance, from now on the current one of its pid."""
         if start is None:
             self.generation += 1
             key = ProcessKey(event.boot_id, pid, -1, self.generation)
@@ -83,10 +93,8 @@ class Instances:
         process = Process(key, event.position, now_us, event.alphabet)
         self.states[key] = process
         pids = self.boots.setdefault(event.boot_id, {})
-        old = pids.get(pid)
-        if old is None or _is_newer(process, old):
-            pids[pid] = process
-            self.stubs.pop((event.boot_id, pid), None)
+        pids[pid] = process
+        self.stubs.pop((event.boot_id, pid), None)
         return process
 
     def link(self, child: Process, parent: Process, now_us: int) -> int:
@@ -121,17 +129,40 @@ class Instances:
         return self.states.get(process.parent)
 
     def put(self, process: Process) -> None:
-        """Take a loaded process into memory."""
+        """Take a loaded process into memory.
+
+        At start the newest of a pid becomes the current one. A process loaded because events asked for it
+        becomes current only when it was evicted as such: another instance may have come and gone in
+        between.
+        """
         key = process.key
         self.states[key] = process
         self.generation = max(self.generation, key.generation)
+        place = (key.boot_id, key.pid)
+        stub = self.stubs.get(place)
+        returned = stub is not None and stub.key == key
+        if returned:
+            del self.stubs[place]
+        elif key in self.asked:
+            return
         pids = self.boots.setdefault(key.boot_id, {})
         old = pids.get(key.pid)
-        if old is None or _is_newer(process, old):
+        if old is None or process.first_position > old.first_position:
             pids[key.pid] = process
-        stub = self.stubs.get((key.boot_id, key.pid))
-        if stub is not None and stub.key == key:
-            del self.stubs[(key.boot_id, key.pid)]
+
+    def find_parent(self, boot_id: str, pid: int, clock_us: int) -> Process | None:
+        """The process that an event names as its parent.
+
+        None when it ended 10 min ago or fell silent for 6 h.
+        """
+        found = self.boots.get(boot_id, {}).get(pid)
+        if found is None:
+            if self.stubs:
+                self._refuse_stub(boot_id, pid, None)
+            return None
+        if found.exited_us is not None and clock_us - found.exited_us > PROCESS_GONE_US:
+            return None
+        return None if clock_us - found.last_us > SILENCE_US else found
 
     def needed(self, events: Iterable[RiskEvent]) -> list[ProcessKey]:
         """Keys to load, where they exist, before these events are applied; ask again after loading."""
@@ -144,6 +175,7 @@ class Instances:
             ):  # fmt: skip
                 if pid is not None:
                     self._need(event.boot_id, pid, start, keys)
+        self.asked.update(keys)
         return list(keys)
 
     def _need(self, boot_id: str, pid: int, start: int | None, keys: dict[ProcessKey, None]) -> None:
@@ -151,11 +183,13 @@ class Instances:
         stub = self.stubs.get((boot_id, pid))
         if start is not None:
             key = ProcessKey(boot_id, pid, start, 0)
-            current = self.states.get(key)
-            stub = stub if stub is not None and stub.key == key else None
-            if current is None and stub is None:
+            known = self.states.get(key)
+            if known is None and (stub is None or stub.key != key):
                 keys[key] = None
-        if stub is not None and stub.key not in self.states:
+            # else the pid's instance of unknown start, which may be this one's place kept by a fork
+            current = known or (current if current is not None and current.start is None else None)
+            stub = stub if stub is not None and stub.key in (key, stub.key._replace(start=-1)) else None
+        if stub is not None:
             keys[stub.key] = None
             wanted = (stub.parent, stub.root)
         elif current is not None:
@@ -193,7 +227,12 @@ class Instances:
                     pinned[key] -= 1
             dropped.append(process.key)
             live -= 1
-        for place in [place for place, stub in self.stubs.items() if clock_us - stub.last_us > SILENCE_US]:
+        silent = [
+            place
+            for place, stub in self.stubs.items()
+            if stub.key.start < 0 and clock_us - stub.last_us > SILENCE_US
+        ]
+        for place in silent:
             del self.stubs[place]
         return dropped
 

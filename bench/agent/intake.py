@@ -1,0 +1,194 @@
+"""Intake of app events over HTTP: gzip bodies of 100, a commit per body, every item deduplicated by id.
+
+The anchor in the same run takes the same events as a FastAPI list of Pydantic models and writes them through
+the SQLAlchemy ORM, without dedupe and uncompressed. Usage: `python bench/agent/intake.py`.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+from uuid import uuid4
+
+BENCH = Path(__file__).parents[1]
+sys.path.insert(0, str(BENCH))
+
+from kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
+
+ROUNDS = 3
+BODY = 100
+BODIES = 300
+ANCHOR_BODIES = 60
+CONNECTIONS = 4
+RATE_BODIES = 50  # per second: 5,000 events
+RATE_SECONDS = 8
+LARGE = 10_000
+MUST, GOAL = 5_000, 10_000
+MUST_P99_MS, MUST_LARGE_SECONDS = 60, 1.5
+
+
+def main() -> None:
+    """Run the rounds and print the figures."""
+    with platform("serve") as made, anchor_app(made) as anchor_port:
+        asyncio.run(closed_loop(made.port, [ours_request(made) for _ in range(20)], 200))
+        asyncio.run(closed_loop(anchor_port, [anchor_request() for _ in range(5)], 201))
+        ours, anchor, late, large = [], [], [], []
+        for number in range(ROUNDS):
+            requests = [ours_request(made) for _ in range(BODIES)]
+            ours.append(BODIES * BODY / asyncio.run(closed_loop(made.port, requests, 200)))
+            requests = [anchor_request() for _ in range(ANCHOR_BODIES)]
+            anchor.append(ANCHOR_BODIES * BODY / asyncio.run(closed_loop(anchor_port, requests, 201)))
+            requests = [ours_request(made) for _ in range(RATE_BODIES * RATE_SECONDS)]
+            late.append(asyncio.run(open_loop(made.port, requests)) * 1000)
+            large.append(asyncio.run(closed_loop(made.port, [ours_request(made, LARGE)], 200)))
+            print(
+                f"round {number + 1}: ours {ours[-1]:,.0f} events/s, ORM {anchor[-1]:,.0f} events/s;"
+                f" p99 at {RATE_BODIES * BODY:,} events/s {late[-1]:.1f} ms;"
+                f" a body of {LARGE:,} {large[-1]:.2f} s"
+            )
+        stored = int(made.psql("SELECT count(*) FROM events"))
+        sent = (20 + ROUNDS * (BODIES + RATE_BODIES * RATE_SECONDS)) * BODY + ROUNDS * LARGE
+        print(f"stored {stored:,} of {sent:,} events sent; median ratio {median(ours) / median(anchor):.1f}")
+        if stored != sent:
+            raise SystemExit("events were lost or stored twice")
+        p99 = {"must": MUST_P99_MS, "on": "ours", "better": "lower"}
+        finish("agent_intake_p99", late, [], "ms", **p99)
+        body = {"must": MUST_LARGE_SECONDS, "on": "ours", "better": "lower"}
+        finish("agent_intake_large_body", large, [], "s", **body)
+        finish("agent_intake", ours, anchor, "events/s", must=MUST, goal=GOAL, on="ours")
+
+
+async def closed_loop(port: int, requests: list[bytes], expected: int) -> float:
+    """Send requests one after the other on each of a few connections; returns the seconds all took."""
+    clients = [await Client.open(port) for _ in range(min(CONNECTIONS, len(requests)))]
+    waiting = iter(requests)
+
+    async def work(client: Client) -> None:
+        for request in waiting:
+            check(await client.send(request), expected)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(work(client) for client in clients))
+    seconds = time.perf_counter() - started
+    for client in clients:
+        client.close()
+    return seconds
+
+
+async def open_loop(port: int, requests: list[bytes]) -> float:
+    """Send requests at a fixed rate, whatever the answers take; returns the 99th percentile in seconds.
+
+    A request's time runs from when it was due, so waiting for a free connection counts.
+    """
+    free: asyncio.Queue[Client] = asyncio.Queue()
+    for _ in range(CONNECTIONS * 4):
+        free.put_nowait(await Client.open(port))
+    times: list[float] = []
+
+    async def one(due: float, request: bytes) -> None:
+        client = await free.get()
+        check(await client.send(request), 200)
+        times.append(time.perf_counter() - due)
+        free.put_nowait(client)
+
+    started = time.perf_counter()
+    sent = []
+    for number, request in enumerate(requests):
+        due = started + number / RATE_BODIES
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        sent.append(asyncio.create_task(one(due, request)))
+    await asyncio.gather(*sent)
+    while not free.empty():
+        free.get_nowait().close()
+    return quantiles(times, n=100)[98]
+
+
+def check(answer: tuple[int, bytes], expected: int) -> None:
+    """Insist that a whole body was stored."""
+    status, body = answer
+    if status != expected or json.loads(body)["accepted"] % BODY:
+        raise RuntimeError(f"{status}: {body[:300]!r}")
+
+
+def ours_request(made: Platform, count: int = BODY) -> bytes:
+    """Return a fresh batch as released clients send it."""
+    batch = {
+        "project_id": "bench",
+        "events": [event(n) for n in range(count)],
+        "metrics": [],
+        "batch_id": str(uuid4()),
+        "created_at": datetime.now(UTC).isoformat(sep=" "),
+        "compressed": True,
+        "agent_version": "3.2.4",
+    }
+    headers = {
+        "x-api-key": made.key,
+        "x-project-id": "bench",
+        "content-type": "application/json",
+        "content-encoding": "gzip",
+    }
+    return http_request("POST", "/api/v1/events", headers, gzip.compress(json.dumps(batch).encode(), 6))
+
+
+def anchor_request() -> bytes:
+    """Return the same kind of events as a plain list."""
+    body = json.dumps([event(n) for n in range(BODY)]).encode()
+    return http_request("POST", "/items", {"content-type": "application/json"}, body)
+
+
+def event(number: int) -> dict[str, Any]:
+    """Return one event of about 700 bytes, every field present, as clients send them."""
+    shown = f"Query param 'q': Value matched pattern '<script[^>]*>' in request {number}"
+    return {
+        "idempotency_key": str(uuid4()),
+        "timestamp": (datetime.now(UTC) - timedelta(milliseconds=number)).isoformat(sep=" "),
+        "event_type": "penetration_attempt",
+        "ip_address": f"192.0.2.{number % 250}",
+        "country": None,
+        "user_agent": "python-httpx/0.28.1",
+        "action_taken": "request_blocked",
+        "reason": f"Penetration attempt detected: {shown}",
+        "endpoint": "/search",
+        "method": "GET",
+        "status_code": None,
+        "response_time": 0.0747,
+        "decorator_type": None,
+        "rule_type": None,
+        "pattern_matched": None,
+        "handler_name": "middleware",
+        "metadata": {"request_count": number, "trigger_info": shown},
+    }
+
+
+@contextlib.contextmanager
+def anchor_app(made: Platform) -> Iterator[int]:
+    """Run the anchor over a database of its own in the same PostgreSQL; gives its port."""
+    made.psql("CREATE DATABASE anchor")
+    url = made.postgres.superuser_url.rpartition("/")[0] + "/anchor"
+    port = free_port()
+    program = [sys.executable, str(BENCH / "anchors" / "orm_app.py"), with_driver(url), "app", str(port)]
+    process = subprocess.Popen(program, env=dict(os.environ))
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def with_driver(url: str) -> str:
+    """Return a PostgreSQL URL for SQLAlchemy over asyncpg."""
+    return "postgresql+asyncpg://" + url.partition("://")[2]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+# ruff: noqa: S108 - paths are data here, nothing is written
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardhouse.analysis.risk import rules as rules_module
+from guardhouse.analysis.risk.conditions import RuleInvalidError
+from guardhouse.analysis.risk.rule_tests import expand_events, failures, hits_of
+from guardhouse.analysis.risk.rules import RuleSet, compile_rule
+
+FOLDER = Path(rules_module.__file__).parent / "data" / "rules"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "lists")
+FIRST_TABLE = {
+    "shell_on_socket",
+    "fileless_exec",
+    "mass_rename",
+    "kernel_module",
+    "download_execute",
+    "server_spawns_shell",
+    "setuid_bit",
+    "recon",
+    "foreign_ptrace",
+    "credential_read",
+    "persistence_cron",
+    "persistence_ssh_key",
+    "persistence_systemd",
+    "persistence_preload",
+    "container_escape_mount",
+    "container_escape_kernel",
+    "container_escape_socket",
+    "become_root",
+    "log_wipe",
+    "history_wipe",
+    "bpf_load",
+    "unshare",
+    "exec_tmp",
+}
+
+
+def source(name: str = "setuid_bit") -> dict[str, Any]:
+    return tomllib.loads((FOLDER / f"{name}.toml").read_text())
+
+
+def lists() -> dict[str, list[str]]:
+    return tomllib.loads((FOLDER / "lists.toml").read_text())
+
+
+def test_the_first_table_ships_and_there_are_at_least_forty(rules: RuleSet) -> None:
+    ids = {rule.id for rule in rules.rules}
+    assert ids >= FIRST_TABLE
+    assert len(ids) >= 40
+    assert all(rule.attack for rule in rules.rules)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_rules_own_tests_hold_among_all_rules(rules: RuleSet, name: str) -> None:
+    rule = next(rule for rule in rules.rules if rule.id == name)
+    assert failures(rule, rules) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_other_rule_changes_a_rules_hits(rules: RuleSet, name: str) -> None:
+    rule = next(rule for rule in rules.rules if rule.id == name)
+    alone = rules.only(name)
+    for test in rule.tests:
+        among = hits_of(rules, expand_events(test["events"])).get(rule.evidence_id)
+        assert hits_of(alone, expand_events(test["events"])).get(rule.evidence_id) == among
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_harmless_tests_of_one_rule_stay_harmless_for_the_rest(rules: RuleSet, name: str) -> None:
+    """Ordinary administration taken for one rule's tests must not raise a medium alarm through another."""
+    rule = next(rule for rule in rules.rules if rule.id == name)
+    for test in rule.tests:
+        if not test["hits"]:
+            hits = hits_of(rules, expand_events(test["events"]))
+            assert sum(hits.values()) < 511_000, (test["name"], hits)
+
+
+def test_the_version_names_the_content(rules: RuleSet) -> None:
+    assert rules.version.startswith("2026.1+")
+    assert RuleSet.builtin() is rules
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "Bad Id"}, "lower-case"),
+        ({"weight": 0}, "weight"),
+        ({"weight": 3.5}, "weight"),
+        ({"weight": True}, "weight"),
+        ({"family": "other"}, "unknown family"),
+        ({"scope": "galaxy"}, "scope"),
+        ({"step": []}, "no step"),
+        ({"test": []}, "two hitting"),
+        ({"colour": "red"}, "unknown word 'colour'"),
+        ({"why": "{mood}"}, "unknown field 'mood'"),
+        ({"why": "{exe"}, "unknown field"),
+        ({"full_at": 9}, "full_at"),
+        ({"distinct": 3}, "item"),
+        ({"step": [{"calls": []}]}, "calls"),
+        ({"step": [{"calls": ["@nothing"]}]}, "unknown list"),
+        ({"step": [{"calls": ["open"], "failed": "maybe"}]}, "failed is"),
+        ({"step": [{"calls": ["open"], "where": {"mood": {"eq": "x"}}}]}, "unknown field"),
+        ({"step": [{"calls": ["open"], "where": {"path": {"like": "x"}}}]}, "unknown operator"),
+        ({"step": [{"calls": ["open"], "where": {"path": "x"}}]}, "expected operators"),
+        ({"step": [{"calls": ["open"], "where": {"path": {"prefix": 3}}}]}, "string"),
+        ({"step": [{"calls": ["open"], "where": {"mode": {"ge": "x"}}}]}, "integer"),
+        ({"step": [{"calls": ["open"], "need_flag": "brave"}]}, "unknown 'brave'"),
+        ({"step": [{"calls": ["open"], "need_flag": "attached"}]}, "another rule"),
+        ({"step": [{"calls": ["open"], "with": 1}]}, "unknown word"),
+    ],
+)
+def test_a_bad_rule_is_refused_with_a_reason(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RuleInvalidError, match=message):
+        compile_rule({**source(), **change}, lists())
+
+
+def test_a_rule_without_harmless_tests_does_not_load() -> None:
+    raw = source()
+    raw["test"] = [test for test in raw["test"] if test["hits"]]
+    with pytest.raises(RuleInvalidError, match="two harmless"):
+        compile_rule(raw, lists())
+    raw["test"] = [{**test, "events": []} for test in source()["test"]]
+    with pytest.raises(RuleInvalidError, match="without events"):
+        compile_rule(raw, lists())
+
+
+def test_the_same_id_twice_is_refused() -> None:
+    rule = compile_rule(source(), lists())
+    with pytest.raises(RuleInvalidError, match="same id"):
+        RuleSet((rule, rule), lists(), "x")
+
+
+def test_texts_evaluate_nothing() -> None:
+    raw = {**source(), "why": "{path} and {exe}"}
+    rule = compile_rule(raw, lists())
+    events = copy.deepcopy(raw["test"][0]["events"])
+    events[0]["args"]["path"] = "/tmp/{exe.__class__}{0}"
+    hits = hits_of(RuleSet((rule,), lists(), "x"), expand_events(events))
+    assert rule.evidence_id in hits
+
+
+BENIGN_DAY: list[dict[str, Any]] = [
+    # a login with a prompt that asks who and where
+    {"pid": 50, "exe": "/usr/sbin/sshd", "call": "accept4", "args": {"fd": 3, "fd_kind": "inet"}, "ret": 4},
+    {"pid": 50, "kind": "fork", "child_pid": 100},
+    {"pid": 100, "call": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]}, "ret": 5},
+    {"pid": 100, "kind": "exec", "exe": "/bin/bash", "args": {"path": "/bin/bash"}},
+    {"pid": 100, "kind": "fork", "child_pid": 101},
+    {"pid": 101, "kind": "exec", "exe": "/usr/bin/id"},
+    {"pid": 100, "kind": "fork", "child_pid": 102},
+    {"pid": 102, "kind": "exec", "exe": "/usr/bin/hostname"},
+    # a package upgrade
+    {"at": 100, "pid": 100, "kind": "fork", "child_pid": 110},
+    {"at": 100, "pid": 110, "kind": "exec", "exe": "/usr/bin/apt-get"},
+    {
+        "at": 101,
+        "pid": 110,
+        "call": "connect",
+        "args": {"fd": 5, "addr": {"family": "inet", "ip": "192.0.2.80", "port": 443}},
+        "ret": 0,
+    },
+    {"at": 102, "pid": 110, "kind": "fork", "child_pid": 111},
+    {"at": 102, "pid": 111, "kind": "exec", "exe": "/usr/bin/dpkg"},
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "openat",
+        "ret": 7,
+        "args": {"path": "/usr/bin/su.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]},
+    },
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "fchmodat",
+        "args": {"path": "/usr/bin/su.dpkg-new", "mode": 0o4755},
+        "ret": 0,
+    },
+    {
+        "at": 103,
+        "pid": 111,
+        "call": "rename",
+        "ret": 0,
+        "repeat": 40,
+        "args": {"path": "/usr/lib/l{n}.dpkg-new", "path2": "/usr/lib/l{n}"},
+    },
+    {
+        "at": 104,
+        "pid": 111,
+        "call": "openat",
+        "ret": 7,
+        "args": {"path": "/etc/cron.d/x.dpkg-new", "flags": ["O_WRONLY", "O_CREAT"]},
+    },
+    {"at": 105, "pid": 111, "kind": "fork", "child_pid": 112},
+    {
+        "at": 105,
+        "pid": 112,
+        "kind": "exec",
+        "exe": "/bin/sh",
+        "args": {"path": "/var/lib/dpkg/info/x.postinst"},
+    },
+    {"at": 105, "pid": 112, "kind": "fork", "child_pid": 113},
+    {
+        "at": 106,
+        "pid": 113,
+        "kind": "exec",
+        "exe": "/usr/sbin/useradd",
+        "args": {"argv": ["useradd", "-r", "x"]},
+    },
+    {"at": 106, "pid": 113, "call": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDWR"]}, "ret": 4},
+    # a build
+    {"at": 1000, "pid": 100, "kind": "fork", "child_pid": 120},
+    {"at": 1000, "pid": 120, "kind": "exec", "exe": "/usr/bin/make"},
+    {"at": 1001, "pid": 120, "kind": "fork", "child_pid": 121},
+    {"at": 1001, "pid": 121, "kind": "exec", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
+    {
+        "at": 1002,
+        "pid": 121,
+        "call": "openat",
+        "ret": 3,
+        "args": {"path": "/home/u/p/a.out", "flags": ["O_RDWR", "O_CREAT"]},
+    },
+    {"at": 1002, "pid": 121, "call": "chmod", "args": {"path": "/home/u/p/a.out", "mode": 0o755}, "ret": 0},
+    {"at": 1003, "pid": 121, "kind": "exec", "exe": "/home/u/p/a.out", "args": {"path": "/home/u/p/a.out"}},
+    {
+        "at": 1004,
+        "pid": 120,
+        "call": "unlink",
+        "ret": 0,
+        "repeat": 150,
+        "args": {"path": "/home/u/p/build/{n}/x.o"},
+    },
+    # a backup by cron
+    {"at": 5000, "pid": 60, "exe": "/usr/sbin/cron", "kind": "fork", "child_pid": 130},
+    {"at": 5000, "pid": 130, "kind": "exec", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
+    {"at": 5001, "pid": 130, "kind": "fork", "child_pid": 131},
+    {"at": 5001, "pid": 131, "kind": "exec", "exe": "/usr/bin/tar"},
+    {
+        "at": 5002,
+        "pid": 131,
+        "call": "openat",
+        "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]},
+        "ret": 4,
+    },
+    {
+        "at": 5003,
+        "pid": 131,
+        "call": "openat",
+        "args": {"path": "/root/.ssh/id_rsa", "flags": ["O_RDONLY"]},
+        "ret": 4,
+    },
+    # a container starts
+    {"at": 6000, "pid": 70, "exe": "/usr/bin/containerd-shim-runc-v2", "kind": "fork", "child_pid": 140},
+    {"at": 6000, "pid": 140, "kind": "exec", "exe": "/usr/bin/runc", "args": {"path": "/usr/bin/runc"}},
+    {"at": 6001, "pid": 140, "call": "unshare", "args": {"flags": ["CLONE_NEWNS", "CLONE_NEWPID"]}, "ret": 0},
+    {"at": 6001, "pid": 140, "call": "mount", "args": {"path": "proc", "path2": "/proc"}, "ret": 0},
+    {"at": 6002, "pid": 140, "call": "pivot_root", "ret": 0},
+    {"at": 6002, "pid": 140, "kind": "exec", "exe": "/usr/sbin/nginx", "args": {"path": "/usr/sbin/nginx"}},
+    {"at": 6003, "pid": 140, "call": "setuid", "args": {"uid": 101}, "ret": 0},
+    # log rotation
+    {
+        "at": 7000,
+        "pid": 80,
+        "exe": "/usr/sbin/logrotate",
+        "call": "rename",
+        "ret": 0,
+        "repeat": 30,
+        "args": {"path": "/var/log/a{n}.log", "path2": "/var/log/a{n}.log.1"},
+    },
+    {
+        "at": 7001,
+        "pid": 80,
+        "call": "unlink",
+        "ret": 0,
+        "repeat": 30,
+        "args": {"path": "/var/log/a{n}.log.7.gz"},
+    },
+]
+
+
+def test_a_benign_day_raises_nothing(rules: RuleSet) -> None:
+    assert hits_of(rules, expand_events(BENIGN_DAY)) == {}
