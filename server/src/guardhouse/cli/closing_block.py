@@ -6,18 +6,27 @@ from typing import Any
 from guardhouse.cli.local_settings import ADMIN_FILE
 
 
-def closing_block(ready: dict[str, Any], seconds: float, *, taken: bool) -> str:
-    """Return the block for people; ``taken``: port 8000 was somebody else's."""
+def closing_block(ready: dict[str, Any], database: Path | None, seconds: float, *, taken: bool) -> str:
+    """Return the block for people.
+
+    ``database`` is the folder of our own database; ``taken`` says that port 8000 was somebody else's.
+    """
     url, key = ready["url"], ready["admin_key"]
     moved = "  (port 8000 was taken)" if taken else ""
+    data_dir = Path(ready["data_dir"])
+    apart = (
+        f"\n               its database in {database}"
+        if database and data_dir not in database.parents
+        else ""
+    )
     return f"""
   Guardhouse is ready after {seconds:.1f} s
 
     API        {url}{moved}
     Contract   {url}/api/v1/openapi.json
     Admin key  {key}
-               of the tenant `{ready["tenant"]}`, kept in {Path(ready["data_dir"]) / ADMIN_FILE}
+               of the tenant `{ready["tenant"]}`, kept in {data_dir / ADMIN_FILE}
     Try it     curl -s {url}/api/v1/me -H 'X-API-Key: {key}'
-    Data       {ready["data_dir"]}
+    Data       {data_dir}{apart}
     Stop       Ctrl+C, or kill {ready["pid"]}
 """

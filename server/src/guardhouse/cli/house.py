@@ -4,7 +4,6 @@ What dies is started again, later each time; what the supervisor started ends wi
 """
 
 import contextlib
-import http.client
 import json
 import os
 import select
@@ -15,10 +14,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from guardhouse.cli.child import Child
 from guardhouse.cli.closing_block import closing_block
+from guardhouse.cli.healthcheck import ask
 from guardhouse.cli.leftovers import end_leftovers, remember
 from guardhouse.cli.listen import open_listener, url_of
 from guardhouse.cli.local_settings import ADMIN_FILE, READY_FILE, STATE_FILE, ensure_secrets
@@ -135,12 +134,12 @@ class House:
             self.database.start()
         self._addresses = (self.database.login_url, self.database.owner_url)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, force: bool = False) -> None:
         """Migrate and ensure the admin key; skipped when our own database has seen this very schema before."""
         stamp = fingerprint()
         self.admin = self.folder.read(ADMIN_FILE)
         known = self.folder.read(STATE_FILE).get("prepared") == stamp and "admin_key" in self.admin
-        if self.database is not None and not self.database.was_created and known:
+        if self.database is not None and not self.database.was_created and known and not force:
             return
         with self.steps.step("Bring the database schema up to date"):
             done = subprocess.run(
@@ -201,27 +200,20 @@ class House:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._is_ready():
+        behind = False
+        while reasons := ask(self.url, 5.0):
+            if "database: migrations_pending" in reasons and not behind:
+                behind = True  # the database was put back to an older state than the folder remembers
+                self._prepare(force=True)
             for child in self.children:
                 if child.pid is None:
-                    raise StartError(
-                        f"{child.name} ended while starting:\n{child.last_words()}\n(log: {child.log})"
-                    )
+                    raise StartError(child.reason())
             if time.monotonic() > deadline:
-                log = self.folder.path / "log"
-                raise StartError(f"The API was not ready within {READY_SECONDS:.0f} s: see {log}.")
+                raise StartError(
+                    f"The API was not ready within {READY_SECONDS:.0f} s ({', '.join(reasons)}): "
+                    f"see {self.folder.path / 'log'}."
+                )
             time.sleep(0.05)
-
-    def _is_ready(self) -> bool:
-        place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(place.hostname or "127.0.0.1", place.port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
     def _announce(self, seconds: float) -> None:
         ready = {
@@ -240,7 +232,10 @@ class House:
                     f"The ready file {self.wanted.ready_file} cannot be written: {error}."
                 ) from error
         asked = self.wanted.port is None and not self.url.endswith(":8000")
-        self.steps.block(closing_block(ready, seconds, taken=asked), ready)
+        self.steps.block(closing_block(ready, self._database_folder(), seconds, taken=asked), ready)
+
+    def _database_folder(self) -> Path | None:
+        return self.database.home if self.database else None
 
     # Watching
 
@@ -263,7 +258,7 @@ class House:
                 remember(self.folder, self.children)
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING_SECONDS
-                for child in self.children:
+                for child in [*self.children, *([self._demo] if self._demo else [])]:
                     child.trim_log()
 
     def _watch_database(self) -> None:
