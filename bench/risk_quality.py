@@ -142,7 +142,8 @@ def show(name: str, out: Outcome, *, extra: str = "") -> None:
     """One line of a table: ours, the variants, the toy."""
     print(
         f"  {name:36s} tree {out.tree / 100:6.2f}  process {out.process / 100:6.2f}"
-        f"  rules {out.rules / 100:6.2f}  sequence {out.sequence / 100:6.2f}  toy {out.toy / 100:6.2f}  {extra}"
+        f"  rules {out.rules / 100:6.2f}  sequence {out.sequence / 100:6.2f}"
+        f"  toy {out.toy / 100:6.2f}  {extra}"
     )
     if "-v" in sys.argv:
         for evidence in out.why:
@@ -357,7 +358,11 @@ def main() -> int:
         ):
             continue
         print(title)
-        checks |= run(folder / title)
+        try:
+            checks |= run(folder / title)
+        except ModuleNotFoundError as missing:
+            print(f"  SKIPPED: {missing}; this set is read by the agent's strace importer")
+            checks[f"{title}: importer present"] = False
     for name, passed in checks.items():
         print(f"{'ok  ' if passed else 'MISS'} {name}")
     good = sum(checks.values())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from guardhouse.foundation import migrate
+from guardhouse.foundation import migrate, migration_files
 from server.tests.components.postgres import Clone
 
 TABLES = "SELECT array_agg(relname::text ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -44,7 +44,7 @@ def test_up_down_up_leaves_what_the_code_declares(scratch_url: str) -> None:
     assert migrate.current_now(scratch_url) is None
     migrate.upgrade(scratch_url)
     assert ask(scratch_url, TABLES) == first
-    assert migrate.current_now(scratch_url) == migrate.head()
+    assert migrate.current_now(scratch_url) == migration_files.head()
 
 
 def test_every_step_can_be_taken_back_alone(scratch_url: str) -> None:
@@ -52,7 +52,7 @@ def test_every_step_can_be_taken_back_alone(scratch_url: str) -> None:
         migrate.upgrade(scratch_url, to=revision)
         migrate.downgrade(scratch_url, to="-1")
         migrate.upgrade(scratch_url, to=revision)
-    assert migrate.current_now(scratch_url) == migrate.head()
+    assert migrate.current_now(scratch_url) == migration_files.head()
 
 
 def test_several_at_once_do_the_work_once(scratch_url: str) -> None:
@@ -68,7 +68,7 @@ def test_several_at_once_do_the_work_once(scratch_url: str) -> None:
     ]
     said = [program.communicate(timeout=100)[0] for program in programs]
     assert [program.returncode for program in programs] == [0, 0], said
-    assert migrate.current_now(scratch_url) == migrate.head()
+    assert migrate.current_now(scratch_url) == migration_files.head()
 
 
 def test_the_path_goes_both_ways() -> None:
@@ -78,3 +78,7 @@ def test_the_path_goes_both_ways() -> None:
     back = migrate.path(line[2], "base")
     assert back == [(line[1], False), (line[0], False), ("base", False)]
     assert migrate.path(line[0], line[2]) == [(line[1], True), (line[2], True)]
+
+
+def test_the_head_read_from_file_names_is_alembics() -> None:
+    assert migration_files.head() == migrate.path(None, "head")[-1][0]

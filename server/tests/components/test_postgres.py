@@ -5,7 +5,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from guardhouse.foundation import migrate
+from guardhouse.foundation import migrate, migration_files
 from server.tests.components.postgres import Clone
 
 INSERT = """INSERT INTO tenants (tenant_id, slug, name, state, env, settings, created_at)
@@ -37,4 +37,4 @@ async def test_the_login_sees_nothing_until_it_takes_a_role(database_url: str) -
 
 
 def test_the_schema_is_at_head(owner_url: str) -> None:
-    assert migrate.current_now(owner_url) == migrate.head()
+    assert migrate.current_now(owner_url) == migration_files.head()

@@ -10,7 +10,7 @@ import asyncpg
 from guardhouse.cli import database_sentence
 from guardhouse.cli.finding import Finding, failure, good, warning
 from guardhouse.cli.local_settings import owner_url
-from guardhouse.foundation import migrate
+from guardhouse.foundation import migrate, migration_files
 from guardhouse.foundation.objects import LocalObjects
 from guardhouse.foundation.postgres_roles import SYSTEM_ROLE, TENANT_ROLE
 from guardhouse.foundation.resources import objects_dir
@@ -48,7 +48,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield failure("PostgreSQL", "cannot be used", database_sentence.explain(error, url))
         return
     yield from _judge(facts, single_role=settings.single_role)
-    head = migrate.head()
+    head = migration_files.head()
     if current == head:
         yield good("Migrations", f"at {head}, the newest")
     else:

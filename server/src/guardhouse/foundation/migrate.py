@@ -38,14 +38,6 @@ def config(url: str, *, single_role: bool = False) -> Config:
     return made
 
 
-def head() -> str:
-    """Return the newest revision this code knows."""
-    found = ScriptDirectory.from_config(config("postgresql://")).get_current_head()
-    if found is None:
-        raise RuntimeError("there are no migrations")
-    return found
-
-
 def upgrade(url: str, *, single_role: bool = False, to: str = "head") -> None:
     """Bring the schema to ``to``. Safe to call from several processes at once; one does the work."""
     command.upgrade(config(url, single_role=single_role), to)

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from guardhouse import __version__
-from guardhouse.foundation import logs, migrate
+from guardhouse.foundation import logs, migration_files
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.foundation.resources import Resources, objects_dir
@@ -31,7 +31,7 @@ class Readiness:
     """The last verdict on each component, kept for two seconds."""
 
     resources: Resources
-    head: str = field(default_factory=migrate.head)
+    head: str = field(default_factory=migration_files.head)
     checked_at: float | None = None
     components: dict[str, str] = field(default_factory=dict)
 

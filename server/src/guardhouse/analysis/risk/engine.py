@@ -7,7 +7,7 @@ lasts.
 
 from typing import Any, Final
 
-from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, path_of
+from guardhouse.analysis.risk.act import EXEC_CALLS, Act, clean_path, opens_for_writing, path_of
 from guardhouse.analysis.risk.agent_state import AgentState
 from guardhouse.analysis.risk.effects import Effects, Input
 from guardhouse.analysis.risk.event import SILENCE_US, RiskEvent
@@ -270,6 +270,8 @@ class AgentEngine(AgentState):
         """Try the steps that watch this call; the act, when one had to be built."""
         act: Act | None = None
         watches = plan.plain
+        if plan.opens and not opens_for_writing(plan.name, (event.args or {}).get("flags")):
+            watches = plan.reading
         if plan.indexed and path is not None:
             found = plan.memo.get(path)
             if found is None:

@@ -26,7 +26,19 @@ Watch = tuple[Rule, int, Step]
 class CallPlan:
     """All that is fixed about one call name. `loud` calls have something beyond counting to do."""
 
-    __slots__ = ("indexed", "loud", "memo", "moves", "name", "number", "observe", "opens", "plain", "weight")
+    __slots__ = (
+        "indexed",
+        "loud",
+        "memo",
+        "moves",
+        "name",
+        "number",
+        "observe",
+        "opens",
+        "plain",
+        "reading",
+        "weight",
+    )
 
     def __init__(self, name: str, rules: RuleSet) -> None:
         self.name = name
@@ -35,6 +47,7 @@ class CallPlan:
         self.observe: Observer | None = OBSERVERS.get(name)
         watches = rules.by_call.get(name, [])
         self.plain: tuple[Watch, ...] = tuple(w for w in watches if not w[2].on_path)
+        self.reading = tuple(w for w in self.plain if not w[2].writes_only)
         self.indexed: tuple[Watch, ...] = tuple(w for w in watches if w[2].on_path)
         self.memo: dict[str, tuple[Watch, ...]] = {}
         self.opens = name in _OPENS

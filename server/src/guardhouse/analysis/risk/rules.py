@@ -69,6 +69,11 @@ class Step:
     failed: str  # allow | only | no
     item: Callable[[Act], str] | None
 
+    @property
+    def writes_only(self) -> bool:
+        """Whether an open for reading can never pass."""
+        return any(c.field == "access" and not c.passes("r") for c in self.others)
+
     def holds(self, act: Act) -> bool:
         """Every condition but those on the path alone, which the table has already decided."""
         failed = act.event.failed
