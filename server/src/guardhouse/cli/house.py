@@ -246,6 +246,8 @@ class House:
             with contextlib.suppress(BlockingIOError):
                 wakeup.recv(4096)
             now = time.monotonic()
+            if self._demo is not None and self._demo.pid is None:
+                self._demo = None  # it did its part; asking for its pid has reaped it
             if self.database is not None and (self.database.has_exited() or now >= next_ping):
                 self._watch_database()
                 next_ping = now + PING_EVERY_SECONDS
