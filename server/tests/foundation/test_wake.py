@@ -145,3 +145,10 @@ async def test_a_database_that_is_away_is_tried_again_and_closing_is_quick() -> 
     await asyncio.wait_for(lost.close(), 1)
     await lost.close()
     await Wake("postgresql://nobody@127.0.0.1:1/none").close()
+
+
+async def test_closing_at_the_moment_of_a_new_channel_ends_it(wake: Wake) -> None:
+    wake.subscribe("first", lambda _payload: None)
+    await until(lambda: wake.connected)
+    wake.subscribe("second", lambda _payload: None)
+    await asyncio.wait_for(wake.close(), 10)
