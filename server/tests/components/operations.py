@@ -45,7 +45,9 @@ async def operations_of(client: httpx.AsyncClient) -> list[Operation]:
         for method, described in methods.items():
             security = described.get("security")
             scopes = (
-                None if security is None else frozenset(s for way in security for s in sum(way.values(), []))
+                None
+                if security is None
+                else frozenset(s for way in security for named in way.values() for s in named)
             )
             found.append(Operation(described["operationId"], method.upper(), path, scopes, described))
     return found

@@ -27,9 +27,7 @@ def test_no_secret_is_written(stream: io.StringIO) -> None:
     log = structlog.get_logger("test")
     log.info("asked", authorization="Basic abc", headers={"X-API-Key": "tiger", "n": [f"Bearer {KEY}"]})
     log.info("raw", headers=[(b"x-api-key", KEY.encode())], holder=Holder(), url="postgresql://u:tiger@h/db")
-    log.warning(
-        " ".join(["text", KEY]), url="redis://:tiger@h/0", secret_thing="tiger", pepper="tiger", token="tiger"
-    )
+    log.warning("text %s", KEY, url="redis://:tiger@h/0", secret_thing="tiger", pepper="tiger", token="tiger")
     try:
         int(f"bad {KEY}")
     except ValueError:

@@ -69,7 +69,7 @@ SPANS = [
     ("1767225600000", False),
     ("now", False),
     ("", False),
-    ("２０２６-01-01T00:00:00Z", False),
+    ("\uff12\uff10\uff12\uff16-01-01T00:00:00Z", False),
 ]
 
 
