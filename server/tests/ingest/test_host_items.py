@@ -238,8 +238,8 @@ scalars = (
     | st.floats()
     | st.text(max_size=20)
     | st.sampled_from(
-        ["/etc/shadow", "/bin/sh", "/tmp/x", "inet", "memfd:x", "O_WRONLY", "\0", "\ud800", "socket:[1]"]
-    )  # noqa: S108
+        ["/etc/shadow", "/bin/sh", "/srv/x", "inet", "memfd:x", "O_WRONLY", "\0", "\ud800", "socket:[1]"]
+    )
 )
 anything = st.recursive(
     scalars,
@@ -277,7 +277,7 @@ likely_events = st.fixed_dictionaries(
         "tid": pids,
         "child_pid": pids,
         "child_start": starts,
-        "exe": st.sampled_from(["/bin/sh", "/usr/bin/id", "/tmp/x", "", "memfd:a (deleted)"]),  # noqa: S108
+        "exe": st.sampled_from(["/bin/sh", "/usr/bin/id", "/srv/x", "", "memfd:a (deleted)"]),
         "comm": st.text(max_size=5),
         "args": st.dictionaries(argument_names, anything, max_size=5),
         "ret": st.integers(min_value=-(1 << 63), max_value=(1 << 63) - 1),

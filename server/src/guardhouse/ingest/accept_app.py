@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
@@ -239,7 +240,7 @@ def _sample(event: AppEvent) -> str:
         if name in shown:
             shown[name] = msgspec.Raw(shown[name].encode())
     if "ip" in shown:
-        shown["ip"] = str(shown["ip"])
+        shown["ip"] = str(ip_address(shown["ip"]))
     return msgspec.json.encode(shown).decode()
 
 

@@ -15,7 +15,8 @@ from guardhouse.ingest.host_items import MAX_EVENTS, NOT_STRICT, NUL_ESCAPE, Hos
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 MAX_READ: Final = 50_000  # cut at most; past 10,000 the batch is refused as a whole
-_Word = Annotated[str, Meta(min_length=1, max_length=128)]
+MAX_WORD_BYTES: Final = 128  # they stand in keys and cursors
+_Word = Annotated[str, Meta(min_length=1, max_length=MAX_WORD_BYTES)]
 
 
 class BatchTooLarge(Problem):
@@ -126,6 +127,10 @@ def _read_lines(query: QueryParams, content: bytes) -> HostBatch:
 
 
 def _batch(envelope: _Envelope, items: list[HostEvent | ItemError], hashed: bytes) -> HostBatch:
+    for name in ("stream", "boot_id", "alphabet"):
+        value: str | None = getattr(envelope, name)
+        if value is not None and not value.isascii() and len(value.encode()) > MAX_WORD_BYTES:
+            raise _wrong_envelope(f"/{name}", f"must be at most {MAX_WORD_BYTES} bytes")
     if not items:
         raise ValidationFailed(
             "The batch has no events.",

@@ -7,10 +7,11 @@ done again from the same cursor and gives the same bytes.
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from prometheus_client import Counter
 
@@ -46,6 +47,14 @@ CROSSINGS: Final = Counter(
 
 class CursorMoved(Exception):  # noqa: N818 - tells the lane to forget what it has in memory
     """Another worker has scored this agent; the step is lost and must not be written."""
+
+
+class DayMissing(Exception):  # noqa: N818 - tells the lane to make the partition
+    """A day of a score row has no partition; the step is lost."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(day)
+        self.day = day
 
 
 @dataclass(slots=True)
@@ -168,7 +177,10 @@ async def _save(
         newest[row.key] = score_id
         values.append(_score_values(work, row, score_id, versions))
     if values:
-        await store.add_scores(tx, values)
+        try:
+            await store.add_scores(tx, values)
+        except asyncpg.CheckViolationError as error:
+            raise DayMissing(min(at.date() for _, at, *_ in values)) from error
     dirty = engine.take_dirty()
     if dirty:
         await store.save_processes(

@@ -1,5 +1,6 @@
 """Lanes: every agent belongs to one of 64, a worker scores the lanes it holds by lease."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -9,13 +10,13 @@ from guardhouse.foundation.database import Tx
 from guardhouse.scores import store
 from guardhouse.scores.store import LANES, Backlog
 
-LEASE: Final = timedelta(seconds=30)
-RENEW_SECONDS: Final = 10.0
+LEASE: Final = timedelta(seconds=10)  # after a crash another worker goes on this much later at most
+RENEW_SECONDS: Final = 3.0
 AGENTS_AT_ONCE: Final = 64
 
 
 async def take_lanes(tx: Tx, clock: Clock, owner: UUID, limit: int) -> list[int]:
-    """Renew and take lanes for 30 s; call at least every 10 s."""
+    """Renew and take lanes for 10 s; call at least every 3 s."""
     now = clock.now()
     return await store.take_lanes(tx, owner, min(limit, LANES), now, now + LEASE)
 
@@ -25,6 +26,11 @@ async def release_lanes(tx: Tx, owner: UUID) -> None:
     await store.release_lanes(tx, owner)
 
 
-async def list_backlog(tx: Tx, lanes: list[int]) -> list[Backlog]:
-    """Return agents of these lanes that have events to score."""
-    return await store.list_backlog(tx, lanes, AGENTS_AT_ONCE)
+async def list_backlog(
+    tx: Tx, lanes: list[int], *, after: int = 0, without: Sequence[int] = ()
+) -> list[Backlog]:
+    """Return agents of these lanes that have events to score, at most 64, those behind agent ``after`` first.
+
+    With the last one of a round as ``after`` of the next everybody's turn comes, however many are busy.
+    """
+    return await store.list_backlog(tx, lanes, AGENTS_AT_ONCE, after, without)

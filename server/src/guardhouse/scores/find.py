@@ -1,7 +1,7 @@
 """Reads processes, scores and the explanation behind a number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -12,6 +12,7 @@ from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.explain import explain, explain_tree
 from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.events.find import LATEST_MS, split_process_id
 from guardhouse.events.identify import milliseconds_of
 from guardhouse.foundation.clock import from_microseconds
@@ -68,6 +69,7 @@ async def explain_process(tx: Tx, tenant: TenantKey, process_id: str) -> Explain
     states = engine.instances.states
     process = states[key_of(row.key)]
     root = states.get(process.root, process)
+    row = _as_of(row, summarise(engine.instances, process))
     return Explained(row, explain(engine, process, row.agent_id), explain_tree(engine, root, row.agent_id))
 
 
@@ -105,6 +107,24 @@ async def get_score(tx: Tx, tenant: TenantKey, score_id: UUID) -> StoredScore:
     if found is None:
         raise NotFound("There is no such score.")
     return found
+
+
+def _as_of(row: ProcessRow, summary: Summary) -> ProcessRow:
+    """Return the row with the numbers of the very state that is explained; scoring may have gone on meanwhile."""
+    return replace(
+        row,
+        last_seen=from_microseconds(summary.last_us),
+        exited_at=None if summary.exited_us is None else from_microseconds(summary.exited_us),
+        last_position=summary.last_position,
+        calls=summary.calls,
+        other_events=summary.other_events,
+        risk=summary.risk,
+        tree_risk=summary.tree_risk,
+        risk_score=summary.risk_score,
+        anomaly_score=summary.anomaly_score,
+        band=summary.band,
+        tree_band=summary.tree_band,
+    )
 
 
 async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:

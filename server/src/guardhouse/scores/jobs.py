@@ -3,55 +3,77 @@
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.events import partitions
 from guardhouse.foundation import logs
+from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.jobs import JobContext, every
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
-from guardhouse.scores.apply import CursorMoved, Engines
+from guardhouse.scores.apply import CursorMoved, DayMissing, Engines
 from guardhouse.scores.store import Backlog
 
 POLL_SECONDS: Final = 1.0
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 300.0
 BACKLOG: Final = Gauge(
-    "guardhouse_scoring_backlog_events", "Events that wait for scoring in the lanes held here."
+    "guardhouse_scoring_backlog_events", "Events that wait for scoring, of the agents in line in the lanes held here."
 )
+FAILED_STEPS: Final = Counter("guardhouse_score_steps_failed_total", "Scoring steps that ended in an error.")
 _log = logs.get(__name__)
 
 
+@dataclass(slots=True)
+class _Holder:
+    """Who scores here: its lanes, its engines, whose turn is next, and which agents have to wait after a fault."""
+
+    resources: Resources
+    owner: UUID = field(default_factory=new_id)
+    engines: Engines = field(default_factory=lambda: Engines(RuleSet.builtin()))
+    lanes: list[int] = field(default_factory=list)
+    renewed: float = float("-inf")
+    last_agent: int = 0
+    paused: dict[int, tuple[float, float]] = field(default_factory=dict)  # agent -> (until, seconds)
+
+
 async def score_lanes(resources: Resources, stop: asyncio.Event) -> None:
-    """Hold lanes and score their agents until ``stop``; gives the lanes back at the end."""
-    owner = new_id()
-    engines = Engines(RuleSet.builtin())
+    """Hold lanes and score their agents until ``stop``; gives the lanes back at the end.
+
+    The database going away costs a pause, an agent whose step fails waits alone.
+    """
+    holder = _Holder(resources)
     woken = asyncio.Event()
     unsubscribe = resources.wake.subscribe("score", lambda _lane: woken.set())
     stopper = asyncio.create_task(_wake_on(stop, woken))
-    lanes: list[int] = []
-    renewed = float("-inf")
     try:
         await _make_days(resources)
         while not stop.is_set():
             woken.clear()
-            if time.monotonic() - renewed > claim.RENEW_SECONDS:
-                async with system_transaction(resources.database) as tx:
-                    lanes = await claim.take_lanes(
-                        tx, resources.clock, owner, resources.settings.worker_lanes
-                    )
-                renewed = time.monotonic()
-            if not await _score_once(resources, engines, lanes, stop):
+            try:
+                busy = await _round(holder, stop)
+            except DatabaseAway as error:
+                _log.warning("scoring_waits", error=str(error))
+                holder.renewed = float("-inf")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+                continue
+            if not busy:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), POLL_SECONDS)
     finally:
         unsubscribe()
         stopper.cancel()
-        async with system_transaction(resources.database) as tx:
-            await claim.release_lanes(tx, owner)
+        with contextlib.suppress(DatabaseAway):
+            async with system_transaction(resources.database) as tx:
+                await claim.release_lanes(tx, holder.owner)
 
 
 @every(3600, "scores.keep_partitions")
@@ -77,26 +99,58 @@ async def _wake_on(stop: asyncio.Event, woken: asyncio.Event) -> None:
     woken.set()
 
 
-async def _score_once(resources: Resources, engines: Engines, lanes: list[int], stop: asyncio.Event) -> bool:
+async def _round(holder: _Holder, stop: asyncio.Event) -> bool:
     """Do one step for each agent that waits; tells whether there was anything to do."""
-    async with system_transaction(resources.database) as tx:
-        waiting = await claim.list_backlog(tx, lanes)
+    await _renew(holder)
+    now = time.monotonic()
+    without = [agent_no for agent_no, (until, _) in holder.paused.items() if until > now]
+    async with system_transaction(holder.resources.database) as tx:
+        waiting = await claim.list_backlog(tx, holder.lanes, after=holder.last_agent, without=without)
     BACKLOG.set(sum(work.last - work.position for work in waiting))
     for work in waiting:
         if stop.is_set():
             return True
-        await _step(resources, engines, work)
+        await _renew(holder)
+        holder.last_agent = work.agent_no
+        await _step(holder, work)
     return bool(waiting)
 
 
-async def _step(resources: Resources, engines: Engines, work: Backlog) -> None:
+async def _renew(holder: _Holder) -> None:
+    if time.monotonic() - holder.renewed < claim.RENEW_SECONDS:
+        return
+    resources = holder.resources
+    async with system_transaction(resources.database) as tx:
+        holder.lanes = await claim.take_lanes(
+            tx, resources.clock, holder.owner, resources.settings.worker_lanes
+        )
+    holder.renewed = time.monotonic()
+
+
+async def _step(holder: _Holder, work: Backlog) -> None:
     try:
-        async with system_transaction(resources.database) as tx:
-            reached = await apply.apply_step(tx, engines, work)
+        async with system_transaction(holder.resources.database) as tx:
+            reached = await apply.apply_step(tx, holder.engines, work)
             await tx.run("SELECT pg_notify('scored', $1)", f"{work.agent_no}:{reached}")
     except CursorMoved:
-        engines.forget(work.agent_no)
+        holder.engines.forget(work.agent_no)
         _log.info("score_step_lost", agent_no=work.agent_no)
-    except BaseException:
-        engines.forget(work.agent_no)  # its state is ahead of what is stored
+    except DayMissing as missing:
+        holder.engines.forget(work.agent_no)
+        async with system_transaction(holder.resources.database) as tx:
+            await partitions.ensure_days(tx, missing.day, ("scores",))
+    except DatabaseAway:
+        holder.engines.forget(work.agent_no)
         raise
+    except Exception:  # noqa: BLE001 - one agent must not hold up the others
+        holder.engines.forget(work.agent_no)
+        _, seconds = holder.paused.get(work.agent_no, (0.0, FIRST_PAUSE_SECONDS / 2))
+        seconds = min(seconds * 2, LONGEST_PAUSE_SECONDS)
+        holder.paused[work.agent_no] = (time.monotonic() + seconds, seconds)
+        FAILED_STEPS.inc()
+        _log.exception("score_step_failed", agent_no=work.agent_no, position=work.position, again_in=seconds)
+    except BaseException:
+        holder.engines.forget(work.agent_no)  # its state is ahead of what is stored
+        raise
+    else:
+        holder.paused.pop(work.agent_no, None)

@@ -58,17 +58,15 @@ async def recalculate(
         TooManyEvents: it is longer than 100,000 events.
     """
     row = await find.get_process(tx, tenant, process_id)
-    cursor = await store.get_cursor(tx, row.agent_no)
-    until = cursor.position if cursor is not None else 0
+    until, stored = await store.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
     engine, count = await _replay(tx, tenant, row, until)
     process = engine.instances.states[find.key_of(row.key)]
-    stored = await store.load_states(tx, row.agent_no, [row.key])
     return Recalculation(
         process_id=row.process_id,
         mode=mode,
-        equal=stored == [engine.pack(process.key)],
+        equal=stored == engine.pack(process.key),
         events=count,
         summary=summarise(engine.instances, process),
         explanation=explain(engine, process, row.agent_id),
@@ -100,7 +98,7 @@ async def history(tx: Tx, agent_no: int, until: int) -> AsyncIterator[RiskEvent]
         events = [
             e for e in await events_read.read_after(tx, agent_no, position, CHUNK) if e.position <= until
         ]
-        if not events or events[0].position != position + 1:
+        if not events or events[-1].position != position + len(events):  # a gap, at the start or inside
             raise EventsExpired("Earlier events of this agent are not stored any more.")
         for event in events:
             yield event

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Response
 
 from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
@@ -72,9 +72,12 @@ async def list_processes(
 
 
 @router.get("/processes/{process_id}", operation_id="get_process", responses=refusals(NotFound))
-async def get_process(caller: Reader, tx: RequestTx, process_id: str) -> ProcessDetail:
+async def get_process(caller: Reader, tx: RequestTx, response: Response, process_id: str) -> ProcessDetail:
     """Show a process, its numbers, and the contributions that sum to them."""
-    return process_detail(await find.explain_process(tx, caller.tenant, process_id))
+    found = await find.explain_process(tx, caller.tenant, process_id)
+    if found.process.process_id != process_id:  # the short form stands for the newest of several
+        response.headers["Content-Location"] = f"/api/v1/processes/{found.process.process_id}"
+    return process_detail(found)
 
 
 @router.get("/processes/{process_id}/tree", operation_id="get_process_tree", responses=refusals(NotFound))

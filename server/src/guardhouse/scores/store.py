@@ -224,17 +224,21 @@ async def release_lanes(tx: Tx, owner: UUID) -> None:
     await tx.run("UPDATE score_lanes SET owner = NULL, lease_until = NULL WHERE owner = $1", owner)
 
 
-async def list_backlog(tx: Tx, lanes: Sequence[int], limit: int) -> list[Backlog]:
-    """Return agents of these lanes with events to score, the longest backlog last in line first."""
+async def list_backlog(
+    tx: Tx, lanes: Sequence[int], limit: int, after: int, without: Sequence[int]
+) -> list[Backlog]:
+    """Return agents of these lanes with events to score by number, beginning behind ``after``, and round."""
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
         f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
-        " ORDER BY a.agent_no LIMIT $2",
+        " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
         list(lanes),
         limit,
+        list(without),
+        after,
     )
     return [Backlog(*row) for row in rows]
 
@@ -255,6 +259,17 @@ async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
         "SELECT position, profile_version, state FROM score_cursors WHERE agent_no = $1", agent_no
     )
     return None if row is None else Cursor(*row)
+
+
+async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
+    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
+    row = await tx.fetch_row(
+        "SELECT c.position, s.state FROM score_cursors c"
+        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
+        agent_no,
+        key,
+    )
+    return (0, None) if row is None else (row["position"], row["state"])
 
 
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
