@@ -16,20 +16,18 @@ import time
 from pathlib import Path
 from statistics import median
 
+import _scratch as scratch
 import uvloop
 from pydantic import SecretStr
 
+from guardhouse.foundation import migrate
+from guardhouse.foundation.jobs import JobContext, enqueue_all, job
+from guardhouse.foundation.resources import open_resources
+from guardhouse.foundation.transaction import system_transaction
+from guardhouse.settings import Settings
+from guardhouse.worker.loop import Work, run_worker
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from bench import scratch  # noqa: E402 - the folder of the benches is no package
-from guardhouse.foundation import migrate  # noqa: E402 - as above
-from guardhouse.foundation.jobs import JobContext, enqueue_all, job  # noqa: E402
-from guardhouse.foundation.resources import open_resources  # noqa: E402
-from guardhouse.foundation.transaction import system_transaction  # noqa: E402
-from guardhouse.settings import Settings  # noqa: E402
-from guardhouse.worker.loop import Work, run_worker  # noqa: E402
-
 ROUNDS = 3
 MUST, GOAL = 1.0, 2.0
 COUNTS = {"ours": 50_000, "pgqueuer": 20_000, "procrastinate": 2_000}
@@ -98,7 +96,7 @@ def rate(program: list[str], server_url: str, count: int, *, migrated: bool) -> 
 def main() -> int:
     """Print the rounds and one JSON line; 1 when the must is missed."""
     python = str(install_peers())
-    peers = str(Path(__file__).with_name("jobs_peers.py"))
+    peers = str(Path(__file__).with_name("_jobs_peers.py"))
     programs = {
         "ours": [sys.executable, __file__, "ours"],
         "pgqueuer": [python, peers, "pgqueuer"],

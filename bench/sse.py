@@ -19,25 +19,22 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import cast
 
+import _scratch as scratch
 import psutil
 import uvicorn
 import uvloop
 from pydantic import SecretStr
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from bench import scratch  # noqa: E402 - the folder of the benches is no package
-from guardhouse.foundation import migrate  # noqa: E402 - as above
-from guardhouse.foundation.database import TenantKey  # noqa: E402
-from guardhouse.foundation.resources import Resources, open_resources  # noqa: E402
-from guardhouse.foundation.transaction import system_transaction, tenant_transaction  # noqa: E402
-from guardhouse.http.app import create_app  # noqa: E402
-from guardhouse.identity import keys, tenants  # noqa: E402
-from guardhouse.identity.keys import NewKey  # noqa: E402
-from guardhouse.notices.kinds import RiskBandCrossed  # noqa: E402
-from guardhouse.notices.publish import publish  # noqa: E402
-from guardhouse.settings import Settings  # noqa: E402
+from guardhouse.foundation import migrate
+from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.resources import Resources, open_resources
+from guardhouse.foundation.transaction import system_transaction, tenant_transaction
+from guardhouse.http.app import create_app
+from guardhouse.identity import keys, tenants
+from guardhouse.identity.keys import NewKey
+from guardhouse.notices.kinds import RiskBandCrossed
+from guardhouse.notices.publish import publish
+from guardhouse.settings import Settings
 
 CLIENTS = 1000
 ROUNDS = 3
@@ -261,7 +258,10 @@ def main() -> int:
         ours, anchor, per_client = asyncio.run(measure(url))
     rows = [(*percentiles(a), *percentiles(b)) for a, b in zip(ours, anchor, strict=True)]
     for number, row in enumerate(rows, start=1):
-        print("round %d: ours p50 %.1f p99 %.1f ms  bare TCP p50 %.1f p99 %.1f ms" % (number, *row))
+        shown = [f"{value:.1f}" for value in row]
+        print(
+            f"round {number}: ours p50 {shown[0]} p99 {shown[1]} ms  bare TCP p50 {shown[2]} p99 {shown[3]} ms"
+        )
     p50, p99, bare_p50, bare_p99 = (median(row[column] for row in rows) for column in range(4))
     print(f"median of {CLIENTS} clients: p50 {p50:.1f}  p99 {p99:.1f} ms; bare p50 {bare_p50:.1f}  p99 "
           f"{bare_p99:.1f} ms; {per_client:.1f} KiB per client")  # fmt: skip

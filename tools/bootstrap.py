@@ -5,6 +5,7 @@ Needs the standard library and Python 3.11 or later. Every step may be repeated;
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -143,23 +144,30 @@ def up(rest: list[str]) -> int:
 
 def down(_rest: list[str]) -> int:
     """Stop the house of the data folder that runs on this machine."""
-    lock = _data_dir() / "lock"
-    try:
-        pid = int(lock.read_text())
-        os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError):
+    path = _data_dir() / "lock"
+    if not _is_held(path):
         print(f"No house runs in {_data_dir()}.")
         return 0
+    os.kill(int(path.read_text(encoding="ascii")), signal.SIGTERM)
     for _ in range(100):
-        try:
-            if not lock.read_text().strip():
-                break
-            os.kill(pid, 0)
-        except OSError:
-            break
+        if not _is_held(path):
+            print(f"The house in {_data_dir()} has stopped.")
+            return 0
         time.sleep(0.1)
-    print(f"The house in {_data_dir()} has stopped.")
-    return 0
+    print(f"The house in {_data_dir()} does not stop: see its log folder.", file=sys.stderr)
+    return 1
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock; the number in the file alone may be a stranger's by now."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _data_dir() -> Path:

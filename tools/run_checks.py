@@ -7,6 +7,7 @@ Run inside the environment that ``tools/bootstrap.py`` makes. ``--without-tests`
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ CHECKS = (
         "make openapi, and review the diff",
     ),
 )
-TESTS = Check("tests", ("python", "tools/run_tests.py"))
+OTHER_DATABASE = "GUARDHOUSE_TEST_DATABASE_URL"
 
 
 def main() -> int:
@@ -57,9 +58,7 @@ def main() -> int:
     checks = [check for check in CHECKS if arguments.only in (None, check.name)]
     failed = [check.name for check in checks if not _run(check)]
     if not arguments.without_tests and not arguments.only:
-        print(f"… {TESTS.name}", flush=True)
-        if subprocess.run([sys.executable, *TESTS.command[1:]], cwd=ROOT, check=False).returncode != 0:
-            failed.append(TESTS.name)
+        failed += _run_tests()
     print(f"{bad()} failed: {', '.join(failed)}" if failed else f"{good()} every check passed", flush=True)
     return 1 if failed else 0
 
@@ -86,6 +85,21 @@ def _run(check: Check) -> bool:
         if check.remedy:
             print(f"    next: {check.remedy}", flush=True)
     return code == 0
+
+
+def _run_tests() -> list[str]:
+    """Run the tests on the embedded PostgreSQL, then those that use a database on a given one too."""
+    embedded = {name: value for name, value in os.environ.items() if name != OTHER_DATABASE}
+    runs: list[tuple[str, tuple[str, ...], dict[str, str]]] = [("tests", (), embedded)]
+    if OTHER_DATABASE in os.environ:
+        runs.append(("tests on the given PostgreSQL", ("-m", "database"), dict(os.environ)))
+    failed = []
+    for name, options, environment in runs:
+        print(f"… {name}", flush=True)
+        command = [sys.executable, "tools/run_tests.py", *options]
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
+            failed.append(name)
+    return failed
 
 
 def _compare_contract() -> int:

@@ -19,10 +19,12 @@ from statistics import median, quantiles
 from typing import Any
 from uuid import uuid4
 
+import psutil
+
 BENCH = Path(__file__).parents[1]
 sys.path.insert(0, str(BENCH))
 
-from kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
+from _kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
 
 ROUNDS = 3
 BODY = 100
@@ -42,9 +44,14 @@ def main() -> None:
         asyncio.run(closed_loop(made.port, [ours_request(made) for _ in range(20)], 200))
         asyncio.run(closed_loop(anchor_port, [anchor_request() for _ in range(5)], 201))
         ours, anchor, late, large = [], [], [], []
+        api_us, database_us = [], []
         for number in range(ROUNDS):
             requests = [ours_request(made) for _ in range(BODIES)]
+            before = cpu_seconds(made)
             ours.append(BODIES * BODY / asyncio.run(closed_loop(made.port, requests, 200)))
+            api, database = (b - a for a, b in zip(before, cpu_seconds(made), strict=True))
+            api_us.append(api * 1e6 / (BODIES * BODY))
+            database_us.append(database * 1e6 / (BODIES * BODY))
             requests = [anchor_request() for _ in range(ANCHOR_BODIES)]
             anchor.append(ANCHOR_BODIES * BODY / asyncio.run(closed_loop(anchor_port, requests, 201)))
             requests = [ours_request(made) for _ in range(RATE_BODIES * RATE_SECONDS)]
@@ -55,6 +62,7 @@ def main() -> None:
                 f" p99 at {RATE_BODIES * BODY:,} events/s {late[-1]:.1f} ms;"
                 f" a body of {LARGE:,} {large[-1]:.2f} s"
             )
+        print(f"CPU per event: API {median(api_us):.0f} µs, PostgreSQL {median(database_us):.0f} µs")
         stored = int(made.psql("SELECT count(*) FROM events"))
         sent = (20 + ROUNDS * (BODIES + RATE_BODIES * RATE_SECONDS)) * BODY + ROUNDS * LARGE
         print(f"stored {stored:,} of {sent:,} events sent; median ratio {median(ours) / median(anchor):.1f}")
@@ -65,6 +73,15 @@ def main() -> None:
         body = {"must": MUST_LARGE_SECONDS, "on": "ours", "better": "lower"}
         finish("agent_intake_large_body", large, [], "s", **body)
         finish("agent_intake", ours, anchor, "events/s", must=MUST, goal=GOAL, on="ours")
+
+
+def cpu_seconds(made: Platform) -> tuple[float, float]:
+    """Return the processor time that the API process and all of PostgreSQL have used so far."""
+    server = psutil.Process(made.postgres.pid or 0)
+    return (
+        sum(psutil.Process(made.pids["serve"]).cpu_times()[:2]),
+        sum(sum(process.cpu_times()[:2]) for process in [server, *server.children(recursive=True)]),
+    )
 
 
 async def closed_loop(port: int, requests: list[bytes], expected: int) -> float:

@@ -6,6 +6,8 @@ Usage: `python bench/anchors/orm_app.py <postgresql url> <app|host> <port>`.
 """
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -73,13 +75,16 @@ def create_app(url: str, shape: str) -> FastAPI:
     row_class = mapped_class(shape)
     fields: dict[str, Any] = {name: (kind, ...) for name, (kind, _) in SHAPES[shape].items()}
     model: type[BaseModel] = create_model("Item", **fields)
-    app = FastAPI()
 
-    @app.on_event("startup")
-    async def make_table() -> None:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.drop_all)
             await connection.run_sync(Base.metadata.create_all)
+        yield
+        await engine.dispose()
+
+    app = FastAPI(lifespan=lifespan)
 
     async def take(items: list[Any]) -> dict[str, int]:
         async with sessions() as session, session.begin():
@@ -89,7 +94,7 @@ def create_app(url: str, shape: str) -> FastAPI:
             )
         return {"accepted": len(items)}
 
-    take.__annotations__["items"] = list[model]  # type: ignore[valid-type] # made above
+    take.__annotations__["items"] = list[model]
     app.post("/items", status_code=201)(take)
     return app
 

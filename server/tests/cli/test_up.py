@@ -277,3 +277,14 @@ def test_ctrl_c_while_it_starts_ends_everything(place: Path) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def test_a_database_put_back_to_an_older_state_is_brought_up_again(place: Path) -> None:
+    data_dir = place / "house"
+    with running_house(data_dir, "--port", "0") as house:
+        assert run("migrate", "--to", "0001", GUARDHOUSE_DATA_DIR=str(data_dir)).returncode == 0
+        old_key = house.ready["admin_key"]
+        house.end(signal.SIGINT)
+    with running_house(data_dir, "--port", "0") as house:
+        assert house.ready["admin_key"] != old_key  # it went with its table
+        assert house.get("/api/v1/me")[0] == 200

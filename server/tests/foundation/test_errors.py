@@ -12,9 +12,9 @@ from guardhouse.foundation.errors import (
     ValidationFailed,
     catalogue,
 )
-from guardhouse.http import app  # every feature's problems are declared by then
+from guardhouse.http.app import create_app
 
-assert app
+assert create_app is not None  # its module imports every feature, which declares its problems
 
 
 def body(problem: Problem) -> dict[str, object]:
@@ -33,7 +33,9 @@ def test_every_problem_has_a_code_of_its_own_and_says_what_to_do() -> None:
         assert problem.__doc__, problem
         own = vars(problem)
         assert problem is Problem or ("title" in own and "status" in own), problem
-        assert problem is Problem or "remediation" in own or problem.remediation != Problem.remediation, problem
+        assert problem is Problem or "remediation" in own or problem.remediation != Problem.remediation, (
+            problem
+        )
 
 
 def test_the_document_has_every_member() -> None:
@@ -52,7 +54,8 @@ def test_the_document_has_every_member() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["type", "title", "status", "instance", "code", "correlation_id", "own"]), st.integers()
+        st.sampled_from(["type", "title", "status", "instance", "code", "correlation_id", "own"]),
+        st.integers(),
     )
 )
 def test_an_extension_never_replaces_a_member(extensions: dict[str, int]) -> None:

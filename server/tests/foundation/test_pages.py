@@ -53,7 +53,8 @@ def test_every_byte_of_a_cursor_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "c1.", "c1..", "c2.AAAA.AAAA", "x", "c1.AAAA", "c1.AAAA.", "c1." + "A" * 600, "\x00", "c1.é.é"]
+    "text",
+    ["", "c1.", "c1..", "c2.AAAA.AAAA", "x", "c1.AAAA", "c1.AAAA.", "c1." + "A" * 600, "\x00", "c1.é.é"],
 )
 def test_what_is_no_cursor_is_tampered(text: str) -> None:
     assert reason(signer(), text) == "tampered"

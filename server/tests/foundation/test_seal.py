@@ -47,7 +47,7 @@ def test_two_generations_open_and_the_first_seals() -> None:
 
 @pytest.mark.parametrize("text", ["", "AAAA", base64.urlsafe_b64encode(bytes(31)).decode(), f"{'A' * 43},"])
 def test_a_key_is_32_bytes(text: str) -> None:
-    with pytest.raises(ValueError, match="master key|padd|characters"):
+    with pytest.raises(ValueError, match=r"master key|padd|characters"):
         MasterKey.parse(text)
 
 

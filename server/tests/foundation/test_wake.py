@@ -3,11 +3,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from guardhouse.foundation.wake import Wake
 from server.tests.components.postgres import Clone
-
 
 
 @pytest_asyncio.fixture
@@ -89,25 +89,20 @@ async def test_a_cut_is_told_at_once_and_mended_with_a_catch_up(
 
 
 async def test_a_silent_connection_counts_as_deaf_within_a_second(
-    wake: Wake, superuser: "asyncpg.Connection[asyncpg.Record]"
+    wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A black hole (no reset, no answer) is told by the missing answer; here PostgreSQL is made to keep silent."""
     wake.subscribe("identity", lambda _payload: None)
     await until(lambda: wake.connected)
-    assert superuser
-    original = asyncpg.Connection.execute
 
     async def silent(*_args: object, **_named: object) -> str:
         await asyncio.sleep(5)
         return ""
 
-    asyncpg.Connection.execute = silent
-    try:
-        began = time.monotonic()
-        await until(lambda: not wake.connected, 3)
-        assert time.monotonic() - began < 1.6
-    finally:
-        asyncpg.Connection.execute = original
+    monkeypatch.setattr(asyncpg.Connection, "execute", silent)
+    began = time.monotonic()
+    await until(lambda: not wake.connected, 3)
+    assert time.monotonic() - began < 1.6
 
 
 async def test_a_listener_that_fails_does_not_end_the_others(
@@ -150,3 +145,10 @@ async def test_a_database_that_is_away_is_tried_again_and_closing_is_quick() -> 
     await asyncio.wait_for(lost.close(), 1)
     await lost.close()
     await Wake("postgresql://nobody@127.0.0.1:1/none").close()
+
+
+async def test_closing_at_the_moment_of_a_new_channel_ends_it(wake: Wake) -> None:
+    wake.subscribe("first", lambda _payload: None)
+    await until(lambda: wake.connected)
+    wake.subscribe("second", lambda _payload: None)
+    await asyncio.wait_for(wake.close(), 10)

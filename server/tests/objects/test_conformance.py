@@ -38,7 +38,11 @@ async def test_a_taken_key_is_refused_and_its_object_untouched(store: ObjectStor
 async def test_of_many_writers_of_one_key_one_wins(store: ObjectStore) -> None:
     contents = [bytes([n]) * 10_000 for n in range(20)]
     outcomes = await asyncio.gather(*(store.put("x/y", c) for c in contents), return_exceptions=True)
-    winners = [content for content, outcome in zip(contents, outcomes, strict=True) if not isinstance(outcome, Exception)]
+    winners = [
+        content
+        for content, outcome in zip(contents, outcomes, strict=True)
+        if not isinstance(outcome, Exception)
+    ]
     assert len(winners) == 1
     assert sum(isinstance(outcome, ObjectExists) for outcome in outcomes) == 19
     assert await store.get("x/y") == winners[0]
@@ -118,7 +122,9 @@ async def test_nobody_else_may_read_the_files(tmp_path: Path) -> None:
     assert (tmp_path / "objects").stat().st_mode & 0o777 == 0o700
 
 
-async def test_each_new_folder_is_durable_in_the_one_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_new_folder_is_durable_in_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[Path] = []
     monkeypatch.setattr("guardhouse.foundation.objects._sync", synced.append)
     root = tmp_path / "objects"

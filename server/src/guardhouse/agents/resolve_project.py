@@ -60,7 +60,7 @@ async def resolve_project(
 
 async def _resolve_bound(tx: Tx, tenant: TenantKey, bound: UUID, named: str | None) -> Project:
     project = await store.find_project(tx, tenant.id, str(bound))
-    if project is None:
+    if project is None or project.id != bound:  # a name may look like an id
         raise UnknownProject("The project of this key is archived.")
     if named:
         other = await store.find_project(tx, tenant.id, named)

@@ -14,6 +14,7 @@ from guardhouse.foundation.bound_process import Launch
 LOG_LIMIT_BYTES = 20_000_000
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.2, 10.0
 STEADY_SECONDS = 30.0
+_SENTENCE = "guardhouse: "  # how a command says why it cannot go on
 
 
 @dataclass(slots=True)
@@ -91,10 +92,16 @@ class Child:
             with self.log.open("r+b") as file:
                 file.truncate(0)
 
-    def last_words(self, lines: int = 20) -> str:
-        """Return the end of the log."""
+    def reason(self) -> str:
+        """Return why the process ended: its own sentence, or the end of its log."""
+        lines = self._last_lines()
+        if lines and lines[-1].startswith(_SENTENCE):
+            return lines[-1].removeprefix(_SENTENCE)
+        return "\n".join([f"{self.name} ended while starting (log: {self.log}):", *lines])
+
+    def _last_lines(self, count: int = 20) -> list[str]:
         if not self.log.exists():
-            return ""
+            return []
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - 8000))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+            return file.read().decode(errors="replace").splitlines()[-count:]

@@ -4,9 +4,14 @@ import socket
 from urllib.parse import urlsplit
 
 import asyncpg
+from alembic.util import CommandError
 
 # The first cause of an error that is one of these decides; `{place}` and `{said}` are filled in.
 _SENTENCES: list[tuple[type[BaseException], str]] = [
+    (
+        CommandError,
+        "The schema of {place} is not one that this version knows: {said}; run the version that made it.",
+    ),
     (asyncpg.InvalidAuthorizationSpecificationError, "{place} refuses the login {user}: correct the URL."),
     (asyncpg.InvalidCatalogNameError, "{place} has no database {database}: create it or correct the URL."),
     (asyncpg.InsufficientPrivilegeError, "{place} does not allow this to {user}: {said}."),

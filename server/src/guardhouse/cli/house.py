@@ -4,26 +4,24 @@ What dies is started again, later each time; what the supervisor started ends wi
 """
 
 import contextlib
-import http.client
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 from guardhouse.cli.child import Child
+from guardhouse.cli.closing_block import closing_block
+from guardhouse.cli.healthcheck import ask
 from guardhouse.cli.leftovers import end_leftovers, remember
 from guardhouse.cli.listen import open_listener, url_of
 from guardhouse.cli.local_settings import ADMIN_FILE, READY_FILE, STATE_FILE, ensure_secrets
+from guardhouse.cli.signals import woken_by_signals
 from guardhouse.cli.steps import Steps
 from guardhouse.foundation.data_folder import DataFolder, write_private
 from guardhouse.foundation.embedded_postgres import EmbeddedPostgres
@@ -36,9 +34,9 @@ TICK_SECONDS = 1.0
 PING_EVERY_SECONDS = 10.0
 PINGS_MISSED = 3
 HOUSEKEEPING_SECONDS = 30.0
-CHILDREN_END_SECONDS = 3.7  # the worker hands its leases back
-DATABASE_END_SECONDS = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Five seconds in all: the worker hands its leases back, then the database writes its checkpoint.
+CHILDREN_END_SECONDS = 3.5
+END_SECONDS = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class House:
 
     def run(self) -> None:
         """Start everything, watch it, and end it all within five seconds of the signal."""
-        with _woken_by_signals(self._on_signal) as wakeup:
+        with woken_by_signals(self._on_signal) as wakeup:
             try:
                 self._start()
                 self._starting = False
@@ -136,12 +134,12 @@ class House:
             self.database.start()
         self._addresses = (self.database.login_url, self.database.owner_url)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, force: bool = False) -> None:
         """Migrate and ensure the admin key; skipped when our own database has seen this very schema before."""
         stamp = fingerprint()
         self.admin = self.folder.read(ADMIN_FILE)
         known = self.folder.read(STATE_FILE).get("prepared") == stamp and "admin_key" in self.admin
-        if self.database is not None and not self.database.was_created and known:
+        if self.database is not None and not self.database.was_created and known and not force:
             return
         with self.steps.step("Bring the database schema up to date"):
             done = subprocess.run(
@@ -202,27 +200,20 @@ class House:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._is_ready():
+        behind = False
+        while reasons := ask(self.url, 5.0):
+            if "database: migrations_pending" in reasons and not behind:
+                behind = True  # the database was put back to an older state than the folder remembers
+                self._prepare(force=True)
             for child in self.children:
                 if child.pid is None:
-                    raise StartError(
-                        f"{child.name} ended while starting:\n{child.last_words()}\n(log: {child.log})"
-                    )
+                    raise StartError(child.reason())
             if time.monotonic() > deadline:
-                log = self.folder.path / "log"
-                raise StartError(f"The API was not ready within {READY_SECONDS:.0f} s: see {log}.")
+                raise StartError(
+                    f"The API was not ready within {READY_SECONDS:.0f} s ({', '.join(reasons)}): "
+                    f"see {self.folder.path / 'log'}."
+                )
             time.sleep(0.05)
-
-    def _is_ready(self) -> bool:
-        place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(place.hostname or "127.0.0.1", place.port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
     def _announce(self, seconds: float) -> None:
         ready = {
@@ -241,7 +232,10 @@ class House:
                     f"The ready file {self.wanted.ready_file} cannot be written: {error}."
                 ) from error
         asked = self.wanted.port is None and not self.url.endswith(":8000")
-        self.steps.block(_closing_block(ready, seconds, taken=asked), ready)
+        self.steps.block(closing_block(ready, self._database_folder(), seconds, taken=asked), ready)
+
+    def _database_folder(self) -> Path | None:
+        return self.database.home if self.database else None
 
     # Watching
 
@@ -252,6 +246,8 @@ class House:
             with contextlib.suppress(BlockingIOError):
                 wakeup.recv(4096)
             now = time.monotonic()
+            if self._demo is not None and self._demo.pid is None:
+                self._demo = None  # it did its part; asking for its pid has reaped it
             if self.database is not None and (self.database.has_exited() or now >= next_ping):
                 self._watch_database()
                 next_ping = now + PING_EVERY_SECONDS
@@ -264,7 +260,7 @@ class House:
                 remember(self.folder, self.children)
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING_SECONDS
-                for child in self.children:
+                for child in [*self.children, *([self._demo] if self._demo else [])]:
                     child.trim_log()
 
     def _watch_database(self) -> None:
@@ -313,11 +309,11 @@ class House:
         ending = [*self.children, *([self._demo] if self._demo else [])]
         for child in ending:
             child.ask_to_end()
-        deadline = time.monotonic() + CHILDREN_END_SECONDS
+        begun = time.monotonic()
         for child in ending:
-            child.end(max(0.0, deadline - time.monotonic()))
+            child.end(max(0.0, begun + CHILDREN_END_SECONDS - time.monotonic()))
         if self.database is not None:
-            self.database.stop(fast_seconds=DATABASE_END_SECONDS)
+            self.database.stop(fast_seconds=max(0.5, begun + END_SECONDS - time.monotonic()))
         self._remove_ready_files()
         remember(self.folder, [])
 
@@ -325,42 +321,3 @@ class House:
         (self.folder.path / READY_FILE).unlink(missing_ok=True)
         if self.wanted.ready_file is not None:
             self.wanted.ready_file.unlink(missing_ok=True)
-
-
-def _closing_block(ready: dict[str, Any], seconds: float, *, taken: bool) -> str:
-    url, key = ready["url"], ready["admin_key"]
-    moved = "  (port 8000 was taken)" if taken else ""
-    return f"""
-  Guardhouse is ready after {seconds:.1f} s
-
-    API        {url}{moved}
-    Contract   {url}/api/v1/openapi.json
-    Admin key  {key}
-               of the tenant `{ready["tenant"]}`, kept in {Path(ready["data_dir"]) / ADMIN_FILE}
-    Try it     curl -s {url}/api/v1/me -H 'X-API-Key: {key}'
-    Data       {ready["data_dir"]}
-    Stop       Ctrl+C, or kill {ready["pid"]}
-"""
-
-
-@contextlib.contextmanager
-def _woken_by_signals(on_stop: Callable[[], None]) -> Iterator[socket.socket]:
-    """Yield a socket that becomes readable at every signal we care for, the end of a child among them."""
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)  # noqa: FBT003 - socket's signature
-    writer.setblocking(False)  # noqa: FBT003 - socket's signature
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        on_stop()
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(previous)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reader.close()
-        writer.close()

@@ -46,7 +46,7 @@ def migrate(
             print(f"  ✓ {'up' if forward else 'back'} to {revision} ({time.monotonic() - begun:.1f} s)")
         print(f"The schema is at {schema.current_now(url) or 'base'}.")
     except CommandError as error:
-        raise StartError(f"There is no way to the version {to}: {error}.") from error
+        raise StartError(f"There is no way to the version {to}: {str(error).rstrip('.')}.") from error
     except schema.FAULTS as error:
         raise StartError(database_sentence.explain(error, url)) from error
 

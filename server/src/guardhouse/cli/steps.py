@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,27 @@ class Steps:
         self._line(what, time.monotonic() - begun)
 
     def note(self, text: str) -> None:
-        """Say that something happened."""
+        """Say that something went wrong and is being mended; also when quiet."""
         if self.as_json:
-            print(json.dumps({"note": text}), flush=True)
-        elif not self.quiet:
-            print(f"  ! {text}", flush=True)
+            _say(json.dumps({"note": text}))
+        else:
+            _say(f"  ! {text}", sys.stderr)
 
     def block(self, text: str, value: dict[str, object]) -> None:
         """Say the outcome: ``text`` for people, ``value`` for programs."""
         if self.as_json:
-            print(json.dumps(value), flush=True)
+            _say(json.dumps(value))
         elif not self.quiet:
-            print(text, flush=True)
+            _say(text)
 
     def _line(self, what: str, seconds: float) -> None:
         if self.as_json:
-            print(json.dumps({"step": what, "seconds": round(seconds, 3)}), flush=True)
+            _say(json.dumps({"step": what, "seconds": round(seconds, 3)}))
         elif not self.quiet:
-            print(f"  ✓ {what} ({seconds:.1f} s)", flush=True)
+            _say(f"  ✓ {what} ({seconds:.1f} s)")
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line; a reader that went away is no reason to stop a house."""
+    with contextlib.suppress(OSError):
+        print(text, file=stream or sys.stdout, flush=True)

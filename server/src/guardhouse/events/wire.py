@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from guardhouse.analysis.risk.event import ProcessKey, process_id
+from guardhouse.events.app.queries import StoredAppEvent
 from guardhouse.events.read import fields_of
 from guardhouse.events.store import CLAMPED, LATE, UNTIMED, StoredEvent
 from guardhouse.events.write_process import KIND_NAMES
@@ -51,17 +52,55 @@ class EventShape(BaseModel):
     metadata: dict[str, Any]
 
 
+class AppEventShape(BaseModel):
+    """One event of an in-app agent."""
+
+    id: Annotated[str, Field(description="32 hex digits, a UUIDv7 without dashes.")]
+    family: Literal["app"] = "app"
+    project: str
+    installation: str | None
+    event_type: str
+    event_class: Annotated[str, Field(description="attack, policy, config, noise or other.")]
+    timestamp: Annotated[str, Field(description="When it happened, UTC.")]
+    claimed_at: str | None
+    received_at: str
+    ip_address: str | None
+    country: str | None
+    user_agent: str | None
+    action_taken: str | None
+    reason: str | None
+    endpoint: str | None
+    method: str | None
+    status_code: int | None
+    response_time: float | None
+    decorator_type: str | None
+    rule_type: str | None
+    pattern_matched: str | None
+    handler_name: str | None
+    metadata: dict[str, Any]
+    extra: dict[str, Any]
+
+
+AnyEvent = Annotated[EventShape | AppEventShape, Field(discriminator="family")]
+
+
 class EventList(BaseModel):
     """One page of events."""
 
-    data: list[EventShape]
+    data: list[AnyEvent]
     pagination: Pagination
 
 
 class EventQuery(Window):
     """Filters of `GET /events`."""
 
-    family: Literal["host"] = "host"
+    family: Annotated[
+        Literal["host", "app"] | None, Field(description="Both, unless a filter belongs to one of them.")
+    ] = None
+    project: Annotated[str, Field(max_length=128, description="Slug; app events only.")] | None = None
+    event_type: Annotated[list[str], Field(max_length=100, description="App events only.")] = Field(
+        default_factory=list
+    )
     agent_id: Annotated[str, Field(max_length=128)] | None = None
     process_id: (
         Annotated[str, Field(max_length=200, description="Lists by position instead of newest first.")] | None
@@ -70,6 +109,40 @@ class EventQuery(Window):
     syscall: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list)
     kind: Annotated[list[Kind], Field(max_length=8)] = Field(default_factory=list)
     late: bool | None = None
+
+
+def any_shape(event: StoredEvent | StoredAppEvent) -> EventShape | AppEventShape:
+    """Return the public form of an event of either family."""
+    return event_shape(event) if isinstance(event, StoredEvent) else app_event_shape(event)
+
+
+def app_event_shape(event: StoredAppEvent) -> AppEventShape:
+    """Return the public form of an event of an in-app agent."""
+    return AppEventShape(
+        id=event.event_id.hex(),
+        project=event.project,
+        installation=event.installation,
+        event_type=event.event_type,
+        event_class=event.event_class,
+        timestamp=_precise(event.occurred_at),
+        claimed_at=None if event.claimed_at is None else _precise(event.claimed_at),
+        received_at=rfc3339(event.received_at),
+        ip_address=event.ip,
+        country=event.country,
+        user_agent=event.user_agent,
+        action_taken=event.action_taken,
+        reason=event.reason,
+        endpoint=event.endpoint,
+        method=event.method,
+        status_code=event.status_code,
+        response_time=event.response_time,
+        decorator_type=event.decorator_type,
+        rule_type=event.rule_type,
+        pattern_matched=event.pattern_matched,
+        handler_name=event.handler_name,
+        metadata=event.metadata or {},
+        extra=event.extra or {},
+    )
 
 
 def event_shape(event: StoredEvent) -> EventShape:

@@ -71,6 +71,8 @@ def path(start: str | None, to: str) -> list[tuple[str, bool]]:
     script = ScriptDirectory.from_config(config("postgresql://"))
     line = [*reversed([step.revision for step in script.walk_revisions()])]
     goal = None if to == "base" else script.get_revision(to).revision
+    if start is not None and start not in line:
+        raise CommandError(f"the database is at {start}, which this version does not have")
     here, there = (-1 if name is None else line.index(name) for name in (start, goal))
     if here <= there:
         return [(name, True) for name in line[here + 1 : there + 1]]

@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 
 from guardhouse.foundation import logs
+from guardhouse.foundation.pause import set_within
 
 RECONNECT_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 0.5
@@ -83,8 +84,7 @@ class Wake:
                 self._deliver(channel, "")  # whatever was sent while nobody listened
             await connection.execute("SELECT 1", timeout=5)
             self._answered = time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), PROBE_SECONDS)
+            await set_within(self._changed, PROBE_SECONDS)
 
     def _receive(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         self._deliver(channel, str(payload))

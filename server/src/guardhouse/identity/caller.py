@@ -194,12 +194,13 @@ def read_key(request: HTTPConnection) -> str:
     Raises:
         Problem: missing or ambiguous.
     """
-    found = {value.strip() for value in request.headers.getlist("x-api-key")} - {""}
+    found = {value.strip() for value in request.headers.getlist("x-api-key")}
     for authorization in request.headers.getlist("authorization"):
         scheme, _, bearer = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise ApiKeyMissing("This kind of Authorization is not accepted here.")
         found.add(bearer.strip())
+    found.discard("")
     if len(found) > 1:
         raise AmbiguousCredentials("The headers hold different keys.")
     if not found:

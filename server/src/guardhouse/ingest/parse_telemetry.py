@@ -166,7 +166,7 @@ class Parser:
         event_type = _type_of(value.get("event_type"), notes)
         ip, ip_text = read_address(value.get("ip_address"), notes)
         fields: dict[str, Any] = {
-            "ip": ip,
+            "ip": None if ip is None else ip.packed,  # the driver would parse an address object again
             "ip_text": ip_text,
             "status_code": read_integer(value.get("status_code"), 32, notes),
             "response_time": read_number(value.get("response_time"), notes),

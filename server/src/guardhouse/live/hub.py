@@ -17,6 +17,7 @@ from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.errors import Draining, Problem, Unavailable
 from guardhouse.foundation.ids import new_id
+from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.request import system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import caller, keys
@@ -148,8 +149,7 @@ class Hub:
                     await asyncio.sleep(0)
                     continue
                 held_pause = min(held_pause * 2, HELD_SECONDS[1]) if held and not got else HELD_SECONDS[0]
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._poked.wait(), held_pause if held else POLL_SECONDS)
+                await set_within(self._poked, held_pause if held else POLL_SECONDS)
         finally:
             unsubscribe()
 
@@ -186,8 +186,7 @@ class Hub:
         unsubscribe = self.resources.wake.subscribe("identity", self._note_identity)
         try:
             for second in count():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.resources.drain.wait(), 1)
+                if await set_within(self.resources.drain, 1):
                     for client in self._clients():
                         client.dismiss("draining")
                     return

@@ -20,6 +20,7 @@ from guardhouse.foundation import correlation, jobs_claim, logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import ClaimedJob, GiveUp, Job, JobContext, Retry
 from guardhouse.foundation.jobs_claim import Claimer, Result
+from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 
@@ -29,6 +30,7 @@ _PICKUP: Final = Histogram("guardhouse_job_pickup_seconds", "From due to the sta
 _QUICK_SECONDS: Final = 0.2
 _STALE_SECONDS: Final = 2.0
 _AWAY_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.002  # results that end together are written together
 _log = logs.get(__name__)
 
 
@@ -91,7 +93,8 @@ class Engine:
             task.cancel()
         await asyncio.gather(*slots, *forever, return_exceptions=True)
         with contextlib.suppress(DatabaseAway, TimeoutError):
-            await asyncio.wait_for(self._settle(), _AWAY_SECONDS)
+            async with asyncio.timeout(_AWAY_SECONDS):
+                await self._settle()
 
     async def _forever(self, part: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -111,9 +114,7 @@ class Engine:
     # Claim
 
     async def _claim_some(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._look.wait(), self._pace.poll_seconds)
-        if not self._look.is_set():
+        if not await set_within(self._look, self._pace.poll_seconds):
             self._more = True  # the poll behind the wake-up
         self._look.clear()
         while self._more and len(self._queue) <= self._window // 4:
@@ -162,7 +163,7 @@ class Engine:
                 self._look.set()
 
     async def _run_one(self, job: ClaimedJob) -> None:
-        correlation.begin(job.correlation_id or None)
+        correlation.begin(job.correlation_id or f"job-{job.id}")
         kind = self.claimer.jobs[job.name]
         started = time.perf_counter()
         _PICKUP.observe(max(0.0, (self.resources.clock.now() - job.run_at).total_seconds()))
@@ -219,6 +220,7 @@ class Engine:
 
     async def _settle_some(self) -> None:
         await self._ended.wait()
+        await asyncio.sleep(_GATHER_SECONDS)
         self._ended.clear()
         await self._settle()
 

@@ -16,6 +16,7 @@ from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.jobs import Job
+from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.notices import jobs as notices_jobs
@@ -82,8 +83,7 @@ async def _persist(name: str, stop: asyncio.Event, run: Callable[[], Awaitable[N
             _log.exception("worker_part_failed", part=name)
         else:
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
+        await set_within(stop, pause)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
@@ -92,8 +92,7 @@ async def _beat(resources: Resources, me: WorkerRow, health: Health, stop: async
         async with system_transaction(resources.database) as tx:
             await store.see(tx, replace(me, seen_at=resources.clock.now()))
         health.beat(resources.clock.now())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), BEAT_SECONDS)
+        await set_within(stop, BEAT_SECONDS)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:

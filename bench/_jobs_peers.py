@@ -1,6 +1,6 @@
 """One peer of `jobs.py`, run in the peers' own environment: fill its queue, then time one worker emptying it.
 
-usage: jobs_peers.py pgqueuer|procrastinate <postgresql URL> <jobs>
+usage: _jobs_peers.py pgqueuer|procrastinate <postgresql URL> <jobs>
 Prints the seconds from the start of the worker to the last job settled in the database.
 """
 

@@ -1,0 +1,53 @@
+"""Every operation of the OpenAPI document, for tests that are generated from it."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+FILLED = {"key_id": str(UUID(int=7)), "score_id": str(UUID(int=7)), "code": "not_found"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. ``scopes``: any of these opens it; None: it is open to anybody."""
+
+    id: str
+    method: str
+    path: str
+    scopes: frozenset[str] | None
+    described: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """The path with something plausible for each parameter."""
+        url = self.path
+        for parameter in self.described.get("parameters", ()):
+            if parameter["in"] == "path":
+                name = parameter["name"]
+                url = url.replace(f"{{{name}}}", FILLED.get(name, "nothing"))
+        return url
+
+    async def call(self, client: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
+        """Call it with an empty body; HEAD stands for GET, so that a stream ends."""
+        body = b"{}" if "requestBody" in self.described else None
+        sent = headers | ({"Content-Type": "application/json"} if body else {})
+        method = "HEAD" if self.method == "GET" else self.method
+        return await client.request(method, self.url, content=body, headers=sent)
+
+
+async def operations_of(client: httpx.AsyncClient) -> list[Operation]:
+    """Return every operation of the document that the application serves."""
+    document = (await client.get("/api/v1/openapi.json")).json()
+    found = []
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
+            security = described.get("security")
+            scopes = (
+                None
+                if security is None
+                else frozenset(s for way in security for named in way.values() for s in named)
+            )
+            found.append(Operation(described["operationId"], method.upper(), path, scopes, described))
+    return found

@@ -1,0 +1,94 @@
+"""Writes the pages of docs/reference/ that follow from the code: problems and settings.
+
+Run it after a change (``python tools/write_reference.py``); a test compares the pages with the code.
+"""
+
+import importlib
+import pkgutil
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+import guardhouse
+from guardhouse.foundation.errors import Problem, catalogue
+from guardhouse.settings import PREFIX, Settings
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every page by its file name."""
+    return {"problems.md": _problems(), "settings.md": _settings()}
+
+
+def _problems() -> str:
+    for module in pkgutil.walk_packages(guardhouse.__path__, "guardhouse."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    lines = [
+        "# Problems",
+        "",
+        "Every refusal is `application/problem+json` (RFC 9457) with one of these codes. A running server",
+        "explains each at `/problems/<code>`. This page is written by `tools/write_reference.py`.",
+        "",
+    ]
+    for problem in catalogue():
+        if problem.__module__.startswith("guardhouse."):
+            lines += _problem(problem)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _problem(problem: type[Problem]) -> list[str]:
+    cause = (getdoc(problem) or "").partition("\n\n")[0].replace("\n", " ")
+    return [
+        f"## {problem.code}",
+        "",
+        f"**{problem.status} {problem.title}.** {cause}",
+        "",
+        f"Remedy: {problem.remediation}",
+        "",
+    ]
+
+
+def _settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Read once, at the start, from the environment. A secret may stand in a file instead, named by the",
+        "variable with `_FILE` appended. This page is written by `tools/write_reference.py`.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        meaning = field.description or ""
+        secret = (
+            " Secret." if SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())) else ""
+        )
+        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(field)} | {meaning}{secret} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if field.default_factory is not None or value is PydanticUndefined:
+        return "`~/.local/share/guardhouse`"  # the one default that depends on the machine
+    if value is None or value == []:
+        return "-"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def main() -> None:
+    """Write the pages."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        print(f"wrote docs/reference/{name}")
+
+
+if __name__ == "__main__":
+    main()
