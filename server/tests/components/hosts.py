@@ -74,14 +74,15 @@ def attack(at: datetime, *, first_pid: int = 4000, seq: int | None = None) -> li
     """Return the events of a server that is turned into a remote shell, a second between acts."""
     server, shell = first_pid, first_pid + 1
     address = {"family": "inet", "ip": "203.0.113.9", "port": 4444}
+    inet = {"fd": 7, "fd_kind": "inet"}
     acts: list[dict[str, Any]] = [
-        {"pid": server, "start": 10, "kind": "exec", "exe": "/usr/bin/python3", "args": {"argv": ["python3", "app.py"]}},
+        {"pid": server, "start": 10, "kind": "exec", "exe": "/usr/bin/python3", "args": {"argv": ["python3"]}},
         {"pid": server, "start": 10, "syscall": "listen", "args": {"fd": 3, "addr": {"family": "inet", "port": 80}}},
         {"pid": server, "start": 10, "kind": "fork", "child_pid": shell, "child_start": 20},
         {"pid": shell, "start": 20, "syscall": "socket", "args": {"fd_kind": "inet"}, "ret": 7},
-        {"pid": shell, "start": 20, "syscall": "connect", "args": {"fd": 7, "fd_kind": "inet", "addr": address}, "ret": 0},
+        {"pid": shell, "start": 20, "syscall": "connect", "args": inet | {"addr": address}, "ret": 0},
         *(
-            {"pid": shell, "start": 20, "syscall": "dup2", "args": {"fd": 7, "newfd": n, "fd_kind": "inet"}, "ret": n}
+            {"pid": shell, "start": 20, "syscall": "dup2", "args": inet | {"newfd": n}, "ret": n}
             for n in range(3)
         ),
         {"pid": shell, "start": 20, "syscall": "execve", "exe": "/bin/sh", "args": {"path": "/bin/sh", "argv": ["sh"]}},
@@ -93,9 +94,8 @@ def attack(at: datetime, *, first_pid: int = 4000, seq: int | None = None) -> li
             {"pid": pid, "start": 30 + number, "syscall": "execve", "exe": path, "args": {"path": path}},
             {"pid": pid, "start": 30 + number, "kind": "exit", "code": 0},
         ]
-    acts += [
-        {"pid": shell, "start": 20, "syscall": "openat", "args": {"path": "/etc/shadow", "flags": ["O_RDONLY"]}, "ret": 3}
-    ]  # fmt: skip
+    secret = {"path": "/etc/shadow", "flags": ["O_RDONLY"]}
+    acts += [{"pid": shell, "start": 20, "syscall": "openat", "args": secret, "ret": 3}]
     for number, act in enumerate(acts):
         act["timestamp"] = (at + timedelta(seconds=number)).isoformat()
         if seq is not None:

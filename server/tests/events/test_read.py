@@ -7,16 +7,16 @@ from guardhouse.foundation.clock import SetClock, microseconds
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from server.tests.components.hosts import Host
-from server.tests.ingest.make import Door
 
 
 async def test_everything_an_event_says_reaches_the_engine(
-    door: Door, host: Host, resources: Resources, clock: SetClock
+    host: Host, resources: Resources, clock: SetClock
 ) -> None:
     at = clock.now() - timedelta(microseconds=1)
     host.members |= {"alphabet": "strace.set.v1"}
     full = {
-        "pid": 5, "tid": 6, "ppid": 4, "start": 7, "seq": 1, "timestamp": at.isoformat(), "exe": "/bin/sh", "comm": "sh",
+        "pid": 5, "tid": 6, "ppid": 4, "start": 7, "seq": 1, "timestamp": at.isoformat(), "exe": "/bin/sh",
+        "comm": "sh",
         "syscall": "openat", "args": {"path": "/x", "flags": ["O_RDONLY"], "odd": {"a": [1, None, 2.5]}}, "ret": -2,
         "errno": "ENOENT", "metadata": {"not": "read"}, "container": "c",
     }  # fmt: skip
@@ -25,7 +25,15 @@ async def test_everything_an_event_says_reaches_the_engine(
         {"pid": 5, "kind": "fork", "child_pid": 9, "child_start": 8, "seq": 3},
         {"pid": 9, "kind": "exit", "code": 3, "seq": 4},
         {"kind": "loss", "count": 12, "where": "kernel", "seq": 5},
-        {"pid": 9, "kind": "finding", "rule": "r", "priority": "critical", "source": "falco", "tags": ["t"], "seq": 6},
+        {
+            "pid": 9,
+            "kind": "finding",
+            "rule": "r",
+            "priority": "critical",
+            "source": "falco",
+            "tags": ["t"],
+            "seq": 6,
+        },
     ]
     await host.accepted([full, *others])
     await host.accepted([{"pid": 5, "syscall": "read", "seq": 0}])
@@ -46,5 +54,9 @@ async def test_everything_an_event_says_reaches_the_engine(
     assert loss.extra is not None
     assert (loss.pid, loss.extra["count"], loss.extra["where"]) == (None, 12, "kernel")
     assert finding.extra is not None
-    assert (finding.extra["rule"], finding.extra["priority"], finding.extra["tags"]) == ("r", "critical", ["t"])
+    assert (finding.extra["rule"], finding.extra["priority"], finding.extra["tags"]) == (
+        "r",
+        "critical",
+        ["t"],
+    )
     assert (late.position, late.late) == (7, True)

@@ -115,7 +115,8 @@ async def test_one_event_by_either_spelling_of_its_id(door: Door, host: Host, cl
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "0" * 32, "f" * 32, "e677d21fdbff" + "7" + "0" * 19, "e677d21fdc00" + "7" + "0" * 19, "0" * 31]
+    "name",
+    ["x", "0" * 32, "f" * 32, "e677d21fdbff" + "7" + "0" * 19, "e677d21fdc00" + "7" + "0" * 19, "0" * 31],
 )
 async def test_an_unknown_event_is_not_found(door: Door, name: str) -> None:
     answer = await get(door, f"{EVENTS}/{name}")
@@ -160,7 +161,7 @@ async def test_a_cursor_belongs_to_its_filters_and_its_tenant(
 
 
 async def test_another_tenant_sees_nothing_and_learns_nothing(
-    door: Door, host: Host, resources: Resources, database: Clone
+    host: Host, resources: Resources, database: Clone
 ) -> None:
     said = await host.accepted([call(seq=1)])
     name = said["results"][0]["id"]

@@ -56,12 +56,19 @@ async def positions(door: Door) -> list[tuple[int, int]]:
 
 async def test_order_given_is_order_kept_over_several_days(door: Door, clock: SetClock) -> None:
     midnight = clock.now().replace(hour=0)
-    times = [midnight, midnight - timedelta(days=2), midnight + timedelta(days=1), midnight - timedelta(seconds=1)]
+    times = [
+        midnight,
+        midnight - timedelta(days=2),
+        midnight + timedelta(days=1),
+        midnight - timedelta(seconds=1),
+    ]
     assert await write(door, [event(n, at, pid=n) for n, at in enumerate(times)]) == set()
     assert await positions(door) == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
-async def test_a_copy_loses_the_transaction_and_the_careful_way_leaves_it_out(door: Door, clock: SetClock) -> None:
+async def test_a_copy_loses_the_transaction_and_the_careful_way_leaves_it_out(
+    door: Door, clock: SetClock
+) -> None:
     first = [event(n, clock.now(), pid=n) for n in range(3)]
     await write(door, first)
     mixed = [event(n, clock.now(), pid=n) for n in (5, 1, 4)]
@@ -83,7 +90,9 @@ async def test_twice_in_one_batch_the_first_by_index_stays(door: Door, clock: Se
 @pytest.mark.parametrize("careful", [False, True])
 async def test_a_missing_day_is_told(door: Door, clock: SetClock, careful: bool) -> None:  # noqa: FBT001
     with pytest.raises(DayMissing):
-        await write(door, [event(0, clock.now()), event(1, clock.now() + timedelta(days=90))], careful=careful)
+        await write(
+            door, [event(0, clock.now()), event(1, clock.now() + timedelta(days=90))], careful=careful
+        )
     assert await positions(door) == []
 
 
@@ -107,7 +116,9 @@ async def test_a_source_has_one_number(door: Door) -> None:
     assert one != other
 
 
-async def test_the_owner_alone_says_whose_rows_these_are(door: Door, resources: Resources, clock: SetClock) -> None:
+async def test_the_owner_alone_says_whose_rows_these_are(
+    door: Door, resources: Resources, clock: SetClock
+) -> None:
     """COPY goes past row-level security, so the number in the rows is checked here, where it is written."""
     stranger = Owner(TenantKey(uuid4(), door.tenant.no + 1000), 1, 1, door.now)
     async with tenant_transaction(resources.database, door.tenant) as tx:

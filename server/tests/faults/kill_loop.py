@@ -180,7 +180,10 @@ class Load(threading.Thread):
 
     async def _all(self) -> None:
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=20.0, trust_env=False, headers={"X-API-Key": self.key}
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=20.0,
+            trust_env=False,
+            headers={"X-API-Key": self.key},
         ) as client:
             await asyncio.gather(*(self._sender(client, number) for number in range(SENDERS)))
 
@@ -206,7 +209,9 @@ class Load(threading.Thread):
             body = json.dumps({"agent_id": agent, "stream": agent, "boot_id": "b", "events": batch}).encode()
             told.sent += len(batch)
             copies = 2 if draw.random() < 0.1 else 1
-            answers = await asyncio.gather(*(self._send(client, body, f"{agent}-{number}") for _ in range(copies)))
+            answers = await asyncio.gather(
+                *(self._send(client, body, f"{agent}-{number}") for _ in range(copies))
+            )
             if draw.random() < 0.1:
                 answers.append(await self._send(client, body, f"{agent}-{number}-again"))
             for answer in answers:
@@ -235,7 +240,9 @@ class Load(threading.Thread):
             if status not in {0, 409, 503}:
                 self.faults.append(f"{key}: {status} {text[:300]}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{key} was not taken within {PATIENCE_SECONDS:.0f} s, last {status} {text[:300]}")
+                raise TimeoutError(
+                    f"{key} was not taken within {PATIENCE_SECONDS:.0f} s, last {status} {text[:300]}"
+                )
             self.count["retries"] += 1
             await asyncio.sleep(0.05)
 
@@ -245,22 +252,31 @@ def story(draw: Random) -> list[dict[str, Any]]:
     at = datetime.now(UTC) - timedelta(seconds=120)
     acts: list[dict[str, Any]] = [
         {"pid": 10, "start": 1, "kind": "exec", "exe": "/usr/sbin/app", "args": {"argv": ["app"]}},
-        {"pid": 10, "start": 1, "syscall": "listen", "args": {"fd": 3, "addr": {"family": "inet", "port": 80}}},
+        {
+            "pid": 10,
+            "start": 1,
+            "syscall": "listen",
+            "args": {"fd": 3, "addr": {"family": "inet", "port": 80}},
+        },
     ]
     for n in range(draw.randint(40, 120)):
         call = draw.choice(["read", "write", "openat", "close", "sendto", "epoll_wait"])
-        acts.append({"pid": draw.choice([10, 20, 30]), "syscall": call, "args": {"path": f"/srv/{n % 7}"}, "ret": 0})
-    socket_args = {"fd": 7, "fd_kind": "inet"}
+        acts.append(
+            {"pid": draw.choice([10, 20, 30]), "syscall": call, "args": {"path": f"/srv/{n % 7}"}, "ret": 0}
+        )
+    inet = {"fd": 7, "fd_kind": "inet"}
+    address = {"addr": {"ip": "203.0.113.9", "port": 4444}}
     shell: list[dict[str, Any]] = [
         {"pid": 10, "start": 1, "kind": "fork", "child_pid": 11, "child_start": 2},
-        {"pid": 11, "start": 2, "syscall": "connect", "args": socket_args | {"addr": {"ip": "203.0.113.9", "port": 4444}}},
-        *({"pid": 11, "start": 2, "syscall": "dup2", "args": socket_args | {"newfd": n}, "ret": n} for n in range(3)),
+        {"pid": 11, "start": 2, "syscall": "connect", "args": inet | address},
+        *({"pid": 11, "start": 2, "syscall": "dup2", "args": inet | {"newfd": n}, "ret": n} for n in range(3)),
         {"pid": 11, "start": 2, "syscall": "execve", "exe": "/bin/sh", "args": {"path": "/bin/sh"}},
     ]  # fmt: skip
     for n, tool in enumerate(("id", "uname", "whoami", "hostname", "ps", "ss", "lsmod")):
+        path = f"/usr/bin/{tool}"
         shell += [
             {"pid": 11, "start": 2, "kind": "fork", "child_pid": 12 + n, "child_start": 3 + n},
-            {"pid": 12 + n, "start": 3 + n, "syscall": "execve", "exe": f"/usr/bin/{tool}", "args": {"path": f"/usr/bin/{tool}"}},
+            {"pid": 12 + n, "start": 3 + n, "syscall": "execve", "exe": path, "args": {"path": path}},
             {"pid": 12 + n, "start": 3 + n, "kind": "exit", "code": 0},
         ]  # fmt: skip
     place = draw.randrange(2, len(acts))
@@ -341,7 +357,9 @@ async def _make_key(parts: Parts) -> str:
         await partitions.ensure_days(tx, resources.clock.now().date())
         tenant = await tenants.create_tenant(tx, resources.clock, "kill", "Kill")
         wanted = keys.NewKey("kill")
-        _, text = await keys.create_key(tx, resources.clock, resources.peppers[0], tenant, wanted, created_by="kill")
+        _, text = await keys.create_key(
+            tx, resources.clock, resources.peppers[0], tenant, wanted, created_by="kill"
+        )
         return text
 
 
@@ -349,7 +367,9 @@ async def _check(parts: Parts, key: str, told: dict[str, Told], report: Report) 
     async with open_resources(parts.settings()) as resources:
         await _wait_until_scored(parts, resources, report)
         async with system_transaction(resources.database) as tx:
-            rows = await tx.fetch("SELECT agent_no, agent_id, next_position FROM host_agents ORDER BY agent_no")
+            rows = await tx.fetch(
+                "SELECT agent_no, agent_id, next_position FROM host_agents ORDER BY agent_no"
+            )
         agents = {row["agent_id"]: (row["agent_no"], row["next_position"]) for row in rows}
         if set(agents) != set(told):
             report.faults.append(f"agents differ: {set(agents) ^ set(told)}")
@@ -406,7 +426,9 @@ async def _check_agent(
                 for r in effects.rows
             ]
             crossings += [
-                (c.position, process_id(name, c.process), c.band) for c in effects.crossings if c.direction != "down"
+                (c.position, process_id(name, c.process), c.band)
+                for c in effects.crossings
+                if c.direction != "down"
             ]
     found = [
         (len(events) == told.sent, f"{len(events)} stored, {told.sent} sent"),
@@ -441,7 +463,9 @@ async def _check_recalculation(parts: Parts, key: str, report: Report) -> None:
                 answer = await client.post(f"{base}/scores:recalculate", json={"process_id": process["id"]})
                 said = answer.json()
                 if answer.status_code != httpx.codes.OK or said["recalculation"]["equal"] is not True:
-                    report.faults.append(f"{process['id']}: recalculated {answer.status_code} {str(said)[:300]}")
+                    report.faults.append(
+                        f"{process['id']}: recalculated {answer.status_code} {str(said)[:300]}"
+                    )
             if not page["pagination"]["has_more"]:
                 return
             cursor = {"cursor": page["pagination"]["cursor"]}
@@ -458,7 +482,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--longest-pause", type=float, default=2.0, help="seconds under load before a kill, at most")
+    parser.add_argument(
+        "--longest-pause", type=float, default=2.0, help="seconds under load before a kill, at most"
+    )
     parser.add_argument("--most-seconds", type=float, default=1e9, help="kill nothing more after this time")
     asked = parser.parse_args()
     report = run(

@@ -45,12 +45,16 @@ def test_other_media_types_are_refused(media: str | None) -> None:
     assert isinstance(refusal(b'{"events":[]}', media), UnsupportedMediaType)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"7", b'"x"', b"{", b'{"events":[{"pid":1', b"\xff", b'{"a":1} x'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"7", b'"x"', b"{", b'{"events":[{"pid":1', b"\xff", b'{"a":1} x']
+)
 def test_what_is_no_object_is_malformed(body: bytes) -> None:
     assert isinstance(refusal(body), MalformedBody)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"events":null}', b'{"events":{}}', b'{"events":"x"}', b'{"events":[]}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"events":null}', b'{"events":{}}', b'{"events":"x"}', b'{"events":[]}']
+)
 def test_events_are_a_list_that_is_not_empty(body: bytes) -> None:
     assert pointer(refusal(body)) == "/events"
 

@@ -83,7 +83,10 @@ async def test_the_same_request_again_gets_the_same_bytes(door: Door, host: Host
     second = await host.send(events, key="k")
     assert (first.status_code, second.status_code) == (207, 207)
     assert second.content == first.content
-    assert (first.headers.get("idempotency-replayed"), second.headers["idempotency-replayed"]) == (None, "true")
+    assert (first.headers.get("idempotency-replayed"), second.headers["idempotency-replayed"]) == (
+        None,
+        "true",
+    )
     assert (first.json()["accepted"], first.json()["errors"]) == (2, 2)
     assert await door.count("process_events") == 2
 

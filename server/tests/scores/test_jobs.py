@@ -57,7 +57,8 @@ async def waiting(resources: Resources, **options: Any) -> list[Backlog]:
 # Lanes.
 
 
-async def test_a_lane_has_one_holder_until_its_lease_is_over(door: Door, resources: Resources, clock: SetClock) -> None:
+@pytest.mark.usefixtures("door")
+async def test_a_lane_has_one_holder_until_its_lease_is_over(resources: Resources, clock: SetClock) -> None:
     one, other = uuid4(), uuid4()
     assert await take(resources, one, 40) == list(range(40))
     assert await take(resources, other) == list(range(40, 64))
@@ -69,7 +70,8 @@ async def test_a_lane_has_one_holder_until_its_lease_is_over(door: Door, resourc
     assert await take(resources, one) == []
 
 
-async def test_lanes_given_back_are_free_at_once(door: Door, resources: Resources) -> None:
+@pytest.mark.usefixtures("door")
+async def test_lanes_given_back_are_free_at_once(resources: Resources) -> None:
     one, other = uuid4(), uuid4()
     await take(resources, one)
     async with system_transaction(resources.database) as tx:
@@ -77,7 +79,8 @@ async def test_lanes_given_back_are_free_at_once(door: Door, resources: Resource
     assert await take(resources, other) == EVERY_LANE
 
 
-async def test_two_that_ask_at_once_never_get_the_same_lane(door: Door, resources: Resources) -> None:
+@pytest.mark.usefixtures("door")
+async def test_two_that_ask_at_once_never_get_the_same_lane(resources: Resources) -> None:
     taken = await asyncio.gather(*(take(resources, uuid4(), 20) for _ in range(6)))
     lanes = [lane for held in taken for lane in held]
     assert len(lanes) == len(set(lanes))
@@ -111,7 +114,9 @@ async def test_everybody_has_a_turn_however_many_are_busy(
 # The loop.
 
 
-async def test_what_comes_is_scored_and_the_lanes_are_given_back(door: Door, host: Host, resources: Resources) -> None:
+async def test_what_comes_is_scored_and_the_lanes_are_given_back(
+    door: Door, host: Host, resources: Resources
+) -> None:
     async with scoring(resources):
         await host.accepted([call(seq=1), call(seq=2)])
         await until_scored(door, 1, 2)
@@ -154,7 +159,9 @@ async def test_an_agent_whose_step_fails_waits_alone(
         await until_scored(door, 4, 4)
 
 
-async def test_a_missing_day_of_scores_is_made(door: Door, host: Host, resources: Resources, clock: SetClock) -> None:
+async def test_a_missing_day_of_scores_is_made(
+    door: Door, host: Host, resources: Resources, clock: SetClock
+) -> None:
     async with scoring(resources):
         await host.accepted([call(seq=1)])
         await until_scored(door, 1, 1)
@@ -163,7 +170,9 @@ async def test_a_missing_day_of_scores_is_made(door: Door, host: Host, resources
         await until_scored(door, 1, 2)
 
 
-async def test_the_loop_keeps_its_lanes_when_its_connections_break(door: Door, host: Host, resources: Resources) -> None:
+async def test_the_loop_keeps_its_lanes_when_its_connections_break(
+    door: Door, host: Host, resources: Resources
+) -> None:
     async with scoring(resources):
         await host.accepted([call(seq=1)])
         await until_scored(door, 1, 1)
@@ -195,7 +204,9 @@ async def test_old_days_of_scores_go(door: Door, resources: Resources, clock: Se
     old = clock.now().date() - timedelta(days=31)
     await door.behind.execute("SELECT guardhouse_create_day('scores', $1)", old)
     job = ClaimedJob(1, "x", "null", None, "platform", 1, 0, clock.now(), "")
-    await jobs.keep_partitions.run(JobContext(resources, job), None)
-    days = await door.rows("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'scores'::regclass")
+    await jobs.keep_partitions.run(JobContext(resources, job))
+    days = await door.rows(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'scores'::regclass"
+    )
     assert f"scores_p{old:%Y%m%d}" not in {row[0] for row in days}
     assert len(days) == 16

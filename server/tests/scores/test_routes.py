@@ -82,7 +82,9 @@ async def test_latest_is_one_row_per_process_as_of_its_last_event(
     assert (latest["position"], latest["risk_score"]) == (6, 18.0)
     assert latest["calculated_at"] == clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert latest["id"] == history[0]["id"]
-    assert [row["calculated_at"] for row in history] == sorted((r["calculated_at"] for r in history), reverse=True)
+    assert [row["calculated_at"] for row in history] == sorted(
+        (r["calculated_at"] for r in history), reverse=True
+    )
     one = await good(door, f"{SCORES}/{history[-1]['id']}")
     assert one == history[-1]
     dashed = history[-1]["id"]
@@ -90,7 +92,9 @@ async def test_latest_is_one_row_per_process_as_of_its_last_event(
     assert (await good(door, f"{SCORES}/{dashed}"))["id"] == history[-1]["id"]
 
 
-async def test_the_oldest_worked_numbers(door: Door, host: Host, resources: Resources, clock: SetClock) -> None:
+async def test_the_oldest_worked_numbers(
+    door: Door, host: Host, resources: Resources, clock: SetClock
+) -> None:
     worked = {
         1: (["execve"], 50),
         2: (["execve", "open"], 30),
@@ -142,7 +146,9 @@ async def test_filters_of_scores(door: Door, host: Host, resources: Resources, c
     for view in ("latest", "history"):
         found = await walk(door, SCORES, process_id=shell["process_id"], view=view)
         assert {row["process_id"] for row in found} == {shell["process_id"]}
-        assert len(await walk(door, SCORES, agent_id="web-1", view=view)) == len(await walk(door, SCORES, view=view))
+        assert len(await walk(door, SCORES, agent_id="web-1", view=view)) == len(
+            await walk(door, SCORES, view=view)
+        )
         assert await walk(door, SCORES, agent_id="web-2", view=view) == []
         for by in ("risk", "risk_score"):
             high = await walk(door, SCORES, by=by, risk_min=45, view=view)
@@ -231,7 +237,9 @@ async def test_a_state_that_was_tampered_with_is_found(
     door: Door, host: Host, resources: Resources, clock: SetClock
 ) -> None:
     await attacked(host, resources, clock.now() - timedelta(hours=1))
-    await door.behind.execute("UPDATE process_states SET state = (SELECT state FROM process_states WHERE key LIKE '4000.%')")
+    await door.behind.execute(
+        "UPDATE process_states SET state = (SELECT state FROM process_states WHERE key LIKE '4000.%')"
+    )
     assert (await recalculated(door, "web-1:4001:k")).json()["recalculation"]["equal"] is False
     assert (await recalculated(door, "web-1:4000:a")).json()["recalculation"]["equal"] is True
 
@@ -263,7 +271,8 @@ async def test_a_long_history_is_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["web-1", "web-1:9", "web-1:100:zz", "x:1:2:3", "a:99999999", "a:1:zzzzzzzzzzzzz", "web-2:100", "ü:1"]
+    "name",
+    ["web-1", "web-1:9", "web-1:100:zz", "x:1:2:3", "a:99999999", "a:1:zzzzzzzzzzzzz", "web-2:100", "ü:1"],
 )
 async def test_an_unknown_process_is_not_found(
     door: Door, host: Host, resources: Resources, clock: SetClock, name: str
@@ -306,13 +315,17 @@ async def test_bad_queries_are_refused(door: Door, path: str, query: dict[str, A
     assert (await get(door, path, **query)).status_code == 422
 
 
-@pytest.mark.parametrize("body", [{}, {"process_id": ""}, {"process_id": "a:1", "mode": "x"}, {"process": "a:1"}, []])
+@pytest.mark.parametrize(
+    "body", [{}, {"process_id": ""}, {"process_id": "a:1", "mode": "x"}, {"process": "a:1"}, []]
+)
 async def test_bad_recalculations_are_refused(door: Door, body: Any) -> None:
     answer = await door.client.post(RECALCULATE, json=body, headers={"x-api-key": door.key})
     assert answer.status_code == 422
 
 
-async def test_cursors_belong_to_their_list(door: Door, host: Host, resources: Resources, clock: SetClock) -> None:
+async def test_cursors_belong_to_their_list(
+    door: Door, host: Host, resources: Resources, clock: SetClock
+) -> None:
     await host.accepted([call(at=clock.now(), seq=n, pid=n) for n in range(5)])
     await score_everything(resources)
     cursor = (await good(door, PROCESSES, limit=2))["pagination"]["cursor"]
@@ -342,7 +355,11 @@ async def test_another_tenant_sees_nothing_and_learns_nothing(
     async with open_door(resources, database.superuser_url, slug="other") as other:
         for path in (PROCESSES, SCORES, f"{SCORES}?view=history", f"{PROCESSES}?agent_id=web-1"):
             assert (await good(other, path))["data"] == []
-        for path in (f"{PROCESSES}/web-1:4001:k", f"{PROCESSES}/web-1:4001:k/tree", f"{SCORES}/{score['id']}"):
+        for path in (
+            f"{PROCESSES}/web-1:4001:k",
+            f"{PROCESSES}/web-1:4001:k/tree",
+            f"{SCORES}/{score['id']}",
+        ):
             assert (await get(other, path)).status_code == 404
         assert (await recalculated(other, "web-1:4001:k")).status_code == 404
     viewer = {"x-api-key": other.key}

@@ -132,13 +132,14 @@ _HISTORY: Final = (
 )
 # One row per process with its numbers as of its last event; the evidence is that of its newest score row.
 _LATEST: Final = (
-    "SELECT s.score_id, s.calculated_at, s.agent_no, a.agent_id, s.position, s.pid, s.risk, coalesce(t.tree_risk, 0) AS tree_risk,"
-    " s.risk_score, s.anomaly_score, s.key, s.process_id, s.band, coalesce(r.reasons, '{}') AS reasons,"
+    "SELECT s.score_id, s.calculated_at, s.agent_no, a.agent_id, s.position, s.pid, s.risk,"
+    " coalesce(t.tree_risk, 0) AS tree_risk, s.risk_score, s.anomaly_score, s.key, s.process_id, s.band,"
+    " coalesce(r.reasons, '{}') AS reasons,"
     " coalesce(r.evidence, '[]') AS evidence, coalesce(r.versions, '{}') AS versions"
     " FROM (SELECT p.*, p.last_seen AS calculated_at, p.last_position AS position FROM processes p) s"
     " JOIN host_agents a USING (agent_no) LEFT JOIN processes t ON t.agent_no = s.agent_no AND t.key = s.root_key"
-    " LEFT JOIN LATERAL (SELECT reasons, evidence, versions FROM scores h"
-    " WHERE h.agent_no = s.agent_no AND h.key = s.key ORDER BY h.position DESC, h.calculated_at DESC LIMIT 1) r ON true"
+    " LEFT JOIN LATERAL (SELECT reasons, evidence, versions FROM scores h WHERE h.agent_no = s.agent_no"
+    " AND h.key = s.key ORDER BY h.position DESC, h.calculated_at DESC LIMIT 1) r ON true"
 )
 
 
