@@ -54,6 +54,11 @@ _WITH_CALLER = {
     "403": "`scope_missing` or `tenant_suspended`",
 }
 SECURITY = {
+    "Signature": {
+        "type": "http",
+        "scheme": "signature",
+        "description": "HTTP message signature of a host agent (RFC 9421, hmac-sha256, tag guardhouse-events).",
+    },
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "gh_live_… key"},
 }
