@@ -378,7 +378,7 @@ async def _wait_until_scored(parts: Parts, resources: Resources, report: Report)
     report.scored_after_seconds = round(time.monotonic() - begun, 2)
 
 
-async def _check_agent(  # noqa: PLR0913, PLR0917 - what is compared with what
+async def _check_agent(
     resources: Resources, name: str, agent_no: int, next_position: int, told: Told, report: Report
 ) -> None:
     """Replay an agent's stored events and compare everything that was made of them while things died."""

@@ -265,7 +265,7 @@ def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(folder: DataFo
         owner = (home / "data").stat()
         kept = (home / "data" / "postmaster.pid").read_text().splitlines()
     pid_file = home / "data" / "postmaster.pid"
-    stranger = subprocess.Popen(["sleep", "60"], user=owner.st_uid)
+    stranger = subprocess.Popen(["sleep", "60"], user=owner.st_uid, cwd=home / "data")
     try:
         pid_file.write_text("\n".join([str(stranger.pid), *kept[1:]]) + "\n")
         os.chown(pid_file, owner.st_uid, owner.st_gid)

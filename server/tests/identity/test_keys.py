@@ -104,7 +104,7 @@ async def test_a_revocation_that_overtakes_a_lookup_wins(
     first = asyncio.create_task(client.get("/api/v1/me", headers=make.bearing(text)))
     await read.wait()
     async with tenant_transaction(resources.database, tenant.key) as tx:
-        await keys.revoke_key(tx, tenant.id, key.id)
+        await keys.revoke_key(tx, tenant.id, key.id, revoked_by="test")
     await asyncio.sleep(0.2)  # the NOTIFY is heard
     go_on.set()
     assert (await first).status_code == 200  # it began before
@@ -193,14 +193,14 @@ async def test_revoking_is_repeatable_and_bound_to_the_tenant(resources: Resourc
     key, _ = await make.key(resources, a)
     for _ in range(2):
         async with tenant_transaction(resources.database, a.key) as tx:
-            assert (await keys.revoke_key(tx, a.id, key.id)).state == "revoked"
+            assert (await keys.revoke_key(tx, a.id, key.id, revoked_by="test")).state == "revoked"
     for owner in (b.id, a.id):
         with pytest.raises(NotFound):
             async with tenant_transaction(resources.database, b.key) as tx:
-                await keys.revoke_key(tx, owner, key.id)
+                await keys.revoke_key(tx, owner, key.id, revoked_by="test")
     with pytest.raises(NotFound):
         async with tenant_transaction(resources.database, a.key) as tx:
-            await keys.revoke_key(tx, a.id, new_id())
+            await keys.revoke_key(tx, a.id, new_id(), revoked_by="test")
 
 
 async def test_keys_are_listed_newest_first_in_pages(resources: Resources) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from guardhouse.analysis.abuse.classes import CLASSES
 from guardhouse.ingest.parse_telemetry import AppEvent, AppMetric, Parser, Rejected, canonical, fingerprint
 
+VECTORS = Path(__file__).parents[3] / "contract" / "vectors" / "app_source_keys.json"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
@@ -49,6 +51,13 @@ def test_source_keys_of_metrics() -> None:
         'n|{"value":2}|{"value":1}|0',
         "m|k",
     ]
+
+
+def test_source_keys_are_those_of_the_published_vectors() -> None:
+    vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
+    events, metrics = ([case["item"] for case in vectors[array]] for array in ("events", "metrics"))
+    expected = [case["source_key"] for case in (*vectors["events"], *vectors["metrics"])]
+    assert keys(parse(events, metrics)) == expected
 
 
 def test_canonical_json_is_the_same_for_every_order_and_number() -> None:

@@ -135,7 +135,7 @@ async def test_filters_hold_for_the_replay_and_for_the_live_part(
         last_id = stream.last_id
     await all_sorts()
     async with (
-        streaming(served, key, last_id=last_id, kinds="key.*,risk.updated") as by_kind,
+        streaming(served, key, last_id=last_id, kinds="key.*,risk.*") as by_kind,
         streaming(served, key, last_id=last_id, subject="agent:b") as by_subject,
         streaming(served, key, last_id=last_id, min_severity="low") as by_severity,
     ):
@@ -228,8 +228,8 @@ async def test_a_revoked_key_ends_its_streams(resources: Resources, served: Serv
     async with streaming(served, key) as stream:
         async with system_transaction(resources.database) as tx:
             (row,) = await keys.list_keys(tx, tenant.id, 10)
-            await keys.revoke_key(tx, tenant.id, row.id)
-        (farewell,) = [event for event in await stream.rest() if event.name != "heartbeat"]
+            await keys.revoke_key(tx, tenant.id, row.id, revoked_by="test")
+        *_, farewell = [event for event in await stream.rest() if event.name != "heartbeat"]
     assert (farewell.name, farewell.data) == ("goodbye", {"reason": "credential"})
 
 

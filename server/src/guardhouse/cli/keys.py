@@ -77,7 +77,9 @@ def revoke(
     """End a key for good, everywhere, within a second."""
 
     async def work(_resources: Resources, tx: Tx) -> ApiKey:
-        return await api_keys.revoke_key(tx, (await _tenant(tx, tenant)).id, key_id)
+        return await api_keys.revoke_key(
+            tx, (await _tenant(tx, tenant)).id, key_id, revoked_by="command line"
+        )
 
     key = with_transaction(local_settings(), work)
     print(f"The key {key.prefix}…{key.last4} is revoked.")

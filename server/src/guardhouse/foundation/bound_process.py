@@ -106,11 +106,15 @@ def end_in_steps(
     return None
 
 
-def processes_in(folder: Path) -> Iterator[psutil.Process]:
-    """Yield the running processes whose working directory is ``folder``, as far as this user may see."""
+def processes_in(folder: Path, program: str) -> Iterator[psutil.Process]:
+    """Yield the running processes of ``program`` that work in ``folder``, as far as this user may see."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.name() == program
+                and process.cwd() == str(folder)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 yield process
 
 

@@ -5,7 +5,9 @@ import secrets
 from contextvars import ContextVar
 from typing import Final
 
-_SHAPE: Final = re.compile(r"(?!.*gh_(?:live|test)_)[A-Za-z0-9._-]{1,128}")  # a key in the wrong header is not spread
+_SHAPE: Final = re.compile(
+    r"(?!.*gh_(?:live|test)_)[A-Za-z0-9._-]{1,128}"
+)  # a key in the wrong header is not spread
 _current: ContextVar[str] = ContextVar("correlation_id", default="")
 
 

@@ -217,7 +217,7 @@ class EmbeddedPostgres:
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
             return
-        for process in list(bound_process.processes_in(self._data)):
+        for process in list(bound_process.processes_in(self._data, "postgres")):
             if bound_process.end_in_steps(process, _LEFTOVER_STEPS) is None and bound_process.is_running(
                 process
             ):

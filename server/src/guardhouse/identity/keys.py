@@ -7,7 +7,7 @@ connection is lost entries live one second only.
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -20,6 +20,8 @@ from guardhouse.foundation.resources import Pepper
 from guardhouse.identity import key_format, store
 from guardhouse.identity.roles import ROLES
 from guardhouse.identity.store import ApiKey, Tenant
+from guardhouse.notices.kinds import KeyCreated, KeyRevoked
+from guardhouse.notices.publish import publish
 
 CACHE_SECONDS: Final = 30.0
 UNKNOWN_SECONDS: Final = 10.0
@@ -79,22 +81,25 @@ async def create_key(
         last_used_at=None,
     )
     await store.add_key(tx, key, key_format.digest(pepper, text), pepper.kid)
+    created = KeyCreated(key_id=key.id, name=key.name, actor=created_by, role=key.role)
+    await publish(tx, created, tenant_id=tenant.id, subject_seq=1)
     return key, text
 
 
-async def revoke_key(tx: Tx, tenant_id: UUID, key_id: UUID) -> ApiKey:
+async def revoke_key(tx: Tx, tenant_id: UUID, key_id: UUID, *, revoked_by: str) -> ApiKey:
     """End a key for good; repeatable.
 
     Raises:
         NotFound: the tenant has no such key.
     """
-    if not await store.set_key_state(tx, tenant_id, key_id, "revoked"):
-        raise NotFound("There is no such key.")
+    key = await get_key(tx, tenant_id, key_id)
+    if key.state == "revoked":
+        return key
+    await store.set_key_state(tx, tenant_id, key_id, "revoked")
     await store.notify_change(tx)
-    key = await store.get_key(tx, tenant_id, key_id)
-    if key is None:
-        raise NotFound("There is no such key.")
-    return key
+    revoked = KeyRevoked(key_id=key.id, name=key.name, actor=revoked_by)
+    await publish(tx, revoked, tenant_id=tenant_id, subject_seq=2)
+    return replace(key, state="revoked")
 
 
 async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID) -> ApiKey:

@@ -92,4 +92,4 @@ async def revoke_key(
     caller: Annotated[Caller, Depends(Require("keys:write"))], tx: RequestTx, key_id: UUID
 ) -> KeyShape:
     """Revoke a key; holds everywhere within a second, repeatable."""
-    return key_shape(await keys.revoke_key(tx, caller.tenant.id, key_id))
+    return key_shape(await keys.revoke_key(tx, caller.tenant.id, key_id, revoked_by=caller.credential_id))

@@ -36,6 +36,8 @@ from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
 from guardhouse.ingest.wire import AppAnswer, Rejection
+from guardhouse.notices.kinds import TelemetryReceived
+from guardhouse.notices.publish import Origin, publish
 
 MEMBERS: Final = ("events", "metrics")
 MAX_ITEMS: Final = 50_000
@@ -163,15 +165,28 @@ async def _store(
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
-    answer.accepted = stored
-    answer.rolled_up = len(batch.noise)
-    answer.rejected = len(parsed.rejected)
-    answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
+        answer.accepted = stored
+        answer.rolled_up = len(batch.noise)
+        answer.rejected = len(parsed.rejected)
+        answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
+        await _publish(tx, request, project, answer)
     answer.rejections = [
         Rejection(item.index, item.key, item.code, item.detail)
         for item in parsed.rejected[:LISTED_REJECTIONS]
     ]
     return False
+
+
+async def _publish(tx: Tx, request: AppRequest, project: Project, answer: AppAnswer) -> None:
+    received = TelemetryReceived(
+        agent_id=request.installation or project.slug,
+        accepted=answer.accepted,
+        duplicates=answer.duplicates,
+        rejected=answer.rejected,
+    )
+    await publish(
+        tx, received, tenant_id=request.caller.tenant.id, subject_seq=0, origin=Origin(project_id=project.id)
+    )
 
 
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:

@@ -114,21 +114,8 @@ class RiskBandCrossed(_Risk):
     previous_band: Band
 
 
-class RiskUpdated(_Risk):
-    """The risk of a process tree changed; at most one per tree and second."""
-
-    kind: ClassVar[str] = "risk.updated"
-    live_only: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = _RISK_EXAMPLE
-
-    @property
-    def severity(self) -> Severity:
-        """Return info: crossings are told by their own kind."""
-        return Severity.INFO
-
-
 class TelemetryReceived(NoticeData):
-    """An agent reported in: how many events of a batch were stored."""
+    """An in-app agent reported in: what became of a batch. ``agent_id`` is its installation, or its project."""
 
     kind: ClassVar[str] = "telemetry.received"
     scope: ClassVar[str] = "events:read"
@@ -185,18 +172,6 @@ class KeyCreated(_Key):
     role: str
 
 
-class KeyRotated(_Key):
-    """An API key was replaced by a new one."""
-
-    kind: ClassVar[str] = "key.rotated"
-    example: ClassVar[Mapping[str, Any]] = {
-        **_KEY_EXAMPLE,
-        "replaced_by": "0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b12",
-    }
-
-    replaced_by: UUID
-
-
 class KeyRevoked(_Key):
     """An API key was ended for good."""
 
@@ -205,7 +180,6 @@ class KeyRevoked(_Key):
 
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
-    model.kind: model
-    for model in (RiskBandCrossed, RiskUpdated, TelemetryReceived, KeyCreated, KeyRotated, KeyRevoked)
+    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked)
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())

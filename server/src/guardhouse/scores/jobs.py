@@ -15,6 +15,7 @@ from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.jobs import JobContext, every
+from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
@@ -25,7 +26,8 @@ POLL_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
 BACKLOG: Final = Gauge(
-    "guardhouse_scoring_backlog_events", "Events that wait for scoring, of the agents in line in the lanes held here."
+    "guardhouse_scoring_backlog_events",
+    "Events that wait for scoring, of the agents in line in the lanes held here.",
 )
 FAILED_STEPS: Final = Counter("guardhouse_score_steps_failed_total", "Scoring steps that ended in an error.")
 _log = logs.get(__name__)
@@ -62,12 +64,10 @@ async def score_lanes(resources: Resources, stop: asyncio.Event) -> None:
             except DatabaseAway as error:
                 _log.warning("scoring_waits", error=str(error))
                 holder.renewed = float("-inf")
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+                await set_within(stop, POLL_SECONDS)
                 continue
             if not busy:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), POLL_SECONDS)
+                await set_within(woken, POLL_SECONDS)
     finally:
         unsubscribe()
         stopper.cancel()

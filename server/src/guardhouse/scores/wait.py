@@ -1,13 +1,13 @@
 """Waiting for scoring: how far behind it is, and when it has passed a position."""
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.errors import Problem
+from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.scores import queries, store
@@ -67,8 +67,7 @@ async def scored_up_to(resources: Resources, agent_no: int, position: int, secon
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), min(left, POLL_SECONDS))
+            await set_within(woken, min(left, POLL_SECONDS))
     finally:
         stop()
 
