@@ -9,8 +9,8 @@ import time
 from typing import Annotated
 
 import uvicorn
+from _kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port
 from fastapi import Depends
-from kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port
 
 from guardhouse.foundation import logs
 from guardhouse.foundation.resources import open_resources

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
-from kit import Client, Platform, finish, http_request, platform
+from _kit import Client, Platform, finish, http_request, platform
 
 ROUNDS = 3
 BATCHES = 160

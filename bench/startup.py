@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from kit import finish
+from _kit import finish
 
 ROUNDS = 5
 MUST, GOAL = 3.0, 1.5

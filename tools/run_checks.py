@@ -90,7 +90,7 @@ def _run(check: Check) -> bool:
 def _run_tests() -> list[str]:
     """Run the tests on the embedded PostgreSQL, then those that use a database on a given one too."""
     embedded = {name: value for name, value in os.environ.items() if name != OTHER_DATABASE}
-    runs = [("tests", (), embedded)]
+    runs: list[tuple[str, tuple[str, ...], dict[str, str]]] = [("tests", (), embedded)]
     if OTHER_DATABASE in os.environ:
         runs.append(("tests on the given PostgreSQL", ("-m", "database"), dict(os.environ)))
     failed = []

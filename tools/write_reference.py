@@ -78,7 +78,7 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or value is PydanticUndefined:
         return "`~/.local/share/guardhouse`"  # the one default that depends on the machine
     if value is None or value == []:
-        return "none"
+        return "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

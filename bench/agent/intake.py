@@ -24,7 +24,7 @@ import psutil
 BENCH = Path(__file__).parents[1]
 sys.path.insert(0, str(BENCH))
 
-from kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
+from _kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
 
 ROUNDS = 3
 BODY = 100

@@ -3,8 +3,8 @@ import os
 from pathlib import Path
 
 import pytest
-from agent.tests.watch.conftest import KEY, Receiver
 
+from agent.tests.watch.conftest import KEY, Receiver
 from guard_agent.watch import __version__
 from guard_agent.watch.command import _parse, main
 from guard_agent.watch.doctor import examine_collectors

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.tests.watch.conftest import SECRET, Receiver
 
+from agent.tests.watch.conftest import SECRET, Receiver
 from guard_agent.watch.credentials import (
     Credentials,
     CredentialsError,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.tests.watch.conftest import KEY, Receiver, Scripted
 
+from agent.tests.watch.conftest import KEY, Receiver, Scripted
 from guard_agent.watch import import_log as import_module
 from guard_agent.watch.credentials import Credentials
 from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, import_log

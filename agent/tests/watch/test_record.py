@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.tests.watch.conftest import KEY, Receiver, Scripted
 
+from agent.tests.watch.conftest import KEY, Receiver, Scripted
 from guard_agent.watch.alphabet import CALL_SET, trace_expression
 from guard_agent.watch.launch import StraceMissingError, find_strace, strace_command, strace_options
 from guard_agent.watch.record import start_of

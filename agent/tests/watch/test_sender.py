@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.tests.watch.conftest import KEY, Receiver, Scripted, decode
 
+from agent.tests.watch.conftest import KEY, Receiver, Scripted, decode
 from guard_agent.watch import sender as sender_module
 from guard_agent.watch.door import Door, ServerAddressError, UnreachableError
 from guard_agent.watch.outbox import Outbox, best_coding

@@ -2,8 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-from agent.tests.watch.conftest import KEY, Receiver, Scripted
 
+from agent.tests.watch.conftest import KEY, Receiver, Scripted
 from guard_agent.watch.credentials import Credentials
 from guard_agent.watch.record import Plan, send_leftovers
 from guard_agent.watch.spool import Spool

@@ -47,7 +47,9 @@ def opens_for_writing(call: str, flags: object) -> bool:
     """Whether an open of this kind may change or create the file."""
     if call == "creat":
         return True
-    return isinstance(flags, list | tuple) and any(flag in WRITE_FLAGS for flag in flags)
+    return isinstance(flags, list | tuple) and any(
+        isinstance(flag, str) and flag in WRITE_FLAGS for flag in flags
+    )
 
 
 def kind_of_fd(args: dict[str, Any], process: Process, fd: object) -> str | None:
