@@ -85,7 +85,9 @@ class Settings(BaseSettings):
     )
     worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
     stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: console on a terminal, else one JSON line per event."
     )
