@@ -216,6 +216,8 @@ def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -
 
 def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[Any, ...]:
     s = item.summary
+    # The numbers of a tree stand with its root alone: a child is not written when they change.
+    tree_risk, tree_band = (s.tree_risk, s.tree_band) if item.key == s.root else (0, "low")
     return (
         work.tenant_no,
         work.agent_no,
@@ -230,11 +232,11 @@ def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[
         s.calls,
         s.other_events,
         s.risk,
-        s.tree_risk,
+        tree_risk,
         s.risk_score,
         s.anomaly_score,
         s.band,
-        s.tree_band,
+        tree_band,
         s.exe,
         s.comm,
         None if s.parent is None else key_text(s.parent),

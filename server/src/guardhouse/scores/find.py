@@ -69,7 +69,7 @@ async def explain_process(tx: Tx, tenant: TenantKey, process_id: str) -> Explain
     states = engine.instances.states
     process = states[key_of(row.key)]
     root = states.get(process.root, process)
-    row = _as_of(row, summarise(engine.instances, process))
+    row = _as_of(row, summarise(engine.instances, process), summarise(engine.instances, root))
     return Explained(row, explain(engine, process, row.agent_id), explain_tree(engine, root, row.agent_id))
 
 
@@ -109,7 +109,7 @@ async def get_score(tx: Tx, tenant: TenantKey, score_id: UUID) -> StoredScore:
     return found
 
 
-def _as_of(row: ProcessRow, summary: Summary) -> ProcessRow:
+def _as_of(row: ProcessRow, summary: Summary, of_root: Summary) -> ProcessRow:
     """Return the row with the numbers of the very state that is explained; scoring may have gone on meanwhile."""
     return replace(
         row,
@@ -119,11 +119,11 @@ def _as_of(row: ProcessRow, summary: Summary) -> ProcessRow:
         calls=summary.calls,
         other_events=summary.other_events,
         risk=summary.risk,
-        tree_risk=summary.tree_risk,
+        tree_risk=of_root.tree_risk,
         risk_score=summary.risk_score,
         anomaly_score=summary.anomaly_score,
         band=summary.band,
-        tree_band=summary.tree_band,
+        tree_band=of_root.tree_band,
     )
 
 

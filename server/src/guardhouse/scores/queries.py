@@ -118,10 +118,12 @@ class LearnedProfiles:
     calls: int
 
 
+_OF_TREE: Final = {"tree_risk", "tree_band"}  # stored with the root
 _PROCESSES: Final = (
     f"SELECT p.agent_no, a.agent_id, {GROUP_OF_AGENT}, "
-    + ", ".join(f"p.{name}" for name in PROCESS_COLUMNS[2:])
+    + ", ".join(f"coalesce(r.{n}, p.{n})" if n in _OF_TREE else f"p.{n}" for n in PROCESS_COLUMNS[2:])
     + " FROM processes p JOIN host_agents a USING (agent_no)"
+    " LEFT JOIN processes r ON r.agent_no = p.agent_no AND r.key = p.root_key"
 )
 _HISTORY: Final = (
     "SELECT s.score_id, s.calculated_at, s.agent_no, a.agent_id, s.position, s.pid, s.risk, s.tree_risk,"
@@ -130,12 +132,13 @@ _HISTORY: Final = (
 )
 # One row per process with its numbers as of its last event; the evidence is that of its newest score row.
 _LATEST: Final = (
-    "SELECT s.score_id, s.calculated_at, s.agent_no, a.agent_id, s.position, s.pid, s.risk, s.tree_risk,"
+    "SELECT s.score_id, s.calculated_at, s.agent_no, a.agent_id, s.position, s.pid, s.risk, coalesce(t.tree_risk, 0) AS tree_risk,"
     " s.risk_score, s.anomaly_score, s.key, s.process_id, s.band, coalesce(r.reasons, '{}') AS reasons,"
     " coalesce(r.evidence, '[]') AS evidence, coalesce(r.versions, '{}') AS versions"
     " FROM (SELECT p.*, p.last_seen AS calculated_at, p.last_position AS position FROM processes p) s"
-    " JOIN host_agents a USING (agent_no) LEFT JOIN LATERAL (SELECT reasons, evidence, versions FROM scores h"
-    " WHERE h.agent_no = s.agent_no AND h.key = s.key ORDER BY h.position DESC LIMIT 1) r ON true"
+    " JOIN host_agents a USING (agent_no) LEFT JOIN processes t ON t.agent_no = s.agent_no AND t.key = s.root_key"
+    " LEFT JOIN LATERAL (SELECT reasons, evidence, versions FROM scores h"
+    " WHERE h.agent_no = s.agent_no AND h.key = s.key ORDER BY h.position DESC, h.calculated_at DESC LIMIT 1) r ON true"
 )
 
 
@@ -167,7 +170,7 @@ async def list_processes(
             ("p.pid = ${}", wanted.pid),
             ("starts_with(p.exe, ${})", wanted.exe_prefix),
             ("p.band = ${}", wanted.band),
-            ("p.tree_band = ${}", wanted.tree_band),
+            ("coalesce(r.tree_band, p.tree_band) = ${}", wanted.tree_band),
             ("p.risk >= ${}", wanted.risk_min),
             ("p.risk <= ${}", wanted.risk_max),
             ("(p.exited_at IS NULL) = ${}", wanted.alive),
