@@ -55,9 +55,6 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:8000",
         description="The URL clients see: absolute links and signed authorities come from it alone.",
     )
-    trusted_proxies: Annotated[list[str], NoDecode] = Field(
-        default=[], description="Addresses whose X-Forwarded-* headers count."
-    )
     cors_origins: Annotated[list[str], NoDecode, AfterValidator(_no_wildcard)] = Field(
         default=[], description="Exact origins of pages that may call the API."
     )
@@ -92,7 +89,7 @@ class Settings(BaseSettings):
         default="auto", description="auto: console on a terminal, else one JSON line per event."
     )
 
-    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @field_validator("cors_origins", mode="before")
     @classmethod
     def _lists_are_comma_separated(cls, value: object) -> object:
         return _split_commas(value)
