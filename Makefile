@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench openapi lock install clean
+.PHONY: help up down test check bench openapi reference lock install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ bench: ## measure every figure: python3 tools/bootstrap.py bench
 
 openapi: ## write contract/openapi.json from the code: python3 tools/bootstrap.py openapi
 	@$(PYTHON) tools/bootstrap.py openapi
+
+reference: ## write docs/reference from the code: .venv/bin/python tools/write_reference.py
+	@.venv/bin/python tools/write_reference.py
 
 lock: ## rewrite the hash locks: python3 tools/bootstrap.py lock
 	@$(PYTHON) tools/bootstrap.py lock

@@ -162,6 +162,7 @@ def test_places(tmp_path: Path) -> None:
     assert state_folder({"XDG_STATE_HOME": "/b"}) == Path("/b/guardhouse-agent")
     assert state_folder({}) == Path.home() / ".local/state/guardhouse-agent"
     assert ready_file({"GUARDHOUSE_READY_FILE": "/r"}) == Path("/r")
+    assert ready_file({"XDG_DATA_HOME": "/x"}) == Path("/x/guardhouse/ready.json")
     assert ready_file({"GUARDHOUSE_DATA_DIR": str(tmp_path)}) == tmp_path / "ready.json"
     assert ready_file({}) == Path.home() / ".local/share/guardhouse/ready.json"
     assert host_id("...") == "host"

@@ -55,9 +55,6 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:8000",
         description="The URL clients see: absolute links and signed authorities come from it alone.",
     )
-    trusted_proxies: Annotated[list[str], NoDecode] = Field(
-        default=[], description="Addresses whose X-Forwarded-* headers count."
-    )
     cors_origins: Annotated[list[str], NoDecode, AfterValidator(_no_wildcard)] = Field(
         default=[], description="Exact origins of pages that may call the API."
     )
@@ -85,12 +82,14 @@ class Settings(BaseSettings):
     )
     worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
     stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: console on a terminal, else one JSON line per event."
     )
 
-    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @field_validator("cors_origins", mode="before")
     @classmethod
     def _lists_are_comma_separated(cls, value: object) -> object:
         return _split_commas(value)

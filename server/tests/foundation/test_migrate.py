@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from guardhouse.foundation import migrate
+from guardhouse.foundation import migrate, migration_files
 from server.tests.components.postgres import Clone
 
 
@@ -53,7 +53,7 @@ async def tables(url: str) -> set[str]:
 def test_up_down_up_and_the_code_agrees(empty_url: str) -> None:
     assert migrate.current_now(empty_url) is None
     migrate.upgrade(empty_url)
-    assert migrate.current_now(empty_url) == migrate.head()
+    assert migrate.current_now(empty_url) == migration_files.head()
     migrate.check(empty_url)
     first = asyncio.run(tables(empty_url))
     migrate.downgrade(empty_url)
@@ -108,7 +108,7 @@ def test_a_second_migration_waits_for_the_first_however_long(empty_url: str) -> 
 
     asyncio.run(hold())
     assert failures == []
-    assert migrate.current_now(empty_url) == migrate.head()
+    assert migrate.current_now(empty_url) == migration_files.head()
 
 
 def test_several_processes_at_once_do_the_work_once(empty_url: str) -> None:
@@ -121,7 +121,7 @@ def test_several_processes_at_once_do_the_work_once(empty_url: str) -> None:
 def test_the_way_from_one_revision_to_another() -> None:
     line = [name for name, _ in migrate.path(None, "head")]
     assert line[0] == "0001"
-    assert line[-1] == migrate.head()
+    assert line[-1] == migration_files.head()
     assert migrate.path("0003", "0001") == [("0002", False), ("0001", False)]
     assert migrate.path("0001", "base") == [("base", False)]
     assert migrate.path(None, "base") == []

@@ -35,7 +35,7 @@ async def test_operations_are_named_and_say_what_they_answer(client: httpx.Async
         assert len(operation.described["tags"]) == 1, operation.id
         assert operation.described["description"], operation.id
         answers = operation.described["responses"]
-        wanted = {"400", "404", "405", "414", "422", "431", "500", "503"}
+        wanted = {"400", "404", "405", "406", "414", "422", "431", "500", "503"}
         wanted |= {"401", "403"} if operation.scopes is not None else set()
         wanted |= {"408", "413", "415"} if "requestBody" in operation.described else set()
         assert wanted <= set(answers), (operation.id, wanted - set(answers))

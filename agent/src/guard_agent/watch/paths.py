@@ -20,4 +20,5 @@ def ready_file(environment: Mapping[str, str] = os.environ) -> Path:
         return Path(given)
     if folder := environment.get("GUARDHOUSE_DATA_DIR"):
         return Path(folder) / "ready.json"
-    return Path.home() / ".local" / "share" / "guardhouse" / "ready.json"
+    shared = environment.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "guardhouse" / "ready.json"

@@ -8,12 +8,12 @@ from guardhouse.agents import enroll_host, host_status
 from guardhouse.agents.enroll_host import NewHost
 from guardhouse.agents.wire import (
     AgentChange,
+    AgentKeyShape,
     AgentList,
     AgentQuery,
     AgentRequest,
     AgentShape,
     EnrolledShape,
-    KeyShape,
     RotateRequest,
     agent_shape,
     enrolled_shape,
@@ -97,9 +97,9 @@ async def delete_agent(caller: Writer, tx: RequestTx, shared: Shared, agent_id: 
 )
 async def rotate_agent_key(
     caller: Writer, tx: RequestTx, shared: Shared, agent_id: str, wanted: RotateRequest | None = None
-) -> KeyShape:
+) -> AgentKeyShape:
     """Make the agent's next key; the ones before it stay good for the grace."""
     agent = await enroll_host.get_host(tx, caller.tenant, agent_id)
     grace = (wanted or RotateRequest()).grace_seconds
     issued = await enroll_host.rotate_key(tx, shared, agent, grace)
-    return KeyShape(key_id=issued.key_id, secret=issued.secret)
+    return AgentKeyShape(key_id=issued.key_id, secret=issued.secret)

@@ -101,14 +101,14 @@ class AgentShape(BaseModel):
     created_at: str
 
 
-class KeyShape(BaseModel):
+class AgentKeyShape(BaseModel):
     """A fresh agent key; the secret is in this answer and nowhere else."""
 
     key_id: str
     secret: Annotated[str, Field(description="32 bytes, base64url.")]
 
 
-class EnrolledShape(AgentShape, KeyShape):
+class EnrolledShape(AgentShape, AgentKeyShape):
     """A new agent with its first key."""
 
 

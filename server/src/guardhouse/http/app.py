@@ -13,6 +13,7 @@ from guardhouse.agents import routes as agents_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
+from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
@@ -64,7 +65,7 @@ def create_app(resources: Resources) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        dependencies=[Depends(refuse_unknown_parameters)],
+        dependencies=[Depends(refuse_unacceptable), Depends(refuse_unknown_parameters)],
     )
     app.state.resources = resources
     app.state.key_cache = key_cache

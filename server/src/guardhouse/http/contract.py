@@ -37,6 +37,7 @@ _EVERYWHERE = {
     "400": "`invalid_request`, `raw_key_in_url` or `invalid_cursor`",
     "404": "`not_found`",
     "405": "`method_not_allowed`",
+    "406": "`not_acceptable`",
     "414": "`uri_too_long`",
     "422": "`validation_failed`, `unknown_parameter` or `invalid_text`",
     "431": "`headers_too_large`",
@@ -54,6 +55,11 @@ _WITH_CALLER = {
     "403": "`scope_missing` or `tenant_suspended`",
 }
 SECURITY = {
+    "Signature": {
+        "type": "http",
+        "scheme": "signature",
+        "description": "HTTP message signature of a host agent (RFC 9421, hmac-sha256, tag guardhouse-events).",
+    },
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "gh_live_… key"},
 }

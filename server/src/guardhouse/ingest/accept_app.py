@@ -27,7 +27,7 @@ from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.ingest import quarantine, store
-from guardhouse.ingest.accept_host import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
+from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.decode_body import decode_member
 from guardhouse.ingest.decode_lenient import Cut, storable_text
 from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint

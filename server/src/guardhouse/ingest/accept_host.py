@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, QueryParams
 
 from guardhouse.agents import positions
@@ -27,6 +26,7 @@ from guardhouse.foundation.signing import SignedMessage
 from guardhouse.identity import signatures
 from guardhouse.identity.caller import ApiKeyMissing, Caller, agent_caller
 from guardhouse.ingest import replay
+from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.host_batch import HostBatch, read_batch
 from guardhouse.ingest.host_items import OLDEST, Batch, ItemError, Verdicts, judge
 from guardhouse.ingest.replay import BatchKey
@@ -36,13 +36,6 @@ from guardhouse.scores.wait import Backlog, scored_up_to, scores_since
 ATTEMPTS: Final = 3
 MAX_WAIT_SECONDS: Final = 5
 MAX_WAIT_DIGITS: Final = 9
-
-ACCEPTED: Final = Counter("guardhouse_events_accepted_total", "Telemetry events stored.", ["kind"])
-DUPLICATES: Final = Counter("guardhouse_events_duplicate_total", "Telemetry events that were stored before.")
-REJECTED: Final = Counter("guardhouse_events_rejected_total", "Telemetry events refused.", ["code"])
-BATCH_SIZE: Final = Histogram(
-    "guardhouse_ingest_batch_size", "Events per batch.", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000)
-)
 
 
 class AgentMismatch(Problem):

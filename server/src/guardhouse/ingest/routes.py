@@ -80,6 +80,8 @@ def _extra(
     media: dict[str, tuple[type[Any], ...]], description: str, scopes: list[str], aliases: list[str]
 ) -> dict[str, Any]:
     security = [{scheme: [scope]} for scope in scopes for scheme in ("ApiKey", "Bearer")]
+    if HOST_SCOPE in scopes:
+        security.append({"Signature": []})
     return raw_body(media, description) | {"security": security, "x-aliases": aliases}
 
 

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from guardhouse.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://guard.example/", "https://guard.example"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_the_public_url_is_scheme_and_host(given: str, kept: str) -> None:
+    assert Settings(public_url=given).public_url == kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "guard.example",
+        "ftp://h",
+        "https://",
+        "https://h/path",
+        "https://h?q=1",
+        "https://h#f",
+        "https://u:p@h",
+    ],
+)
+def test_anything_else_is_no_public_url(given: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(public_url=given)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("tiger\n")
+    monkeypatch.setenv("GUARDHOUSE_MASTER_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("GUARDHOUSE_PUBLIC_URL_FILE", "/nothing")  # no secret: not read
+    settings = Settings()
+    assert settings.master_key == SecretStr("tiger")
+    assert "tiger" not in repr(settings)
+    monkeypatch.setenv("GUARDHOUSE_MASTER_KEY", "lion")
+    assert Settings().master_key == SecretStr("lion")
+
+
+@pytest.mark.parametrize("origins", ["*", "null", "https://a.example,*"])
+def test_origins_are_exact(origins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARDHOUSE_CORS_ORIGINS", origins)
+    with pytest.raises(ValidationError, match="exact origins"):
+        Settings()
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARDHOUSE_CORS_ORIGINS", "https://a.example, https://b.example,")
+    assert Settings().cors_origins == ["https://a.example", "https://b.example"]
