@@ -3,6 +3,7 @@
 Memory is the proportional set size (shared pages counted once) of the supervisor and everything below it.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -47,13 +48,10 @@ def weight_mib(root: psutil.Process) -> dict[str, float]:
     """Return the proportional set size of each part of the tree in MiB."""
     parts: dict[str, float] = {}
     for process in (root, *root.children(recursive=True)):
-        words = process.cmdline()
-        name = (
-            "postgres"
-            if "postgres" in process.name()
-            else next((w for w in words if w in {"up", "serve", "work"}), "other")
-        )
-        parts[name] = parts.get(name, 0.0) + process.memory_full_info().pss / (1 << 20)
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's own workers come and go
+            ours = next((word for word in process.cmdline() if word in {"up", "serve", "work"}), "other")
+            name = "postgres" if "postgres" in process.name() else ours
+            parts[name] = parts.get(name, 0.0) + process.memory_full_info().pss / (1 << 20)
     return parts
 
 

@@ -133,3 +133,7 @@ def test_the_sql_is_printed_without_a_connection(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "CREATE TABLE tenants" in printed
     assert "FORCE ROW LEVEL SECURITY" in printed
+
+
+def test_the_head_read_from_file_names_is_alembics() -> None:
+    assert migration_files.head() == migrate.path(None, "head")[-1][0]
