@@ -478,7 +478,7 @@ async def test_a_commit_whose_answer_is_lost_is_answered_by_the_retry(
         tag = await real(self, sql, *args)
         if "pg_notify('score'" in sql:
             await real(self, "COMMIT")
-            raise ConnectionResetError
+            raise asyncpg.ConnectionDoesNotExistError
         return tag
 
     monkeypatch.setattr(Tx, "run", run)
