@@ -24,6 +24,7 @@ TABLES = {
     "score_cursors": "SELECT * FROM score_cursors ORDER BY agent_no",
     # Ids, time and place in the log of a notice are its own; what it says is not.
     "notices": "SELECT tenant_id, kind, version, severity, subject, subject_seq, data FROM notices"
+    " WHERE kind LIKE 'risk.%'"
     " ORDER BY subject, subject_seq, data::text",
 }
 

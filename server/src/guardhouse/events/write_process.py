@@ -8,9 +8,8 @@ event ids name the agent, so nobody else can be writing the same ids meanwhile.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from asyncpg import UndefinedTableError, UniqueViolationError
@@ -29,6 +28,7 @@ KINDS: Final = {
     "loss": 7,
     "inventory": 8,
 }
+_Row: TypeAlias = tuple[object, ...]
 KIND_NAMES: Final = {code: name for name, code in KINDS.items()}
 
 
@@ -81,11 +81,6 @@ class NewEvent(msgspec.Struct, gc=False):
     call: str | None
     fields: bytes | None
 
-    @property
-    def day(self) -> date:
-        """The day whose partition holds the event."""
-        return self.occurred_at.date()
-
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -109,15 +104,10 @@ async def write_events(
     duplicates: set[int] = set()
     if careful:
         events, duplicates = await _leave_out_stored(tx, owner, events)
-    position = first_position
-    rows = []
-    for event in events:
-        rows.append((event.day, _row(owner, event, position)))
-        position += 1
-    rows.sort(key=_day_of)
+    rows = [_row(owner, event, position) for position, event in enumerate(events, first_position)]
     try:
-        for day, group in groupby(rows, key=_day_of):
-            await store.copy_events(tx, day, [row for _, row in group])
+        for day, of_day in _by_day(events, rows):
+            await store.copy_events(tx, day, of_day)
     except UniqueViolationError as error:
         raise AlreadyStored from error
     except UndefinedTableError as error:
@@ -156,11 +146,21 @@ async def _leave_out_stored(
     return [event for event in events if event.index in keep], duplicates
 
 
-def _day_of(item: tuple[date, tuple[object, ...]]) -> date:
-    return item[0]
+def _by_day(events: Sequence[NewEvent], rows: list[_Row]) -> list[tuple[date, list[_Row]]]:
+    """Return the rows of each day, in their order; nearly always it is one day."""
+    if not events:
+        return []
+    times = [event.occurred_at for event in events]
+    first = min(times).date()
+    if max(times).date() == first:
+        return [(first, rows)]
+    days: dict[date, list[_Row]] = {}
+    for at, row in zip(times, rows, strict=True):
+        days.setdefault(at.date(), []).append(row)
+    return sorted(days.items())
 
 
-def _row(owner: Owner, event: NewEvent, position: int) -> tuple[object, ...]:
+def _row(owner: Owner, event: NewEvent, position: int) -> _Row:
     return (
         UUID(event.event_id),
         event.occurred_at,

@@ -150,19 +150,19 @@ def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
         verdicts.weight += len(item.names) if item.names else 1
         verdicts.events.append(
             NewEvent(
-                index=index,
-                event_id=event_id((occurred - _EPOCH) // _MILLISECOND, _source_key(batch, item, index)),
-                occurred_at=occurred,
-                claimed_at=claimed,
-                seq=item.seq,
-                start=item.start,
-                ret=item.ret,
-                pid=item.pid,
-                tid=item.tid,
-                kind=kind,
-                flags=flags,
-                call=item.syscall,
-                fields=fields,
+                index,
+                event_id((occurred - _EPOCH) // _MILLISECOND, _source_key(batch, item, index)),
+                occurred,
+                claimed,
+                item.seq,
+                item.start,
+                item.ret,
+                item.pid,
+                item.tid,
+                kind,
+                flags,
+                item.syscall,
+                fields,
             )
         )
     if batch.stream is not None and all(event.seq is not None for event in verdicts.events):
