@@ -24,7 +24,7 @@ def call(number: int, **more: Any) -> dict[str, Any]:
     return {"kind": "exec", "timestamp": 10**18 + number, "pid": 10, "start": 1, "syscall": "execve", **more}
 
 
-CHANCE = random.Random(1)  # noqa: S311 -- a repeatable test, no secret
+CHANCE = random.Random(1)
 
 
 class Rig:

@@ -358,7 +358,7 @@ def test_hostile_lines_take_linear_time(text: str) -> None:
 
 def test_a_hostile_log_cannot_fill_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "MAX_PROCESSES", 500)
-    dice = random.Random(7)  # noqa: S311 -- a repeatable test
+    dice = random.Random(7)
     reader = strace_reader.StraceReader()
     reader._pending = PendingCalls(max_calls=700, max_bytes=20_000)
     for _ in range(5_000):

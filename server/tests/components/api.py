@@ -50,7 +50,7 @@ async def served(resources: Resources) -> AsyncIterator[str]:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            while not server.started:
                 await asyncio.sleep(0.01)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

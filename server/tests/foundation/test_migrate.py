@@ -99,7 +99,7 @@ def test_a_second_migration_waits_for_the_first_however_long(empty_url: str) -> 
             second = threading.Thread(target=migrate_now)
             second.start()
             began = time.monotonic()
-            while time.monotonic() - began < 5.5 and second.is_alive():  # noqa: ASYNC110 - a thread has no event
+            while time.monotonic() - began < 5.5 and second.is_alive():
                 await asyncio.sleep(0.1)
             assert second.is_alive()
         finally:

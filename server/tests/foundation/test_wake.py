@@ -26,7 +26,7 @@ async def superuser(database: Clone) -> AsyncIterator["asyncpg.Connection[asyncp
 
 async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is waited for comes from PostgreSQL
+        while not true():
             await asyncio.sleep(0.005)
 
 

@@ -121,7 +121,7 @@ async def test_a_revocation_is_seen_by_another_process_within_a_second(
     superuser = await asyncpg.connect(database.superuser_url)
     async with opened(database.database_url, tmp_path) as other, api.client_of(other) as second:
         try:
-            while not other.wake.connected:  # noqa: ASYNC110 - it comes from PostgreSQL
+            while not other.wake.connected:
                 await asyncio.sleep(0.01)
             assert (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200
             if cut:  # and it cannot come back
@@ -136,7 +136,7 @@ async def test_a_revocation_is_seen_by_another_process_within_a_second(
             revoked = await client.delete(f"/api/v1/keys/{key.id}", headers=make.bearing(admin))
             assert revoked.json()["state"] == "revoked"
             began = time.monotonic()
-            while (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:  # noqa: ASYNC110 - as above
+            while (await second.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:
                 await asyncio.sleep(0.01)
             assert time.monotonic() - began < (1.3 if cut else 0.5)
         finally:

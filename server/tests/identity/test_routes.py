@@ -38,7 +38,7 @@ async def test_the_life_of_a_key(client: httpx.AsyncClient, admin: dict[str, str
         gone = await client.delete(f"/api/v1/keys/{key['id']}", headers=admin)
         assert (gone.status_code, gone.json()["state"]) == (200, "revoked")
     async with asyncio.timeout(1):
-        while (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:  # noqa: ASYNC110 - NOTIFY
+        while (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 200:
             await asyncio.sleep(0.01)
     again = await client.post(f"/api/v1/keys/{key['id']}/revoke", headers=admin)
     assert (again.status_code, again.json()["state"]) == (200, "revoked")

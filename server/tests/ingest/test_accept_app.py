@@ -190,7 +190,7 @@ async def test_overlapping_batches_from_many_at_once_never_store_twice_or_fail(d
     events += [door.event(event_type="redis_error", idempotency_key=f"n{n}") for n in range(40)]
     shuffled = []
     for n in range(8):
-        part = random.Random(n).sample(events, 100)  # noqa: S311 - which ones is of no account
+        part = random.Random(n).sample(events, 100)
         shuffled.append(batch(part, batch_id=f"b-{n}"))
     answers = await asyncio.gather(*(door.events(body) for body in shuffled))
     found = [counts(answer) for answer in answers]

@@ -53,7 +53,7 @@ async def port(door: Door) -> AsyncIterator[int]:
     config = uvicorn.Config(create_app(door.resources), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - the server has no event to wait for
+    while not server.started:
         await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True

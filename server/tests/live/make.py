@@ -47,7 +47,7 @@ async def serving(resources: Resources) -> AsyncIterator[Served]:
         server = _Server(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            while not server.started:
                 await asyncio.sleep(0.01)
         try:
             yield Served(listener.getsockname()[1], app.state.hub)

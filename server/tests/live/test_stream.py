@@ -175,7 +175,7 @@ async def test_who_does_not_read_gets_a_gap_and_loses_nothing_by_coming_back(
         request = f"GET {URL} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n"
         await loop.sock_sendall(lazy, request.encode())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not served.hub.count:  # noqa: ASYNC110 - the other end is another task's
+            while not served.hub.count:
                 await asyncio.sleep(0.01)
             (client,) = served.hub._clients()
             said = 0
@@ -237,7 +237,7 @@ async def test_a_client_that_leaves_is_forgotten(served: Served, acme: Owner) ->
     async with streaming(served, acme[1]):
         assert served.hub.count == 1
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while served.hub.count:  # noqa: ASYNC110 - the other end is another task's
+        while served.hub.count:
             await asyncio.sleep(0.01)
     assert served.hub._groups == {}
 
@@ -259,7 +259,7 @@ async def test_a_heartbeat_carries_a_place_to_resume_from(
         first = stream.last_id
         await say(resources, tenant)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while str(served.hub.position) == first:  # noqa: ASYNC110 - moved by the hub's own task
+            while str(served.hub.position) == first:
                 await asyncio.sleep(0.01)
         for second in range(15):
             served.hub._beat(second)

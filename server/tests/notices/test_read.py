@@ -49,7 +49,7 @@ async def test_eight_writers_lose_nothing_and_keep_each_subjects_order(resources
     writing = True
 
     async def write(seed: int) -> None:
-        dice = random.Random(seed)  # noqa: S311 - a test's dice
+        dice = random.Random(seed)
         for _ in range(ROUNDS):
             await publish_next(resources.database, dice.choice(SUBJECTS), dice)
 

@@ -33,7 +33,7 @@ async def working(
 async def eventually(true: Callable[[], Awaitable[object]]) -> None:
     """Wait until something holds; fail after half a minute."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await true():  # noqa: ASYNC110 - what is waited for happens in the database or elsewhere
+        while not await true():
             await asyncio.sleep(0.02)
 
 

@@ -344,7 +344,7 @@ def wild(chance: random.Random) -> list[RiskEvent]:
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_any_events_keep_every_promise(rules: RuleSet, profiles: ProfileSet, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - repeatable test data
+    chance = random.Random(seed)
     events = wild(chance)
     plain, server = AgentEngine(rules, profiles), Server(rules, profiles)
     wanted = whole(plain, events)
