@@ -63,6 +63,8 @@ async def _run(made: Platform) -> list[tuple[float, int, int]]:
     try:
         while time.perf_counter() - begun < WARM_SECONDS + SECONDS:
             row = await watcher.fetchrow(_WAITING)
+            if row is None:
+                raise RuntimeError("an aggregate has a row")
             scored, stored = row["scored"], row["stored"]
             now = time.perf_counter()
             if now - begun >= WARM_SECONDS:

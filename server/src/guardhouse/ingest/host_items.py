@@ -91,7 +91,6 @@ class Verdicts:
     total: int
     events: list[NewEvent] = field(default_factory=list)
     errors: dict[int, ItemError] = field(default_factory=dict)
-    weight: int = 0
     skew_ms: int | None = None
 
 
@@ -107,6 +106,7 @@ class Batch:
     oldest: datetime
 
 
+_CALL: Final = KINDS["call"]
 _NEEDED: Final = {"call": "syscall", "calls": "names", "fork": "child_pid", "loss": "kind"}
 NOT_STRICT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NUL_ESCAPE: Final = b"\\u0000"
@@ -127,34 +127,37 @@ def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
     """Return the verdict on each decoded item, events in the order in which they are to be applied."""
     verdicts = Verdicts(len(items))
     event_id = identifier(batch.tenant, batch.agent)
-    latest = batch.received_at + FUTURE
+    oldest, latest = batch.oldest, batch.received_at + FUTURE
+    stream = batch.stream
     for index, item in enumerate(items):
         if isinstance(item, ItemError):
             verdicts.errors[index] = item
             continue
         try:
-            kind = _check(item)
-            occurred, claimed, flags = _place_in_time(batch, item, latest)
+            fields = _fields(item)
+            kind = _check(item, 0 if fields is None else len(fields))
+            occurred, claimed, flags = item.timestamp, None, 0
+            if not (
+                isinstance(occurred, datetime) and occurred.tzinfo is UTC and oldest <= occurred <= latest
+            ):
+                occurred, claimed, flags = _place_in_time(batch, item, latest)
         except _Refused as refused:
             verdicts.errors[index] = refused.error
             continue
         if claimed is not None:
-            ahead = (claimed - batch.received_at) // timedelta(milliseconds=1)
+            ahead = (claimed - batch.received_at) // _MILLISECOND
             verdicts.skew_ms = max(verdicts.skew_ms or 0, ahead)
-        fields = _fields(item)
-        if fields is not None and len(fields) > MAX_EVENT_BYTES:
-            verdicts.errors[index] = ItemError(
-                "event_too_large", f"the event is larger than {MAX_EVENT_BYTES} bytes"
-            )
-            continue
-        verdicts.weight += len(item.names) if item.names else 1
+        seq = item.seq
+        key = (
+            f"{stream}:{seq}" if seq is not None and stream is not None else item.id or f"{batch.key}:{index}"
+        )
         verdicts.events.append(
             NewEvent(
                 index,
-                event_id((occurred - _EPOCH) // _MILLISECOND, _source_key(batch, item, index)),
+                event_id((occurred - _EPOCH) // _MILLISECOND, key),
                 occurred,
                 claimed,
-                item.seq,
+                seq,
                 item.start,
                 item.ret,
                 item.pid,
@@ -165,7 +168,7 @@ def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
                 fields,
             )
         )
-    if batch.stream is not None and all(event.seq is not None for event in verdicts.events):
+    if stream is not None and all(event.seq is not None for event in verdicts.events):
         verdicts.events.sort(key=_seq_of)
     return verdicts
 
@@ -216,15 +219,33 @@ def _seq_of(event: NewEvent) -> int:
     return event.seq or 0
 
 
-def _check(item: HostEvent) -> int:
-    """Return the kind's code, or refuse."""
+def _check(item: HostEvent, size: int) -> int:
+    """Return the kind's code, or refuse; ``size`` is that of the packed fields, in bytes."""
+    if size > MAX_EVENT_BYTES:
+        raise _Refused(ItemError("event_too_large", f"the event is larger than {MAX_EVENT_BYTES} bytes"))
     call = item.syscall
     if call is not None and call not in _KNOWN_CALLS:
-        if not _SYSCALL.fullmatch(call):
-            raise _Refused(ItemError("event_invalid", "must be 1 to 64 of a-z, 0-9 and _", "syscall"))
-        if len(_KNOWN_CALLS) < _KNOWN_CALLS_LIMIT:
-            _KNOWN_CALLS.add(call)
-    kind = item.kind or ("call" if call is not None else None)
+        _check_name(call)
+    plain = item.kind is None and call is not None and item.pid is not None
+    kind = _CALL if plain else KINDS[_kind_of(item)]
+    if item.metadata is not None:
+        _check_metadata(item.metadata)
+    if item.args is not None:
+        _check_args(item.args, size)
+    return kind
+
+
+def _check_name(call: str) -> None:
+    """Insist on the form of a system call's name; good ones are remembered."""
+    if not _SYSCALL.fullmatch(call):
+        raise _Refused(ItemError("event_invalid", "must be 1 to 64 of a-z, 0-9 and _", "syscall"))
+    if len(_KNOWN_CALLS) < _KNOWN_CALLS_LIMIT:
+        _KNOWN_CALLS.add(call)
+
+
+def _kind_of(item: HostEvent) -> str:
+    """Return the kind of an event that does not just name a call and its process, or refuse it."""
+    kind = item.kind or ("call" if item.syscall is not None else None)
     if kind is None and item.event_type is not None:
         raise _Refused(ItemError("wrong_family", "this is an event of an application, not of a host"))
     if kind is None:
@@ -234,11 +255,7 @@ def _check(item: HostEvent) -> int:
         needed = "pid"
     if needed != "kind" and getattr(item, needed) is None:
         raise _Refused(ItemError("event_invalid", f"is required for the kind {kind}", needed))
-    if item.metadata is not None:
-        _check_metadata(item.metadata)
-    if item.args is not None:
-        _check_args(item.args)
-    return KINDS[kind]
+    return kind
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
@@ -247,19 +264,25 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
         raise _Refused(ItemError("event_too_large", f"is larger than {MAX_METADATA_BYTES} bytes", "metadata"))
 
 
-def _check_args(args: dict[str, Any]) -> None:
-    argv = args.get("argv")
-    if argv is not None:
-        if not isinstance(argv, list) or not all(isinstance(part, str) for part in argv):
-            raise _Refused(ItemError("event_invalid", "must be a list of strings", "args.argv"))
-        if len(argv) > MAX_ARGV or sum(len(part) for part in argv) > MAX_ARGV_BYTES:
-            raise _Refused(ItemError("event_too_large", "is longer than 64 parts or 4 KiB", "args.argv"))
+def _check_args(args: dict[str, Any], size: int) -> None:
+    if "argv" in args:
+        _check_argv(args["argv"])
     for name, value in args.items():
-        if isinstance(value, str):
-            if len(value) > MAX_ARGV_BYTES:
+        kind = type(value)
+        if kind is str:
+            if size > MAX_ARGV_BYTES and len(value) > MAX_ARGV_BYTES:
                 raise _Refused(ItemError("event_invalid", "is longer than 4096", f"args.{name}"))
-        elif isinstance(value, dict) or (isinstance(value, list) and not _FLAT.issuperset(map(type, value))):
+        elif kind is dict or (kind is list and not _FLAT.issuperset(map(type, value))):
             _check_depth(value, "args", 1)
+
+
+def _check_argv(argv: Any) -> None:
+    if argv is None:
+        return
+    if not isinstance(argv, list) or not all(isinstance(part, str) for part in argv):
+        raise _Refused(ItemError("event_invalid", "must be a list of strings", "args.argv"))
+    if len(argv) > MAX_ARGV or sum(len(part) for part in argv) > MAX_ARGV_BYTES:
+        raise _Refused(ItemError("event_too_large", "is longer than 64 parts or 4 KiB", "args.argv"))
 
 
 def _check_depth(value: Any, field: str, at: int = 0) -> None:
@@ -297,12 +320,6 @@ def _place_in_time(batch: Batch, item: HostEvent, latest: datetime) -> tuple[dat
     if given > latest:
         return batch.received_at, given, CLAMPED
     return given, None, 0
-
-
-def _source_key(batch: Batch, item: HostEvent, index: int) -> str:
-    if item.seq is not None and batch.stream is not None:
-        return f"{batch.stream}:{item.seq}"
-    return item.id if item.id is not None else f"{batch.key}:{index}"
 
 
 def _fields(item: HostEvent) -> bytes | None:
