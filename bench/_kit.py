@@ -34,14 +34,19 @@ from guardhouse.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A running database and, when asked for, API and worker processes."""
+    """A running database and, when asked for, API processes (one of ``ports`` each) and workers."""
 
     folder: Path
     postgres: EmbeddedPostgres
     environment: dict[str, str]
-    port: int
-    pids: dict[str, int] = field(default_factory=dict)
+    ports: list[int]
+    pids: list[int] = field(default_factory=list)
     key: str = ""
+
+    @property
+    def port(self) -> int:
+        """The port of the first API process."""
+        return self.ports[0]
 
     @property
     def url(self) -> str:
@@ -92,23 +97,25 @@ def platform(*processes: str) -> Iterator[Platform]:
         folder.chmod(0o755)
         with DataFolder.open(folder) as locked, EmbeddedPostgres(locked) as postgres:
             migrate.upgrade(postgres.owner_url)
-            port = free_port()
+            ports = [free_port() for name in processes if name == "serve"] or [free_port()]
             environment = {
                 "GUARDHOUSE_DATABASE_URL": postgres.login_url,
                 "GUARDHOUSE_MASTER_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
                 "GUARDHOUSE_KEY_PEPPERS": "bench:" + urlsafe_b64encode(secrets.token_bytes(32)).decode(),
                 "GUARDHOUSE_DATA_DIR": str(folder),
-                "GUARDHOUSE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+                "GUARDHOUSE_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
                 "GUARDHOUSE_LOG_LEVEL": "warning",
                 "GUARDHOUSE_WORKER_METRICS_PORT": "0",
             }
-            made = Platform(folder, postgres, environment, port)
+            made = Platform(folder, postgres, environment, ports)
             object.__setattr__(made, "key", asyncio.run(_make_key(made)))
             with contextlib.ExitStack() as stack:
+                left = iter(ports)
                 for process in processes:
-                    made.pids[process] = stack.enter_context(_process(made, process)).pid
-                if "serve" in processes:
-                    wait_for_port(port)
+                    port = next(left) if process == "serve" else 0
+                    made.pids.append(stack.enter_context(_process(made, process, port)).pid)
+                    if port:
+                        wait_for_port(port)
                 try:
                     yield made
                 except BaseException:
@@ -127,11 +134,11 @@ async def _make_key(made: Platform) -> str:
 
 
 @contextlib.contextmanager
-def _process(made: Platform, name: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(made: Platform, name: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "guardhouse.cli.main", name]
     if name == "serve":
-        command += ["--host", "127.0.0.1", "--port", str(made.port)]
-    log = (made.folder / f"{name}.log").open("wb")
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+    log = (made.folder / f"{name}-{port}.log").open("wb")
     process = subprocess.Popen(command, env={**os.environ, **made.environment}, stdout=log, stderr=log)
     try:
         yield process

@@ -1,5 +1,7 @@
 r"""Intake of host events over HTTP, durable before the answer, exact dedupe, a status per item.
 
+Two API processes share the two cores with PostgreSQL and the load generator, as `guardhouse serve` is meant to run.
+
 Anchors in the same run: `psql \copy ... (format binary)` of the very same rows into the very same table, and
 a FastAPI list of Pydantic models written through the SQLAlchemy ORM. Usage: `python bench/ingest.py`.
 """
@@ -25,7 +27,7 @@ CALLS = ("openat", "read", "write", "close", "mmap", "fstat", "connect", "sendto
 
 def main() -> None:
     """Run the rounds and print the table."""
-    with platform("serve") as made:
+    with platform("serve", "serve") as made:
         day = f"process_events_p{datetime.now(UTC):%Y%m%d}"
         run(made, 20)
         ours, anchor = [], []
@@ -49,7 +51,7 @@ async def _run(made: Platform, batches: int) -> float:
         [_request(made, f"host-{run_id}-{n}", f"{run_id}-{n}", b) for b in range(batches // CONNECTIONS)]
         for n in range(CONNECTIONS)
     ]
-    clients = [await Client.open(made.port) for _ in queues]
+    clients = [await Client.open(made.ports[n % len(made.ports)]) for n in range(CONNECTIONS)]
     started = time.perf_counter()
     await asyncio.gather(*(_send(c, q) for c, q in zip(clients, queues, strict=True)))
     seconds = time.perf_counter() - started

@@ -79,7 +79,7 @@ def cpu_seconds(made: Platform) -> tuple[float, float]:
     """Return the processor time that the API process and all of PostgreSQL have used so far."""
     server = psutil.Process(made.postgres.pid or 0)
     return (
-        sum(psutil.Process(made.pids["serve"]).cpu_times()[:2]),
+        sum(psutil.Process(made.pids[0]).cpu_times()[:2]),
         sum(sum(process.cpu_times()[:2]) for process in [server, *server.children(recursive=True)]),
     )
 
