@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from guardhouse.foundation.resources import Resources
-from server.tests.components import api
+from server.tests.components import api, logged
 from server.tests.components import postgres as component
 from server.tests.components.opened import opened
 from server.tests.components.postgres import Clone
@@ -24,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Write logs of the code under test plainly."""
+    logged.plain()
 
 
 @pytest.fixture(scope="session")

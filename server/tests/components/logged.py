@@ -14,6 +14,19 @@ from guardhouse.foundation import logs
 from guardhouse.settings import Settings
 
 
+def plain() -> None:
+    """Write events as one line each: the pretty form shows every local variable of a fault, which takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.ExceptionRenderer(),
+            structlog.processors.JSONRenderer(default=repr),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,  # modules keep their loggers, a test that reads logs changes what they do
+    )
+
+
 @contextmanager
 def written(form: Literal["json", "console"] = "json") -> Iterator[io.StringIO]:
     """Configure logging as the server does and yield what goes to stderr; all is put back afterwards."""
@@ -31,4 +44,4 @@ def written(form: Literal["json", "console"] = "json") -> Iterator[io.StringIO]:
     finally:
         root.handlers = handlers
         root.setLevel(level)
-        structlog.reset_defaults()
+        plain()

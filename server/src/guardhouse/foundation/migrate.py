@@ -7,6 +7,7 @@ telemetry tables are partitioned by day with no access to a partition but INSERT
 import asyncio
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -26,6 +27,8 @@ from guardhouse.foundation.migration_files import migrations_dir
 
 # What using a database that is away, wrong or in the way can raise.
 FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, CommandError)
+DEADLOCK_STATE = "40P01"
+DEADLOCKS = 5
 ADVISORY_LOCK = 0x6775617264  # "guard": one migration at a time per database
 
 
@@ -40,12 +43,23 @@ def config(url: str, *, single_role: bool = False) -> Config:
 
 def upgrade(url: str, *, single_role: bool = False, to: str = "head") -> None:
     """Bring the schema to ``to``. Safe to call from several processes at once; one does the work."""
-    command.upgrade(config(url, single_role=single_role), to)
+    _despite_deadlocks(lambda: command.upgrade(config(url, single_role=single_role), to))
 
 
 def downgrade(url: str, *, single_role: bool = False, to: str = "base") -> None:
     """Take the schema back to ``to``; data of what is taken back is gone."""
-    command.downgrade(config(url, single_role=single_role), to)
+    _despite_deadlocks(lambda: command.downgrade(config(url, single_role=single_role), to))
+
+
+def _despite_deadlocks(migrate: Callable[[], None]) -> None:
+    """Begin again when PostgreSQL chose the migration as a deadlock's victim: it was rolled back whole."""
+    for _ in range(DEADLOCKS):
+        try:
+            return migrate()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK_STATE:
+                raise
+    return migrate()
 
 
 def check(url: str, *, single_role: bool = False) -> None:

@@ -109,10 +109,12 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
             drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
-    await _save(tx, engine, work, rows, inputs)
     moved = Cursor(reached, profiles.current, engine.pack_agent())
+    # The cursor first: a second worker on this agent waits here and then finds it moved, before either of them
+    # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
+    await _save(tx, engine, work, rows, inputs)
     await publish_all(tx, drafts)
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
