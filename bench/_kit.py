@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from guardhouse.foundation import migrate
 from guardhouse.foundation.data_folder import DataFolder
+from guardhouse.foundation.database import normal_url
 from guardhouse.foundation.embedded_postgres import EmbeddedPostgres
 from guardhouse.foundation.postgres_place import find_binaries
 from guardhouse.foundation.resources import Resources, open_resources
@@ -168,6 +169,28 @@ def wait_for_port(port: int, seconds: float = 30.0) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing listens on port {port}")
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def anchor_app(made: Platform, shape: str) -> Iterator[int]:
+    """Run `anchors/orm_app.py` over a database of its own in the same PostgreSQL; gives its port."""
+    made.psql("CREATE DATABASE anchor")
+    url = made.postgres.superuser_url.rpartition("/")[0] + "/anchor"
+    port = free_port()
+    program = [
+        sys.executable,
+        str(Path(__file__).parent / "anchors" / "orm_app.py"),
+        normal_url(url),
+        shape,
+        str(port),
+    ]
+    process = subprocess.Popen(program, env=dict(os.environ))
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class Client:

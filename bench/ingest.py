@@ -15,28 +15,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
-from _kit import Client, Platform, finish, http_request, platform
+from _kit import Client, Platform, anchor_app, finish, http_request, platform
 
 ROUNDS = 3
 BATCHES = 160
 BATCH = 1000
 CONNECTIONS = 4
 MUST, GOAL = 0.35, 0.60
+ORM_MUST, ORM_GOAL = 12.0, 25.0
+ORM_BATCHES = 8
 CALLS = ("openat", "read", "write", "close", "mmap", "fstat", "connect", "sendto")
 
 
 def main() -> None:
     """Run the rounds and print the table."""
-    with platform("serve", "serve") as made:
+    with platform("serve", "serve") as made, anchor_app(made, "host") as anchor_port:
         day = f"process_events_p{datetime.now(UTC):%Y%m%d}"
         run(made, 20)
-        ours, anchor = [], []
+        asyncio.run(_run_anchor(anchor_port, 2))
+        ours, anchor, orm = [], [], []
         for number in range(ROUNDS):
             made.psql(f"TRUNCATE {day}")
             ours.append(run(made, BATCHES))
             anchor.append(copy_again(made, day))
-            print(f"round {number + 1}: ours {ours[-1]:,.0f} events/s, psql copy {anchor[-1]:,.0f} rows/s")
+            orm.append(asyncio.run(_run_anchor(anchor_port, ORM_BATCHES)))
+            print(
+                f"round {number + 1}: ours {ours[-1]:,.0f} events/s, psql copy {anchor[-1]:,.0f} rows/s,"
+                f" FastAPI list and ORM {orm[-1]:,.0f} events/s"
+            )
         print(f"median ratio {statistics.median(o / a for o, a in zip(ours, anchor, strict=True)):.3f}")
+        finish("ingest_beside_orm", ours, orm, "events/s", must=ORM_MUST, goal=ORM_GOAL)
         finish("ingest", ours, anchor, "events/s", must=MUST, goal=GOAL)
 
 
@@ -68,9 +76,40 @@ async def _send(client: Client, requests: list[bytes]) -> None:
             raise RuntimeError(f"{status}: {body[:300]!r}")
 
 
-def _request(made: Platform, agent: str, stream: str, number: int) -> bytes:
+async def _run_anchor(port: int, batches: int) -> float:
+    """Send the same events as plain lists to the anchor, on as many connections; returns events per second."""
+    start = time.time_ns() // BATCH  # its key is the number alone
+    queues = [
+        [
+            http_request(
+                "POST",
+                "/items",
+                {"content-type": "application/json"},
+                json.dumps(_events(start + n * batches + b)).encode(),
+            )
+            for b in range(max(batches // CONNECTIONS, 1))
+        ]
+        for n in range(CONNECTIONS)
+    ]
+    clients = [await Client.open(port) for _ in queues]
+
+    async def send(client: Client, requests: list[bytes]) -> None:
+        for request in requests:
+            status, answer = await client.send(request)
+            if status != 201 or answer.count(b"accepted") != BATCH:
+                raise RuntimeError(f"{status}: {answer[:300]!r}")
+
+    started = time.perf_counter()
+    await asyncio.gather(*(send(c, q) for c, q in zip(clients, queues, strict=True)))
+    seconds = time.perf_counter() - started
+    for client in clients:
+        client.close()
+    return sum(map(len, queues)) * BATCH / seconds
+
+
+def _events(number: int) -> list[dict[str, object]]:
     now = datetime.now(UTC).isoformat()
-    events = [
+    return [
         {
             "seq": number * BATCH + i,
             "timestamp": now,
@@ -83,6 +122,10 @@ def _request(made: Platform, agent: str, stream: str, number: int) -> bytes:
         }
         for i in range(BATCH)
     ]
+
+
+def _request(made: Platform, agent: str, stream: str, number: int) -> bytes:
+    events = _events(number)
     body = json.dumps(
         {
             "agent_id": agent,
@@ -98,7 +141,6 @@ def _request(made: Platform, agent: str, stream: str, number: int) -> bytes:
         "content-type": "application/json",
         "content-encoding": "zstd",
         "idempotency-key": f"{stream}-{number}",
-        "prefer": "return=minimal",
     }
     return http_request("POST", "/api/v1/events", headers, zstandard.compress(body.encode(), 1))
 

@@ -5,14 +5,10 @@ the SQLAlchemy ORM, without dedupe and uncompressed. Usage: `python bench/agent/
 """
 
 import asyncio
-import contextlib
 import gzip
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
@@ -24,7 +20,7 @@ import psutil
 BENCH = Path(__file__).parents[1]
 sys.path.insert(0, str(BENCH))
 
-from _kit import Client, Platform, finish, free_port, http_request, platform, wait_for_port  # noqa: E402
+from _kit import Client, Platform, anchor_app, finish, http_request, platform  # noqa: E402
 
 ROUNDS = 3
 BODY = 100
@@ -40,7 +36,7 @@ MUST_P99_MS, MUST_LARGE_SECONDS = 60, 1.5
 
 def main() -> None:
     """Run the rounds and print the figures."""
-    with platform("serve") as made, anchor_app(made) as anchor_port:
+    with platform("serve") as made, anchor_app(made, "app") as anchor_port:
         asyncio.run(closed_loop(made.port, [ours_request(made) for _ in range(20)], 200))
         asyncio.run(closed_loop(anchor_port, [anchor_request() for _ in range(5)], 201))
         ours, anchor, late, large = [], [], [], []
@@ -184,27 +180,6 @@ def event(number: int) -> dict[str, Any]:
         "handler_name": "middleware",
         "metadata": {"request_count": number, "trigger_info": shown},
     }
-
-
-@contextlib.contextmanager
-def anchor_app(made: Platform) -> Iterator[int]:
-    """Run the anchor over a database of its own in the same PostgreSQL; gives its port."""
-    made.psql("CREATE DATABASE anchor")
-    url = made.postgres.superuser_url.rpartition("/")[0] + "/anchor"
-    port = free_port()
-    program = [sys.executable, str(BENCH / "anchors" / "orm_app.py"), with_driver(url), "app", str(port)]
-    process = subprocess.Popen(program, env=dict(os.environ))
-    try:
-        wait_for_port(port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def with_driver(url: str) -> str:
-    """Return a PostgreSQL URL for SQLAlchemy over asyncpg."""
-    return "postgresql+asyncpg://" + url.partition("://")[2]
 
 
 if __name__ == "__main__":

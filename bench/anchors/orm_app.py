@@ -1,7 +1,8 @@
 """The anchor of the intake benches: FastAPI taking `list[Model]`, written through the SQLAlchemy ORM.
 
-The way the framework's own tutorial writes it: one Pydantic model per item, one mapped object per row, one
-commit per request. It dedupes nothing and answers a count. `app` and `host` name the shape of the items.
+The way the framework's own tutorials write it: one Pydantic model per item, one mapped object per row, one
+commit per request. It does the same job: a unique key, a look-up of what is stored, an outcome per item, and as
+many indexes as ours. `app` and `host` name the shape of the items.
 Usage: `python bench/anchors/orm_app.py <postgresql url> <app|host> <port>`.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, create_model
-from sqlalchemy import BigInteger, DateTime, Double, Integer, String, Text
+from sqlalchemy import BigInteger, DateTime, Double, Index, Integer, String, Text, UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
@@ -54,6 +55,21 @@ SHAPES: dict[str, dict[str, tuple[Any, TypeEngine[Any]]]] = {
 }
 
 
+KEYS = {
+    "app": ("idempotency_key",),
+    "host": ("seq", "start", "pid"),
+}  # unique together; the first is looked up
+LOOKED_UP = {"app": ("endpoint",), "host": ("pid",)}  # what lists filter by
+
+
+class Result(BaseModel):
+    """What became of one item."""
+
+    index: int
+    id: str | None
+    status: str
+
+
 class Base(DeclarativeBase):
     """The mapped classes of this program."""
 
@@ -65,6 +81,10 @@ def mapped_class(shape: str) -> type[Any]:
     for name, (_, kind) in SHAPES[shape].items():
         # `metadata` is taken on a declarative class
         columns[f"{name}_" if name == "metadata" else name] = mapped_column(name, kind)
+    columns["__table_args__"] = (
+        UniqueConstraint(*KEYS[shape]),
+        *(Index(f"anchor_{shape}_{name}", name, "id") for name in LOOKED_UP[shape]),
+    )
     return type("Row", (Base,), columns)
 
 
@@ -86,13 +106,26 @@ def create_app(url: str, shape: str) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
 
-    async def take(items: list[Any]) -> dict[str, int]:
+    key = KEYS[shape][0]
+
+    async def take(items: list[Any]) -> list[Result]:
         async with sessions() as session, session.begin():
+            column = getattr(row_class, key)
+            found = await session.scalars(select(column).where(column.in_([getattr(i, key) for i in items])))
+            stored = set(found)
+            fresh = [item for item in items if getattr(item, key) not in stored]
             session.add_all(
                 row_class(**{f"{n}_" if n == "metadata" else n: v for n, v in item.model_dump().items()})
-                for item in items
+                for item in fresh
             )
-        return {"accepted": len(items)}
+        return [
+            Result(
+                index=index,
+                id=str(getattr(item, key)),
+                status="duplicate" if getattr(item, key) in stored else "accepted",
+            )
+            for index, item in enumerate(items)
+        ]
 
     take.__annotations__["items"] = list[model]
     app.post("/items", status_code=201)(take)
