@@ -18,7 +18,7 @@ from guardhouse.notices.publish import (
     publish_all,
     take_turn,
 )
-from server.tests.notices.make import ACME, UMBRELLA, report, say
+from server.tests.notices.make import ACME, UMBRELLA, readable, report, say
 
 
 class _Undo(Exception):  # noqa: N818 - a test's own
@@ -35,6 +35,7 @@ async def test_a_notice_carries_what_it_was_given(resources: Resources) -> None:
         kinds = ["telemetry.received"]
         early = await read.list_notices(tx, ACME.id, kinds=kinds, before=None, limit=10)
     assert early == [], "nobody reads what is not committed"
+    await readable(resources)
     async with tenant_transaction(resources.database, ACME) as tx:
         (found,) = await read.list_notices(tx, ACME.id, kinds=kinds, before=None, limit=10)
     assert (found.notice_id, found.subject, found.subject_seq) == (said, "agent:db-1", 4)
@@ -59,6 +60,7 @@ async def test_many_drafts_keep_their_order(resources: Resources) -> None:
         start = await read.newest(tx)
         ids = await publish_all(tx, [Draft(report(accepted=n), ACME.id, n) for n in range(200)])
         assert await publish_all(tx, []) == []
+    await readable(resources)
     async with system_transaction(resources.database) as tx:
         found = await read.read_after(tx, start, 500)
     assert [notice.notice_id for notice in found.notices] == ids

@@ -12,7 +12,7 @@ from guardhouse.foundation.transaction import system_transaction, tenant_transac
 from guardhouse.notices import read, store
 from guardhouse.notices.publish import publish, take_turn
 from guardhouse.notices.read import Mark, Notice, Position, Slice
-from server.tests.notices.make import ACME, UMBRELLA, insert_old, report, say
+from server.tests.notices.make import ACME, UMBRELLA, insert_old, readable, report, say
 
 WRITERS, ROUNDS, SUBJECTS = 8, 40, ("web-1", "web-2", "web-3")
 
@@ -80,9 +80,10 @@ async def test_a_late_commit_is_not_skipped(resources: Resources) -> None:
     mark = await newest(resources)
     async with tenant_transaction(resources.database, ACME) as slow:
         await publish(slow, report("slow"), tenant_id=ACME.id, subject_seq=1)
-        await say(resources, agent_id="quick")
+        await say(resources, agent_id="quick", wait=False)
         found = await after(resources, mark)
         assert found == Slice([], held=True)
+    await readable(resources)
     found = await after(resources, mark)
     assert [notice.subject for notice in found.notices] == ["agent:slow", "agent:quick"]
     assert not found.held
@@ -92,9 +93,10 @@ async def test_a_long_write_elsewhere_holds_readers_and_lets_them_go(resources: 
     mark = await newest(resources)
     async with system_transaction(resources.database) as writer:
         await writer.run("SELECT pg_current_xact_id()")
-        await say(resources)
+        await say(resources, wait=False)
         assert await after(resources, mark) == Slice([], held=True)
         assert (await newest(resources)).position == mark.position
+    await readable(resources)
     assert len((await after(resources, mark)).notices) == 1
 
 
