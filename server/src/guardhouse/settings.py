@@ -5,6 +5,7 @@ product reads the environment.
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -82,6 +83,32 @@ class Settings(BaseSettings):
     )
     worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
     stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
+    trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default=[], description="Networks (CIDR) whose X-Forwarded-For counts."
+    )
+    compat_headers: bool = Field(default=True, description="Send the X-RateLimit-* headers too.")
+    registration: Literal["closed", "invite", "open"] = Field(
+        default="closed",
+        description="Who may register a key for itself: nobody, whoever has a code, anybody.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis that shares rate limits between processes; absent: each keeps its share.",
+    )
+    egress_allow: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="`network:port` pairs (CIDR, `*` = any port) in the house that deliveries may reach.",
+    )
+    egress_ports: Annotated[list[int], NoDecode] = Field(
+        default=[443, 8443], description="Ports that deliveries may reach."
+    )
+    egress_proxy: str | None = Field(
+        default=None, description="http:// URL of a filtering proxy that every outgoing request takes."
+    )
+    smtp_url: SecretStr | None = Field(
+        default=None, description="smtp:// (STARTTLS) or smtps:// URL of the mail server, with login."
+    )
+    mail_from: str = Field(default="guardhouse@localhost", description="Sender of mails.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
     )
@@ -89,7 +116,7 @@ class Settings(BaseSettings):
         default="auto", description="auto: console on a terminal, else one JSON line per event."
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "egress_allow", "egress_ports", mode="before")
     @classmethod
     def _lists_are_comma_separated(cls, value: object) -> object:
         return _split_commas(value)

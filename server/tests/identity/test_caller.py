@@ -8,7 +8,8 @@ import pytest
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import key_format
-from guardhouse.identity.caller import ApiKeyExpired, ApiKeyRevoked, ApiKeySuspended, TenantSuspended, judge
+from guardhouse.identity.caller import judge
+from guardhouse.identity.refusals import ApiKeyExpired, ApiKeyRevoked, ApiKeySuspended, TenantSuspended
 from guardhouse.identity.store import set_key_state
 from server.tests.identity import make
 

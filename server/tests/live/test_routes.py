@@ -8,7 +8,7 @@ import pytest_asyncio
 from guardhouse.foundation.errors import ValidationFailed
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity.caller import ScopeMissing
+from guardhouse.identity.refusals import ScopeMissing
 from guardhouse.identity.roles import ROLES
 from guardhouse.live import tickets
 from guardhouse.live.routes import readable_kinds

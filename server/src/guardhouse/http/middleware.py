@@ -10,15 +10,16 @@ from urllib.parse import unquote
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guardhouse.foundation import correlation, logs
+from guardhouse.foundation import correlation, logs, peer
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, UriTooLong
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.problems import InternalError, render
 from guardhouse.identity import key_format
-from guardhouse.identity.caller import RawKeyInUrl
+from guardhouse.identity.refusals import RawKeyInUrl
 
 MAX_TARGET_BYTES: Final = 8 << 10
 MAX_HEADER_BYTES: Final = 32 << 10
+MAX_AGENT: Final = 300
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics", "/health"})
 _log = logs.get(__name__)
 
@@ -90,8 +91,12 @@ class _Answer:
         self.head = self.method == "HEAD"
         if self.head:
             scope["method"] = "GET"
-        offered = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-correlation-id"), None)
-        correlation.begin(offered)
+        headers = dict(reversed(scope["headers"]))  # the first of each name
+        offered = headers.get(b"x-correlation-id")
+        correlation.begin(None if offered is None else offered.decode("latin-1"))
+        client = scope.get("client")
+        said = headers.get(b"user-agent", b"").decode("latin-1")[:MAX_AGENT]
+        peer.begin(peer.Peer(client[0] if client else None, said or None))
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with our headers, and without a body for HEAD."""

@@ -5,98 +5,31 @@ Exactly one credential per request, judged from the headers before a byte of the
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar
 from uuid import UUID
 
 from fastapi import Request
 from starlette.requests import HTTPConnection
 
+from guardhouse.audit.record import Actor
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
-from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.identity import key_format, keys
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.refusals import (
+    AmbiguousCredentials,
+    ApiKeyExpired,
+    ApiKeyMalformed,
+    ApiKeyMissing,
+    ApiKeyRevoked,
+    ApiKeySuspended,
+    ApiKeyUnknown,
+    ScopeMissing,
+    TenantSuspended,
+)
 from guardhouse.identity.signatures import SignedBy
 from guardhouse.identity.store import ApiKey
-
-_KEY_CHALLENGE: Final = 'ApiKey realm="guardhouse", header="X-API-Key"'
-_CHALLENGE: Final = {"WWW-Authenticate": f'Bearer realm="guardhouse", {_KEY_CHALLENGE}'}
-
-
-class _Unauthenticated(Problem):
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=_CHALLENGE)
-
-
-class ApiKeyMissing(_Unauthenticated):
-    """No credential at all."""
-
-    status, code, title = 401, "api_key_missing", "API key missing"
-    remediation = "Send `X-API-Key: gh_live_…` or `Authorization: Bearer gh_live_…`."
-
-
-class ApiKeyMalformed(_Unauthenticated):
-    """Not a key of this product, or mistyped: the checksum does not fit."""
-
-    status, code, title = 401, "api_key_malformed", "API key malformed"
-    remediation = "Copy the whole key again; it starts with gh_live_ or gh_test_ and has 49 characters."
-
-
-class ApiKeyUnknown(_Unauthenticated):
-    """Well formed, but no such key here."""
-
-    status, code, title = 401, "api_key_unknown", "API key unknown"
-    remediation = "Check that the key belongs to this installation."
-
-
-class ApiKeyRevoked(_Unauthenticated):
-    """The key was revoked."""
-
-    status, code, title = 401, "api_key_revoked", "API key revoked"
-    remediation = "Use the key that replaced it, or ask an admin for a new one."
-
-
-class ApiKeyExpired(_Unauthenticated):
-    """The key's time is over."""
-
-    status, code, title = 401, "api_key_expired", "API key expired"
-    remediation = "Ask an admin for a new key."
-
-
-class ApiKeySuspended(_Unauthenticated):
-    """The key is suspended for now."""
-
-    status, code, title = 401, "api_key_suspended", "API key suspended"
-    remediation = "Ask an admin to make the key active again."
-
-
-class AmbiguousCredentials(_Unauthenticated):
-    """Two different credentials in one request."""
-
-    status, code, title = 401, "ambiguous_credentials", "Ambiguous credentials"
-    remediation = "Send exactly one credential."
-
-
-class RawKeyInUrl(Problem):
-    """A key was put into the URL, where proxies and logs keep it. Consider it exposed."""
-
-    status, code, title = 400, "raw_key_in_url", "Key in the URL"
-    remediation = "Send keys in the X-API-Key header, and revoke this one: URLs are logged along the way."
-
-
-class ScopeMissing(Problem):
-    """The caller may not do this; ``required_scope`` names what is missing."""
-
-    status, code, title = 403, "scope_missing", "Scope missing"
-    remediation = "Use a key that has the scope named in `required_scope`."
-
-
-class TenantSuspended(Problem):
-    """The tenant is suspended or closed."""
-
-    status, code, title = 403, "tenant_suspended", "Tenant suspended"
-    remediation = "Ask the operator of this installation."
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +45,11 @@ class Caller:
     project_id: UUID | None = None
     agent_id: str | None = None
     signed: SignedBy | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit log names it."""
+        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", self.credential_id)
 
     def need(self, scope: str) -> None:
         """Insist on a scope.

@@ -2,22 +2,24 @@
 
 from typing import Final
 
-_READ: Final = frozenset(
-    {
-        "agents:read",
-        "projects:read",
-        "events:read",
-        "scores:read",
-        "anomalies:read",
-        "usage:read",
-        "webhooks:read",
-    }
-)
-_TELEMETRY: Final = frozenset({"events:write", "telemetry:write", "app_rules:read"})
+# Whoever has these sees and ends its own keys and sessions only; `keys:read` and `keys:write` mean the tenant's.
+_OWN: Final = frozenset({"keys:own"})
+_READ: Final = _OWN | {
+    "agents:read",
+    "projects:read",
+    "events:read",
+    "scores:read",
+    "anomalies:read",
+    "usage:read",
+    "webhooks:read",
+}
+_TELEMETRY: Final = _OWN | {"events:write", "telemetry:write", "app_rules:read", "usage:own", "webhooks:own"}
 _ANALYST: Final = _READ | {"scores:write", "anomalies:write", "audit:read", "webhooks:replay"}
+_BILLING: Final = _OWN | {"usage:read", "audit:own"}
 _ADMIN: Final = (
     _ANALYST
     | _TELEMETRY
+    | _BILLING
     | {
         "agents:write",
         "projects:write",
@@ -27,6 +29,10 @@ _ADMIN: Final = (
         "webhooks:write",
         "keys:read",
         "keys:write",
+        "members:read",
+        "members:write",
+        "identity:read",
+        "identity:write",
         "admin",
     }
 )
@@ -36,6 +42,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "analyst": _ANALYST,
     "admin": _ADMIN,
     "agent": _TELEMETRY,
+    "billing": _BILLING,
     "platform": _ADMIN | {"platform"},
 }
 TENANT_ROLES: Final = frozenset(ROLES) - {"platform"}

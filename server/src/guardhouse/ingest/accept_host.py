@@ -24,7 +24,8 @@ from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.signing import SignedMessage
 from guardhouse.identity import signatures
-from guardhouse.identity.caller import ApiKeyMissing, Caller, agent_caller
+from guardhouse.identity.caller import Caller, agent_caller
+from guardhouse.identity.refusals import ApiKeyMissing
 from guardhouse.ingest import replay
 from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.host_batch import HostBatch, read_batch

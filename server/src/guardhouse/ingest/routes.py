@@ -20,7 +20,8 @@ from guardhouse.foundation.errors import (
 )
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import StrictRoute, resources_of
-from guardhouse.identity.caller import ApiKeyMissing, Caller, ScopeMissing, identify
+from guardhouse.identity.caller import Caller, identify
+from guardhouse.identity.refusals import ApiKeyMissing, ScopeMissing
 from guardhouse.identity.signatures import Unauthorized
 from guardhouse.ingest import replay
 from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_app, keep_malformed

@@ -10,7 +10,8 @@ from guardhouse.foundation.errors import NotFound, ValidationFailed
 from guardhouse.foundation.pages import InvalidCursor
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import RequestTx, Shared, api_router, resources_of, system_transaction
-from guardhouse.identity.caller import AmbiguousCredentials, Caller, Require, ScopeMissing
+from guardhouse.identity.caller import Caller, Require
+from guardhouse.identity.refusals import AmbiguousCredentials, ScopeMissing
 from guardhouse.live import tickets
 from guardhouse.live.client import Interest
 from guardhouse.live.hub import Hub, StreamsFull

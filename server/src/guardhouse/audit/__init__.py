@@ -1,0 +1,1 @@
+"""Who did what: a chained, append-only record per tenant."""

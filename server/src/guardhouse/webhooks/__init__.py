@@ -1,0 +1,1 @@
+"""Word that leaves the house: endpoints, channels, and the delivery of notices to them."""
