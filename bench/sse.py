@@ -32,8 +32,8 @@ from guardhouse.foundation.transaction import system_transaction, tenant_transac
 from guardhouse.http.app import create_app
 from guardhouse.identity import keys, tenants
 from guardhouse.identity.keys import NewKey
-from guardhouse.notices.kinds import RiskBandCrossed
 from guardhouse.notices.publish import publish
+from guardhouse.notices.risk_kinds import RiskBandCrossed
 from guardhouse.settings import Settings
 
 CLIENTS = 1000

@@ -11,7 +11,7 @@ from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import keys
-from guardhouse.notices.kinds import KeyRevoked
+from guardhouse.notices.identity_kinds import KeyRevoked
 from guardhouse.notices.publish import Draft, publish, publish_all
 from server.tests.components.opened import add_tenant, opened
 from server.tests.live.make import PATIENCE_SECONDS, URL, Served, serving, streaming

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
-from guardhouse.notices.kinds import TelemetryReceived
+from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.publish import publish
 
 ACME = TenantKey(UUID(int=1), 1)

@@ -1,7 +1,9 @@
 import pytest
 
 from guardhouse.identity.roles import SCOPES
-from guardhouse.notices.kinds import KINDS, NoticeData, RiskBandCrossed, Severity
+from guardhouse.notices.kind import NoticeData, Severity
+from guardhouse.notices.kinds import KINDS
+from guardhouse.notices.risk_kinds import RiskBandCrossed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ from guardhouse.foundation import correlation
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.notices import read
-from guardhouse.notices.kinds import KeyRevoked
+from guardhouse.notices.identity_kinds import KeyRevoked
 from guardhouse.notices.publish import (
     Draft,
     NoticeTooLarge,

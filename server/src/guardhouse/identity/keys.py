@@ -20,7 +20,7 @@ from guardhouse.foundation.resources import Pepper
 from guardhouse.identity import key_format, store
 from guardhouse.identity.roles import ROLES
 from guardhouse.identity.store import ApiKey, Tenant
-from guardhouse.notices.kinds import KeyCreated, KeyRevoked
+from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.publish import publish
 
 CACHE_SECONDS: Final = 30.0

@@ -36,7 +36,7 @@ from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
 from guardhouse.ingest.wire import AppAnswer, Rejection
-from guardhouse.notices.kinds import TelemetryReceived
+from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.publish import Origin, publish
 
 MEMBERS: Final = ("events", "metrics")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from guardhouse.live import encode
 from guardhouse.live.store import Visitor
-from guardhouse.notices.kinds import Severity
+from guardhouse.notices.kind import Severity
 from guardhouse.notices.read import Notice, Position
 
 QUEUE_LENGTH: Final = 256

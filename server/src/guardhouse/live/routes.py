@@ -20,7 +20,8 @@ from guardhouse.live.stream import EventStream
 from guardhouse.live.tickets import TICKET_SECONDS, TicketInvalid
 from guardhouse.live.wire import STREAM_CONTENT, StreamEvent, StreamTicket
 from guardhouse.notices import read
-from guardhouse.notices.kinds import KINDS, READ_SCOPES, Severity
+from guardhouse.notices.kind import Severity
+from guardhouse.notices.kinds import KINDS, READ_SCOPES
 
 router = api_router("live")
 

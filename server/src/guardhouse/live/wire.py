@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from guardhouse.notices.kinds import KINDS, Severity
+from guardhouse.notices.kind import Severity
+from guardhouse.notices.kinds import KINDS
 
 PositionText = Annotated[
     str, Field(pattern=r"^\d+\.\d+\.\d+$", description="A place in the stream; opaque.", examples=["1.789.2"])

@@ -13,7 +13,7 @@ from guardhouse.foundation import correlation
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.ids import new_id
 from guardhouse.notices import store
-from guardhouse.notices.kinds import NoticeData
+from guardhouse.notices.kind import NoticeData
 
 MAX_DATA_BYTES: Final = 16 * 1024
 

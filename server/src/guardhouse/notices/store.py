@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
 from guardhouse.foundation.database import Tx, metadata
-from guardhouse.notices.kinds import Severity
+from guardhouse.notices.kind import Severity
 
 DROPPED: Final = "dropped"  # the reader name under which the place of the last dropped notice is kept
 

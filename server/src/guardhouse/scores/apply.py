@@ -25,8 +25,8 @@ from guardhouse.events import read as events_read
 from guardhouse.events.identify import identifier
 from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
-from guardhouse.notices.kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.notices.publish import Draft, publish_all
+from guardhouse.notices.risk_kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.scores import store
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.store import Backlog, Cursor
