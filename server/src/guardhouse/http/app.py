@@ -16,6 +16,7 @@ from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
+from guardhouse.http.strangers import meter_open_route
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.jobs import keep_last_use
 from guardhouse.identity.keys import KeyCache
@@ -24,6 +25,9 @@ from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.wait import Backlog
+from guardhouse.usage import jobs as usage_jobs
+from guardhouse.usage.limits import Limiter
+from guardhouse.usage.log import UsageLog
 
 EXPOSED_HEADERS = [
     "Location",
@@ -31,6 +35,7 @@ EXPOSED_HEADERS = [
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "Guardhouse-Degraded",
     "X-Correlation-ID",
     "Idempotency-Replayed",
     "Guardhouse-Version",
@@ -41,13 +46,15 @@ def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
     hub = Hub(resources)
+    limiter, usage_log = Limiter(resources), UsageLog()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = resources.wake.subscribe("identity", key_cache.drop)
         noting = asyncio.create_task(keep_last_use(resources, key_cache))
         try:
-            yield
+            async with usage_jobs.keep(resources, limiter, usage_log):
+                yield
         finally:
             noting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -70,6 +77,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.hub = hub
+    app.state.limiter = limiter
+    app.state.admit = limiter.admit
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
@@ -77,8 +86,6 @@ def create_app(resources: Resources) -> FastAPI:
     for router in (
         ingest_routes.router,  # first: routes are matched in order, and this is where the load is
         health.router,
-        problem_pages.router,
-        contract.router,
         identity_routes.router,
         agents_routes.router,
         events_routes.router,
@@ -86,6 +93,8 @@ def create_app(resources: Resources) -> FastAPI:
         live_routes.router,
     ):
         app.include_router(router)
+    for router in (problem_pages.router, contract.router):
+        app.include_router(router, dependencies=[Depends(meter_open_route)])
     if resources.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -95,5 +104,5 @@ def create_app(resources: Resources) -> FastAPI:
             expose_headers=EXPOSED_HEADERS,
             max_age=600,
         )
-    app.add_middleware(Frame, resources=resources)
+    app.add_middleware(Frame, resources=resources, limiter=limiter, usage_log=usage_log)
     return app

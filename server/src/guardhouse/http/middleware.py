@@ -13,9 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guardhouse.foundation import correlation, logs, peer
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, UriTooLong
 from guardhouse.foundation.resources import Resources
+from guardhouse.http.answer_usage import AnswerUsage
 from guardhouse.http.problems import InternalError, render
+from guardhouse.http.strangers import refuse_stranger
 from guardhouse.identity import key_format
 from guardhouse.identity.refusals import RawKeyInUrl
+from guardhouse.usage.limits import Limiter
+from guardhouse.usage.log import UsageLog
 
 MAX_TARGET_BYTES: Final = 8 << 10
 MAX_HEADER_BYTES: Final = 32 << 10
@@ -38,8 +42,10 @@ IN_FLIGHT: Final = Gauge("guardhouse_http_in_flight", "Requests being answered n
 class Frame:
     """Wraps the application. Headers that never change are encoded once."""
 
-    def __init__(self, app: ASGIApp, resources: Resources) -> None:
+    def __init__(self, app: ASGIApp, resources: Resources, limiter: Limiter, usage_log: UsageLog) -> None:
         self.app = app
+        self.limiter = limiter
+        self.usage = AnswerUsage(resources.clock, usage_log, compat=resources.settings.compat_headers)
         self.public_url = resources.settings.public_url
         fixed = {
             "x-content-type-options": "nosniff",
@@ -58,10 +64,10 @@ class Frame:
             await self.app(scope, receive, send)
             return
         scope = {**scope, "state": scope.get("state", {})}  # ours to change; the server keeps its own
-        answer = _Answer(scope, send, self.fixed)
+        answer = _Answer(scope, send, self.fixed, self.usage)
         IN_FLIGHT.inc()
         try:
-            refusal = _refuse_head(scope)
+            refusal = _refuse_head(scope) or await refuse_stranger(scope, self.limiter)
             if refusal is not None:
                 await render(refusal, public_url=self.public_url)(scope, receive, answer.send)
             else:
@@ -79,13 +85,17 @@ class Frame:
 class _Answer:
     """What is known of one answer while it goes out."""
 
-    __slots__ = ("fixed", "head", "method", "scope", "send_on", "started", "status")
+    __slots__ = ("fixed", "head", "head_seconds", "method", "scope", "send_on", "started", "status", "usage")
 
-    def __init__(self, scope: Scope, send: Send, fixed: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, fixed: list[tuple[bytes, bytes]], usage: AnswerUsage
+    ) -> None:
         self.started = time.perf_counter()
         self.scope = scope
         self.send_on = send
         self.fixed = fixed
+        self.usage = usage
+        self.head_seconds = 0.0
         self.status = 0
         self.method = scope["method"]
         self.head = self.method == "HEAD"
@@ -105,12 +115,13 @@ class _Answer:
             headers: list[tuple[bytes, bytes]] = list(message["headers"])
             names = {name for name, _ in headers}
             headers += [pair for pair in self.fixed if pair[0] not in names]
-            elapsed = (time.perf_counter() - self.started) * 1000
+            self.head_seconds = time.perf_counter() - self.started
+            headers += self.usage.fields(self.scope["state"], names)
             identifier = correlation.current().encode()
             headers += [
                 (b"x-correlation-id", identifier),
                 (b"x-request-id", identifier),
-                (b"x-response-time", b"%.2fms" % elapsed),
+                (b"x-response-time", b"%.2fms" % (self.head_seconds * 1000)),
             ]
             if b"cache-control" not in names and "tenant" in self.scope["state"]:
                 headers.append((b"cache-control", b"no-store"))
@@ -127,6 +138,7 @@ class _Answer:
         labels = (route, self.method if route != "unmatched" else "any", str(self.status or 499))
         REQUESTS.labels(*labels).inc()
         DURATION.labels(*labels).observe(seconds)
+        self.usage.note(self.scope, self.method, self.status or 499, self.head_seconds or seconds)
         if self.scope["path"] in _QUIET and self.status < 400:  # noqa: PLR2004 - client errors
             return
         fields: dict[str, Any] = {"method": self.method, "route": route, "status": self.status or 499}

@@ -7,8 +7,17 @@ from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
-    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked)
+    model.kind: model
+    for model in (
+        RiskBandCrossed,
+        TelemetryReceived,
+        KeyCreated,
+        KeyRevoked,
+        RateLimitReached,
+        UsageThreshold,
+    )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
