@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-import httpx
-from fastapi import FastAPI
-
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
@@ -58,12 +55,6 @@ async def give_plan(
     async with system_transaction(resources.database) as tx:
         await plans.put_plan(tx, plan)
         return await plans.set_plan_of(tx, resources.clock, tenant_id, plan.name)
-
-
-def calling(app: FastAPI, address: str) -> httpx.AsyncClient:
-    """Return a client whose calls come from an address."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 40_000))
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
 async def until(true: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -40,6 +40,7 @@ _EVERYWHERE = {
     "406": "`not_acceptable`",
     "414": "`uri_too_long`",
     "422": "`validation_failed`, `unknown_parameter` or `invalid_text`",
+    "429": "`rate_limit_exceeded` or `quota_exceeded`",
     "431": "`headers_too_large`",
     "500": "`internal_error`",
     "503": "`unavailable`",
