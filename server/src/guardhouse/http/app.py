@@ -1,7 +1,6 @@
 """Assembles the API: middleware, problems, every feature's routes. The only importer of routes."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,8 +16,11 @@ from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
-from guardhouse.identity.jobs import keep_last_use
+from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.membership import routes as membership_routes
+from guardhouse.identity.session_cache import SessionCache
+from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
@@ -40,19 +42,24 @@ EXPOSED_HEADERS = [
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
+    session_cache = SessionCache(lambda: resources.wake.connected)
     hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop = resources.wake.subscribe("identity", key_cache.drop)
-        noting = asyncio.create_task(keep_last_use(resources, key_cache))
+        stops = [resources.wake.subscribe("identity", cache.drop) for cache in (key_cache, session_cache)]
+        noting = [
+            asyncio.create_task(keep_last_use(resources, key_cache)),
+            asyncio.create_task(keep_last_seen(resources, session_cache)),
+        ]
         try:
             yield
         finally:
-            noting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await noting
-            stop()
+            for task in noting:
+                task.cancel()
+            await asyncio.gather(*noting, return_exceptions=True)
+            for stop in stops:
+                stop()
             await hub.close()
 
     app = FastAPI(
@@ -69,6 +76,7 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.session_cache = session_cache
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -80,6 +88,9 @@ def create_app(resources: Resources) -> FastAPI:
         problem_pages.router,
         contract.router,
         identity_routes.router,
+        membership_routes.router,
+        sign_in_routes.router,
+        sign_in_routes.doors,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,

@@ -60,6 +60,13 @@ class ApiKeySuspended(Unauthenticated):
     remediation = "Ask an admin to make the key active again."
 
 
+class SessionExpired(Unauthenticated):
+    """The session has ended: signed out, unused for an hour, or twelve hours old."""
+
+    status, code, title = 401, "session_expired", "Session expired"
+    remediation = "Sign in again."
+
+
 class AmbiguousCredentials(Unauthenticated):
     """Two different credentials in one request."""
 
