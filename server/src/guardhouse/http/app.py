@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
@@ -14,37 +13,35 @@ from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.accept import refuse_unacceptable
+from guardhouse.http.cors import Cors
+from guardhouse.http.kill_switch import KillSwitch
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.jobs import keep_last_use
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.kill_switch import routes as kill_switch_routes
+from guardhouse.identity.kill_switch.mode import ModeCache
+from guardhouse.identity.kill_switch.store import CHANNEL
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.wait import Backlog
 
-EXPOSED_HEADERS = [
-    "Location",
-    "ETag",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-Correlation-ID",
-    "Idempotency-Replayed",
-    "Guardhouse-Version",
-]
-
 
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
+    platform_mode = ModeCache(resources)
     hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop = resources.wake.subscribe("identity", key_cache.drop)
+        stops = [
+            resources.wake.subscribe("identity", key_cache.drop),
+            resources.wake.subscribe(CHANNEL, platform_mode.drop),
+        ]
         noting = asyncio.create_task(keep_last_use(resources, key_cache))
         try:
             yield
@@ -52,7 +49,8 @@ def create_app(resources: Resources) -> FastAPI:
             noting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await noting
-            stop()
+            for stop in stops:
+                stop()
             await hub.close()
 
     app = FastAPI(
@@ -65,10 +63,15 @@ def create_app(resources: Resources) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        dependencies=[Depends(refuse_unacceptable), Depends(refuse_unknown_parameters)],
+        dependencies=[
+            Depends(KillSwitch()),
+            Depends(refuse_unacceptable),
+            Depends(refuse_unknown_parameters),
+        ],
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.platform_mode = platform_mode
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -80,6 +83,7 @@ def create_app(resources: Resources) -> FastAPI:
         problem_pages.router,
         contract.router,
         identity_routes.router,
+        kill_switch_routes.router,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,
@@ -87,13 +91,6 @@ def create_app(resources: Resources) -> FastAPI:
     ):
         app.include_router(router)
     if resources.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=resources.settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-            max_age=600,
-        )
+        app.add_middleware(Cors, origins=resources.settings.cors_origins)
     app.add_middleware(Frame, resources=resources)
     return app

@@ -6,9 +6,10 @@ from typing import Final
 from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
-    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked)
+    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked, ModeChanged)
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
