@@ -34,6 +34,7 @@ def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
     platform_mode = ModeCache(resources)
+    kill_switch = KillSwitch()
     hub = Hub(resources)
 
     @asynccontextmanager
@@ -64,7 +65,7 @@ def create_app(resources: Resources) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
         dependencies=[
-            Depends(KillSwitch()),
+            Depends(kill_switch),
             Depends(refuse_unacceptable),
             Depends(refuse_unknown_parameters),
         ],
@@ -72,6 +73,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.platform_mode = platform_mode
+    app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}

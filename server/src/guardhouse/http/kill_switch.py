@@ -2,7 +2,7 @@
 
 import math
 from fnmatch import fnmatchcase
-from typing import ClassVar, Final
+from typing import Final
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -49,9 +49,7 @@ class HardStop(Unavailable):
 
 
 class KillSwitch:
-    """A dependency of every operation."""
-
-    before_body: ClassVar = True
+    """A dependency of every operation, and the first check of every strict route."""
 
     async def __call__(self, request: Request) -> None:
         """Look at the mode in force.
