@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
@@ -13,11 +12,16 @@ from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, problem_pages, problems
 from guardhouse.http.accept import refuse_unacceptable
+from guardhouse.http.cors import Cors
+from guardhouse.http.kill_switch import KillSwitch
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.kill_switch import routes as kill_switch_routes
+from guardhouse.identity.kill_switch.mode import ModeCache
+from guardhouse.identity.kill_switch.store import CHANNEL
 from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.session_cache import SessionCache
 from guardhouse.identity.sign_in import routes as sign_in_routes
@@ -27,27 +31,19 @@ from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.wait import Backlog
 
-EXPOSED_HEADERS = [
-    "Location",
-    "ETag",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-Correlation-ID",
-    "Idempotency-Replayed",
-    "Guardhouse-Version",
-]
-
 
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
     session_cache = SessionCache(lambda: resources.wake.connected)
+    platform_mode = ModeCache(resources)
+    kill_switch = KillSwitch()
     hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stops = [resources.wake.subscribe("identity", cache.drop) for cache in (key_cache, session_cache)]
+        stops.append(resources.wake.subscribe(CHANNEL, platform_mode.drop))
         noting = [
             asyncio.create_task(keep_last_use(resources, key_cache)),
             asyncio.create_task(keep_last_seen(resources, session_cache)),
@@ -72,11 +68,17 @@ def create_app(resources: Resources) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        dependencies=[Depends(refuse_unacceptable), Depends(refuse_unknown_parameters)],
+        dependencies=[
+            Depends(kill_switch),
+            Depends(refuse_unacceptable),
+            Depends(refuse_unknown_parameters),
+        ],
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.session_cache = session_cache
+    app.state.platform_mode = platform_mode
+    app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -91,6 +93,7 @@ def create_app(resources: Resources) -> FastAPI:
         membership_routes.router,
         sign_in_routes.router,
         sign_in_routes.doors,
+        kill_switch_routes.router,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,
@@ -98,13 +101,6 @@ def create_app(resources: Resources) -> FastAPI:
     ):
         app.include_router(router)
     if resources.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=resources.settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-            max_age=600,
-        )
+        app.add_middleware(Cors, origins=resources.settings.cors_origins)
     app.add_middleware(Frame, resources=resources)
     return app

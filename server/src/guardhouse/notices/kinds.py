@@ -8,6 +8,7 @@ from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
+from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
@@ -19,6 +20,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         KeyRevoked,
         MemberChanged,
         AuditChainBroken,
+        ModeChanged,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
