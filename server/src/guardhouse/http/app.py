@@ -16,6 +16,7 @@ from guardhouse.http.cors import Cors
 from guardhouse.http.kill_switch import KillSwitch
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
+from guardhouse.http.strangers import meter_open_route
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
@@ -30,6 +31,9 @@ from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.wait import Backlog
+from guardhouse.usage import jobs as usage_jobs
+from guardhouse.usage.limits import Limiter
+from guardhouse.usage.log import UsageLog
 
 
 def create_app(resources: Resources) -> FastAPI:
@@ -39,6 +43,7 @@ def create_app(resources: Resources) -> FastAPI:
     platform_mode = ModeCache(resources)
     kill_switch = KillSwitch()
     hub = Hub(resources)
+    limiter, usage_log = Limiter(resources), UsageLog()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -49,7 +54,8 @@ def create_app(resources: Resources) -> FastAPI:
             asyncio.create_task(keep_last_seen(resources, session_cache)),
         ]
         try:
-            yield
+            async with usage_jobs.keep(resources, limiter, usage_log):
+                yield
         finally:
             for task in noting:
                 task.cancel()
@@ -80,6 +86,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.platform_mode = platform_mode
     app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
     app.state.hub = hub
+    app.state.limiter = limiter
+    app.state.admit = limiter.admit
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
     app.state.readiness = health.Readiness(resources)
@@ -87,8 +95,6 @@ def create_app(resources: Resources) -> FastAPI:
     for router in (
         ingest_routes.router,  # first: routes are matched in order, and this is where the load is
         health.router,
-        problem_pages.router,
-        contract.router,
         identity_routes.router,
         membership_routes.router,
         sign_in_routes.router,
@@ -100,7 +106,9 @@ def create_app(resources: Resources) -> FastAPI:
         live_routes.router,
     ):
         app.include_router(router)
+    for router in (problem_pages.router, contract.router):
+        app.include_router(router, dependencies=[Depends(meter_open_route)])
     if resources.settings.cors_origins:
         app.add_middleware(Cors, origins=resources.settings.cors_origins)
-    app.add_middleware(Frame, resources=resources)
+    app.add_middleware(Frame, resources=resources, limiter=limiter, usage_log=usage_log)
     return app

@@ -16,10 +16,14 @@ from guardhouse.foundation import correlation, logs, peer
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, TimedOut, UriTooLong
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.aliases import canonical
+from guardhouse.http.answer_usage import AnswerUsage
 from guardhouse.http.problems import InternalError, render
 from guardhouse.http.proxies import Network, client_address
+from guardhouse.http.strangers import refuse_stranger
 from guardhouse.identity import key_format
 from guardhouse.identity.refusals import RawKeyInUrl
+from guardhouse.usage.limits import Limiter
+from guardhouse.usage.log import UsageLog
 
 MAX_TARGET_BYTES: Final = 8 << 10
 MAX_HEADER_BYTES: Final = 32 << 10
@@ -43,8 +47,10 @@ IN_FLIGHT: Final = Gauge("guardhouse_http_in_flight", "Requests being answered n
 class Frame:
     """Wraps the application. Headers that never change are encoded once."""
 
-    def __init__(self, app: ASGIApp, resources: Resources) -> None:
+    def __init__(self, app: ASGIApp, resources: Resources, limiter: Limiter, usage_log: UsageLog) -> None:
         self.app = app
+        self.limiter = limiter
+        self.usage = AnswerUsage(resources.clock, usage_log, compat=resources.settings.compat_headers)
         self.public_url = resources.settings.public_url
         self.trusted = resources.settings.trusted_proxies
         fixed = {
@@ -65,11 +71,11 @@ class Frame:
             return
         # Ours to change; the server keeps its own.
         scope = {**scope, "state": scope.get("state", {}), "path": canonical(scope["path"])}
-        answer = _Answer(scope, send, self.fixed)
+        answer = _Answer(scope, send, self.fixed, self.usage)
         answer.identify(self.trusted)
         IN_FLIGHT.inc()
         try:
-            refusal = _refuse_head(scope)
+            refusal = _refuse_head(scope) or await refuse_stranger(scope, self.limiter)
             if refusal is not None:
                 await render(refusal, public_url=self.public_url)(scope, receive, answer.send)
             else:
@@ -93,13 +99,19 @@ class Frame:
 class _Answer:
     """What is known of one answer while it goes out."""
 
-    __slots__ = ("fixed", "head", "method", "patience", "scope", "send_on", "started", "status")
+    __slots__ = (
+        "fixed", "head", "head_seconds", "method", "patience", "scope", "send_on", "started", "status", "usage",
+    )  # fmt: skip
 
-    def __init__(self, scope: Scope, send: Send, fixed: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, fixed: list[tuple[bytes, bytes]], usage: AnswerUsage
+    ) -> None:
         self.started = time.perf_counter()
         self.scope = scope
         self.send_on = send
         self.fixed = fixed
+        self.usage = usage
+        self.head_seconds = 0.0
         self.status = 0
         self.patience: asyncio.Timeout | None = None
         self.method = scope["method"]
@@ -134,12 +146,13 @@ class _Answer:
             if self.patience is not None and _is_stream(headers):
                 self.patience.reschedule(None)
             headers += [pair for pair in self.fixed if pair[0] not in names]
-            elapsed = (time.perf_counter() - self.started) * 1000
+            self.head_seconds = time.perf_counter() - self.started
+            headers += self.usage.fields(self.scope["state"], names)
             identifier = correlation.current().encode()
             headers += [
                 (b"x-correlation-id", identifier),
                 (b"x-request-id", identifier),
-                (b"x-response-time", b"%.2fms" % elapsed),
+                (b"x-response-time", b"%.2fms" % (self.head_seconds * 1000)),
                 (b"traceparent", (correlation.traceparent() or "").encode()),
             ]
             if b"cache-control" not in names and "tenant" in self.scope["state"]:
@@ -157,6 +170,7 @@ class _Answer:
         labels = (route, self.method if route != "unmatched" else "any", str(self.status or 499))
         REQUESTS.labels(*labels).inc()
         DURATION.labels(*labels).observe(seconds)
+        self.usage.note(self.scope, self.method, self.status or 499, self.head_seconds or seconds)
         if self.scope["path"] in _QUIET and self.status < 400:  # noqa: PLR2004 - client errors
             return
         fields: dict[str, Any] = {"method": self.method, "route": route, "status": self.status or 499}

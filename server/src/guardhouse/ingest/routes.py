@@ -147,7 +147,7 @@ async def _judge(request: Request, family: Family | None) -> Caller | None:
             return None
         if not {"x-api-key", "authorization"} & set(request.headers):
             raise FamilyMismatch("An agent of a host has signed, and the batch is said to be an app batch.")
-    caller = await identify(request)
+    caller = await identify(request, metered=False)  # the backlog is the limit of telemetry
     if family == "host":
         caller.need(HOST_SCOPE)
     elif family == "app" or HOST_SCOPE not in caller.scopes:

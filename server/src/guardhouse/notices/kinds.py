@@ -10,6 +10,7 @@ from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
@@ -21,6 +22,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         MemberChanged,
         AuditChainBroken,
         ModeChanged,
+        RateLimitReached,
+        UsageThreshold,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
