@@ -6,7 +6,13 @@ from uuid import UUID
 
 import httpx
 
-FILLED = {"key_id": str(UUID(int=7)), "score_id": str(UUID(int=7)), "code": "not_found"}
+FILLED = {
+    "client_id": str(UUID(int=7)),
+    "secret_id": str(UUID(int=7)),
+    "key_id": str(UUID(int=7)),
+    "score_id": str(UUID(int=7)),
+    "code": "not_found",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,11 @@ from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.bearers import Bearers
+from guardhouse.identity.clients import routes as client_routes
 from guardhouse.identity.jobs import keep_last_use
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.oauth import routes as oauth_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
@@ -40,11 +43,12 @@ EXPOSED_HEADERS = [
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
+    bearers = Bearers(resources)
     hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop = resources.wake.subscribe("identity", key_cache.drop)
+        stops = [resources.wake.subscribe("identity", memory.drop) for memory in (key_cache, bearers)]
         noting = asyncio.create_task(keep_last_use(resources, key_cache))
         try:
             yield
@@ -52,7 +56,8 @@ def create_app(resources: Resources) -> FastAPI:
             noting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await noting
-            stop()
+            for stop in stops:
+                stop()
             await hub.close()
 
     app = FastAPI(
@@ -69,6 +74,7 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.bearers = bearers
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -80,6 +86,8 @@ def create_app(resources: Resources) -> FastAPI:
         problem_pages.router,
         contract.router,
         identity_routes.router,
+        client_routes.router,
+        oauth_routes.router,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,

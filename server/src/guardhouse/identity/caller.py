@@ -15,7 +15,8 @@ from guardhouse.audit.record import Actor
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.request import resources_of, system_transaction
-from guardhouse.identity import key_format, keys
+from guardhouse.identity import jws, key_format, keys
+from guardhouse.identity.bearers import Bearer, Bearers
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.refusals import (
     AmbiguousCredentials,
@@ -58,13 +59,7 @@ class Caller:
             ScopeMissing: the caller does not have it.
         """
         if scope not in self.scopes:
-            raise ScopeMissing(
-                f"This needs the scope {scope}.",
-                headers={
-                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
-                },
-                required_scope=scope,
-            )
+            raise ScopeMissing(f"This needs the scope {scope}.", required_scope=scope)
 
 
 def agent_caller(signed: SignedBy) -> Caller:
@@ -78,6 +73,24 @@ def agent_caller(signed: SignedBy) -> Caller:
         credential_id=signed.keyid,
         agent_id=signed.agent_id,
         signed=signed,
+    )
+
+
+def bearer_caller(bearer: Bearer) -> Caller:
+    """Return the caller for a good token.
+
+    Raises:
+        TenantSuspended: its tenant is not active.
+    """
+    if bearer.tenant.state != "active":
+        raise TenantSuspended("The tenant of this token is not active.")
+    return Caller(
+        tenant=bearer.tenant.key,
+        tenant_slug=bearer.tenant.slug,
+        kind=bearer.kind,
+        role=bearer.role,
+        scopes=bearer.scopes,
+        credential_id=bearer.credential_id,
     )
 
 
@@ -107,6 +120,11 @@ class Require:
 async def identify(request: HTTPConnection) -> Caller:
     """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
     text = read_key(request)
+    if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
+        bearers: Bearers = request.app.state.bearers
+        caller = bearer_caller(await bearers.find(text))
+        request.state.tenant = caller.tenant
+        return caller
     cache: KeyCache = request.app.state.key_cache
     resources = resources_of(request)
     known, key = cache.get(text)
