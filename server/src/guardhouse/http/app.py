@@ -1,7 +1,6 @@
 """Assembles the API: middleware, problems, every feature's routes. The only importer of routes."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,9 +18,12 @@ from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
 from guardhouse.identity.bearers import Bearers
 from guardhouse.identity.clients import routes as client_routes
-from guardhouse.identity.jobs import keep_last_use
+from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.oauth import routes as oauth_routes
+from guardhouse.identity.session_cache import SessionCache
+from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
@@ -44,18 +46,23 @@ def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
     key_cache = KeyCache(lambda: resources.wake.connected)
     bearers = Bearers(resources)
+    session_cache = SessionCache(lambda: resources.wake.connected)
     hub = Hub(resources)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stops = [resources.wake.subscribe("identity", memory.drop) for memory in (key_cache, bearers)]
-        noting = asyncio.create_task(keep_last_use(resources, key_cache))
+        caches = (key_cache, session_cache, bearers)
+        stops = [resources.wake.subscribe("identity", cache.drop) for cache in caches]
+        noting = [
+            asyncio.create_task(keep_last_use(resources, key_cache)),
+            asyncio.create_task(keep_last_seen(resources, session_cache)),
+        ]
         try:
             yield
         finally:
-            noting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await noting
+            for task in noting:
+                task.cancel()
+            await asyncio.gather(*noting, return_exceptions=True)
             for stop in stops:
                 stop()
             await hub.close()
@@ -75,6 +82,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.key_cache = key_cache
     app.state.bearers = bearers
+    app.state.session_cache = session_cache
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -88,6 +96,9 @@ def create_app(resources: Resources) -> FastAPI:
         identity_routes.router,
         client_routes.router,
         oauth_routes.router,
+        membership_routes.router,
+        sign_in_routes.router,
+        sign_in_routes.doors,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,

@@ -100,6 +100,13 @@ class TokenExpired(Unauthenticated):
         self.error_description = "the token has expired"
 
 
+class SessionExpired(Unauthenticated):
+    """The session has ended: signed out, unused for an hour, or twelve hours old."""
+
+    status, code, title = 401, "session_expired", "Session expired"
+    remediation = "Sign in again."
+
+
 class AmbiguousCredentials(Unauthenticated):
     """Two different credentials in one request."""
 

@@ -4,11 +4,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from guardhouse.notices.agent_kinds import TelemetryReceived
+from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
-    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked)
+    model.kind: model
+    for model in (
+        RiskBandCrossed,
+        TelemetryReceived,
+        KeyCreated,
+        KeyRevoked,
+        MemberChanged,
+        AuditChainBroken,
+    )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())

@@ -35,12 +35,14 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.prune_nonces,
     token_jobs.keep_signing_keys,
     token_jobs.prune_tokens,
+    identity_jobs.prune_sessions,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     upkeep.prune_dead_letters,
+    upkeep.prune_answers,
 )
 
 LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
