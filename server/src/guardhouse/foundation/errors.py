@@ -36,6 +36,10 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         self.extensions = extensions
         self.advice = remediation or self.remediation
 
+    def headers_at(self, public_url: str) -> Mapping[str, str]:  # noqa: ARG002 - for those whose headers link
+        """Return the headers of the answer, for a server that is reached at ``public_url``."""
+        return self.headers
+
     def body(self, *, public_url: str, instance: str, correlation_id: str) -> dict[str, Any]:
         """Return the problem document (RFC 9457 §3), at most 100 errors listed and the rest counted."""
         document: dict[str, Any] = {

@@ -33,6 +33,7 @@ PROBLEM = {
     "additionalProperties": True,
 }
 _REFERENCE = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_VALIDATION = "422"  # FastAPI describes its own form of it, which never leaves the house
 _EVERYWHERE = {
     "400": "`invalid_request`, `raw_key_in_url` or `invalid_cursor`",
     "404": "`not_found`",
@@ -107,8 +108,9 @@ def _complete(operation: dict[str, Any], caller: Require | None) -> None:
     responses = operation["responses"]
     for status, codes in promised.items():
         own = responses.get(status, {})
-        if "application/problem+json" in own.get("content", {}):
+        if own.get("content") and status != _VALIDATION:
             own["description"] += f", {codes}"
+            own["content"] |= _REFERENCE
         else:
             responses[status] = {"description": codes, "content": _REFERENCE}
     if caller is not None:

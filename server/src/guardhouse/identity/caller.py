@@ -15,7 +15,8 @@ from guardhouse.audit.record import Actor
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.request import resources_of, system_transaction
-from guardhouse.identity import key_format, keys, session_cookie, sessions
+from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
+from guardhouse.identity.bearers import Bearer, Bearers
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.refusals import (
     AmbiguousCredentials,
@@ -87,13 +88,7 @@ class Caller:
             ScopeMissing: the caller does not have it.
         """
         if scope not in self.scopes:
-            raise ScopeMissing(
-                f"This needs the scope {scope}.",
-                headers={
-                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
-                },
-                required_scope=scope,
-            )
+            raise ScopeMissing(f"This needs the scope {scope}.", required_scope=scope)
 
 
 def agent_caller(signed: SignedBy) -> Caller:
@@ -107,6 +102,24 @@ def agent_caller(signed: SignedBy) -> Caller:
         credential_id=signed.keyid,
         agent_id=signed.agent_id,
         signed=signed,
+    )
+
+
+def bearer_caller(bearer: Bearer) -> Caller:
+    """Return the caller for a good token.
+
+    Raises:
+        TenantSuspended: its tenant is not active.
+    """
+    if bearer.tenant.state != "active":
+        raise TenantSuspended("The tenant of this token is not active.")
+    return Caller(
+        tenant=bearer.tenant.key,
+        tenant_slug=bearer.tenant.slug,
+        kind=bearer.kind,
+        role=bearer.role,
+        scopes=bearer.scopes,
+        credential_id=bearer.credential_id,
     )
 
 
@@ -142,14 +155,20 @@ async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
         Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
     """
     cookie = read_cookie(request)
-    caller = (
-        await _by_key(request, read_key(request)) if cookie is None else await _by_session(request, cookie)
-    )
+    caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
     remember(request, caller)
     if metered and not hasattr(request.state, "verdict"):
         admit: Admit = request.app.state.admit
         request.state.verdict = await admit(caller)
     return caller
+
+
+async def _by_header(request: HTTPConnection) -> Caller:
+    text = read_key(request)
+    if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
+        bearers: Bearers = request.app.state.bearers
+        return bearer_caller(await bearers.find(text))
+    return await _by_key(request, text)
 
 
 async def _by_key(request: HTTPConnection, text: str) -> Caller:
