@@ -7,8 +7,26 @@ from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.webhook_kinds import (
+    WebhookDisabled,
+    WebhookExhausted,
+    WebhookRecovered,
+    WebhookTest,
+    WebhookThrottled,
+)
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
-    model.kind: model for model in (RiskBandCrossed, TelemetryReceived, KeyCreated, KeyRevoked)
+    model.kind: model
+    for model in (
+        RiskBandCrossed,
+        TelemetryReceived,
+        KeyCreated,
+        KeyRevoked,
+        WebhookTest,
+        WebhookThrottled,
+        WebhookDisabled,
+        WebhookRecovered,
+        WebhookExhausted,
+    )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
