@@ -11,6 +11,13 @@ from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
+from guardhouse.notices.webhook_kinds import (
+    WebhookDisabled,
+    WebhookExhausted,
+    WebhookRecovered,
+    WebhookTest,
+    WebhookThrottled,
+)
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
@@ -24,6 +31,11 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         ModeChanged,
         RateLimitReached,
         UsageThreshold,
+        WebhookTest,
+        WebhookThrottled,
+        WebhookDisabled,
+        WebhookRecovered,
+        WebhookExhausted,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
