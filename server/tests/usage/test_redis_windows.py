@@ -160,30 +160,32 @@ async def test_killed_and_back(
 ) -> None:
     """Dead at once: its share; back: shared again, with what was admitted meanwhile."""
     monkeypatch.setattr("guardhouse.usage.redis_windows.PATIENCE_SECONDS", 5.0)
-    settings = {"redis_url": SecretStr(server.url)}
-    async with opened(database_url, tmp_path, **settings) as resources, api.running(resources) as app:
-        async with api.client_for(app) as client:
-            limiter: Limiter = app.state.limiter
-            await until(lambda: limiter.state == "shared")
-            tenant = await make.tenant(resources)
-            _, text = await make.key(resources, tenant)
-            await give_plan(resources, tenant.id, per_minute=10)
-            await client.get("/api/v1/me", headers=make.bearing(text))
-            server.kill()
-            answers = [await client.get("/api/v1/me", headers=make.bearing(text)) for _ in range(10)]
-            statuses = [answer.status_code for answer in answers]
-            assert statuses == [200] * 9 + [429]  # the one admitted through Redis is known here too
-            assert all(answer.headers["guardhouse-degraded"] == "rate-limit" for answer in answers[:9])
-            assert DEGRADED._value.get() == 1
-            assert (await client.get("/health")).json()["components"]["rate_limits"] == "degraded: share"
-            assert (await client.get("/readyz")).status_code == 200
-            server.start()
-            await until(lambda: limiter.state == "shared")
-            assert DEGRADED._value.get() == 0
-            answer = await client.get("/api/v1/me", headers=make.bearing(text))
-            assert answer.status_code == 200  # the new Redis knows the nine, not the one of its former life
-            assert "guardhouse-degraded" not in answer.headers
-            assert (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 429
+    async with (
+        opened(database_url, tmp_path, redis_url=SecretStr(server.url)) as resources,
+        api.running(resources) as app,
+        api.client_for(app) as client,
+    ):
+        limiter: Limiter = app.state.limiter
+        await until(lambda: limiter.state == "shared")
+        tenant = await make.tenant(resources)
+        _, text = await make.key(resources, tenant)
+        await give_plan(resources, tenant.id, per_minute=10)
+        await client.get("/api/v1/me", headers=make.bearing(text))
+        server.kill()
+        answers = [await client.get("/api/v1/me", headers=make.bearing(text)) for _ in range(10)]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200] * 9 + [429]  # the one admitted through Redis is known here too
+        assert all(answer.headers["guardhouse-degraded"] == "rate-limit" for answer in answers[:9])
+        assert DEGRADED._value.get() == 1
+        assert (await client.get("/health")).json()["components"]["rate_limits"] == "degraded: share"
+        assert (await client.get("/readyz")).status_code == 200
+        server.start()
+        await until(lambda: limiter.state == "shared")
+        assert DEGRADED._value.get() == 0
+        answer = await client.get("/api/v1/me", headers=make.bearing(text))
+        assert answer.status_code == 200  # the new Redis knows the nine, not the one of its former life
+        assert "guardhouse-degraded" not in answer.headers
+        assert (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 429
 
 
 async def test_hung_and_back(server: RedisServer, database_url: str, tmp_path: Path) -> None:
