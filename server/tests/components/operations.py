@@ -10,7 +10,7 @@ FILLED = {
     name: str(UUID(int=7))
     for name in ("key_id", "score_id", "member_id", "session_id", "client_id", "secret_id", "issuer_id")
 }
-FILLED["code"] = "not_found"
+FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.usage import routes as usage_routes
+from guardhouse.usage.admin import routes as admin_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
@@ -40,6 +42,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events_routes.router,
     scores_routes.router,
     live_routes.router,
+    usage_routes.router,
+    usage_routes.doors,
+    admin_routes.router,
 )
 OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router)
 

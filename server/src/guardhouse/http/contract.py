@@ -41,6 +41,7 @@ _EVERYWHERE = {
     "406": "`not_acceptable`",
     "414": "`uri_too_long`",
     "422": "`validation_failed`, `unknown_parameter` or `invalid_text`",
+    "429": "`rate_limit_exceeded` or `quota_exceeded`",
     "431": "`headers_too_large`",
     "500": "`internal_error`",
     "503": "`unavailable`",
@@ -114,6 +115,6 @@ def _complete(operation: dict[str, Any], caller: Require | None) -> None:
         else:
             responses[status] = {"description": codes, "content": _REFERENCE}
     if caller is not None:
-        scopes = [caller.scope] if caller.scope else []
-        operation["security"] = [{"ApiKey": scopes}, {"Bearer": scopes}]
+        ways = [[scope] for scope in sorted(caller.scopes)] or [[]]
+        operation["security"] = [{name: way} for way in ways for name in ("ApiKey", "Bearer")]
     operation["responses"] = dict(sorted(responses.items()))

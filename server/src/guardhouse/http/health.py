@@ -16,6 +16,7 @@ from guardhouse.foundation import logs, migration_files
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.foundation.resources import Resources, objects_dir
+from guardhouse.usage.limits import Limiter
 
 CHECK_SECONDS: Final = 2.0
 MIN_FREE_BYTES: Final = 64 << 20
@@ -81,11 +82,12 @@ async def get_health(request: Request) -> dict[str, Any]:
     """Show every component's state; always 200."""
     readiness: Readiness = request.app.state.readiness
     reasons = await readiness.reasons()
+    limiter: Limiter = request.app.state.limiter
     checked = readiness.checked_at
     return {
         "status": "ok" if not reasons else "unready",
         "reasons": reasons,
-        "components": readiness.components,
+        "components": readiness.components | {"rate_limits": limiter.state},
         "age_seconds": None if checked is None else round(time.monotonic() - checked, 1),
         "version": __version__,
     }
