@@ -18,6 +18,12 @@ from guardhouse.foundation.errors import (
     UnsupportedCoding,
     UnsupportedMediaType,
 )
+from guardhouse.foundation.idempotency import (
+    IdempotencyInProgress,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+)
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import StrictRoute, resources_of
 from guardhouse.identity.caller import Caller, identify
@@ -55,8 +61,8 @@ _READING: Final[tuple[type[Problem], ...]] = (
     UnsupportedCoding,
     RequestTimeout,
     Unavailable,
-    replay.IdempotencyKeyInvalid,
-    replay.IdempotencyKeyReused,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
     ApiKeyMissing,
     ScopeMissing,
     ProjectMismatch,
@@ -69,9 +75,9 @@ _HOST: Final[tuple[type[Problem], ...]] = (
     AgentRequired,
     UnknownEventFamily,
     UnsupportedMediaType,
-    replay.IdempotencyKeyRequired,
+    IdempotencyKeyRequired,
     replay.IdempotencyKeyMismatch,
-    replay.IdempotencyInProgress,
+    IdempotencyInProgress,
     IngestBacklogged,
 )
 router = APIRouter(tags=["telemetry"], route_class=StrictRoute)

@@ -39,6 +39,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     upkeep.prune_dead_letters,
+    upkeep.prune_answers,
 )
 
 LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
