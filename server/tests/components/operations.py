@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx
 
-FILLED = {name: str(UUID(int=7)) for name in ("key_id", "score_id", "member_id", "session_id")}
+FILLED = {name: str(UUID(int=7)) for name in ("key_id", "score_id", "member_id", "session_id", "tenant_id")}
 FILLED["code"] = "not_found"
 
 

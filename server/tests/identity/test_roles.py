@@ -11,7 +11,7 @@ from server.tests.identity import make
 STREAMS = {"stream_notices", "create_stream_ticket"}
 OPEN = {
     "get_liveness", "get_readiness", "get_health", "get_version", "list_problems", "get_problem",
-    "create_session", "open_link",
+    "create_session", "open_link", "list_audit_keys",
 }  # fmt: skip
 
 

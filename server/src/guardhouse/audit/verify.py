@@ -90,7 +90,9 @@ async def begin(tx: Tx, tenant_id: UUID, *, first: int | None = None, last: int 
     if (first is not None and first > max(extent.head_seq, 1)) or end > extent.head_seq or start > end + 1:
         raise ValidationFailed(
             f"The log has the entries 1 to {extent.head_seq}.",
-            errors=[{"parameter": "from" if last is None else "to", "code": "range", "detail": "not in the log"}],
+            errors=[
+                {"parameter": "from" if last is None else "to", "code": "range", "detail": "not in the log"}
+            ],
         )
     before = await store.hash_of(tx, tenant_id, start - 1)
     return Walk(tenant_id, extent, start, end, before, before)

@@ -16,6 +16,7 @@ from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.audit_log import routes as audit_log_routes
 from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.membership import routes as membership_routes
@@ -91,6 +92,7 @@ def create_app(resources: Resources) -> FastAPI:
         membership_routes.router,
         sign_in_routes.router,
         sign_in_routes.doors,
+        audit_log_routes.router,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,

@@ -15,7 +15,6 @@ from guardhouse.foundation.errors import ValidationFailed
 from guardhouse.foundation.pages import Pagination
 
 Text = Annotated[str, Field(min_length=1, max_length=300)]
-Seq = Annotated[int, Field(ge=1, le=2**62)]
 AuditFault = Literal[
     "missing", "altered", "unlinked", "unexpected", "head_differs", "signed_head_differs", "signature_invalid"
 ]
@@ -43,15 +42,6 @@ class AuditQuery(BaseModel):
                 "since is after until.",
                 errors=[{"parameter": "since", "code": "order", "detail": "must not be after until"}],
             )
-
-
-class AuditRange(BaseModel):
-    """Which entries, by number; absent: from the first, to the last."""
-
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
-
-    first: Annotated[Seq | None, Field(alias="from", description="The first entry.")] = None
-    last: Annotated[Seq | None, Field(alias="to", description="The last entry.")] = None
 
 
 class AuditEntry(BaseModel):
@@ -193,4 +183,3 @@ def head_shape(head: SignedHead) -> AuditHead:
         key_id=head.key_id,
         signature=base64.b64encode(head.signature).decode(),
     )
-
