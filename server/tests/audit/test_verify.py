@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardhouse.audit import signed_head, signing_key, verify
 from guardhouse.audit.record import Actor, Entry, record
@@ -206,7 +207,7 @@ async def test_a_key_that_somebody_put_into_the_table_proves_nothing(
     resources: Resources, acme: Tenant, owner: Owner
 ) -> None:
     await sign(resources, acme)
-    forged = signing_key.Ed25519PrivateKey.generate()
+    forged = Ed25519PrivateKey.generate()
     public = forged.public_key().public_bytes_raw()
     row = await owner.connection.fetchrow("SELECT * FROM audit_signed_heads")
     assert row is not None
