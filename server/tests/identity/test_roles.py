@@ -14,6 +14,7 @@ OPEN = {
     "create_token", "introspect_token", "revoke_token", "get_authorization_server", "get_protected_resource",
     "get_public_keys",
     "create_session", "open_link",
+    "list_audit_keys",
 }  # fmt: skip
 
 

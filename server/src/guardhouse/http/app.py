@@ -17,6 +17,7 @@ from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.http.strangers import meter_open_route
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.audit_log import routes as audit_log_routes
 from guardhouse.identity.clients import routes as client_routes
 from guardhouse.identity.kill_switch import routes as kill_switch_routes
 from guardhouse.identity.membership import routes as membership_routes
@@ -37,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     membership_routes.router,
     sign_in_routes.router,
     sign_in_routes.doors,
+    audit_log_routes.router,
     kill_switch_routes.router,
     agents_routes.router,
     events_routes.router,
