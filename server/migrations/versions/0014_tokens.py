@@ -5,7 +5,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_ID, secure
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
@@ -84,6 +84,7 @@ def upgrade() -> None:
             algorithms text[] NOT NULL,
             client_id text,
             sealed_secret bytea,
+            sign_in_scope text NOT NULL,
             role_claim text NOT NULL,
             role_map jsonb NOT NULL,
             scope_claim text,

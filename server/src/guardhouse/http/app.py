@@ -22,8 +22,10 @@ from guardhouse.identity.jobs import keep_last_seen, keep_last_use
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.oauth import routes as oauth_routes
+from guardhouse.identity.oidc import routes as oidc_routes
 from guardhouse.identity.session_cache import SessionCache
 from guardhouse.identity.sign_in import routes as sign_in_routes
+from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
@@ -96,6 +98,9 @@ def create_app(resources: Resources) -> FastAPI:
         identity_routes.router,
         client_routes.router,
         oauth_routes.router,
+        oidc_routes.pages,
+        oidc_routes.router,
+        trust_routes.router,
         membership_routes.router,
         sign_in_routes.router,
         sign_in_routes.doors,
