@@ -188,6 +188,13 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
 
 
+class TimedOut(Unavailable):
+    """The request took longer than a minute and was given up; whether it happened is not known."""
+
+    status, code, title = 503, "timeout", "Timeout"
+    remediation = "Send it again under the same Idempotency-Key, or ask for less at once."
+
+
 class Draining(Unavailable):
     """This process is shutting down."""
 

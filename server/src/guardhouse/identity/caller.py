@@ -5,7 +5,7 @@ Exactly one credential per request, judged from the headers before a byte of the
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 from uuid import UUID
 
 from fastapi import Request
@@ -39,6 +39,24 @@ _OTHER_CREDENTIALS: Final = ("x-api-key", "authorization", "signature", "signatu
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls that a credential may make in any minute and in any day; None = no limit of its own."""
+
+    minute: int | None = None
+    day: int | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
+class Admit(Protocol):
+    """Lets an identified caller in, or raises the problem that says when to come back (``usage.limits``)."""
+
+    async def __call__(self, caller: "Caller") -> object:
+        """Return what the answer tells of the limits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project.
 
@@ -55,6 +73,7 @@ class Caller:
     agent_id: str | None = None
     signed: SignedBy | None = None
     session_id: UUID | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def actor(self) -> Actor:
@@ -127,19 +146,32 @@ class Require:
         return caller
 
 
-async def identify(request: HTTPConnection) -> Caller:
-    """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
+async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
+    """Return the caller of a request from its headers alone and remember it, for Tx, Page and usage.
+
+    A metered request is charged to the caller's limits, once however often it is identified.
+
+    Raises:
+        Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
+    """
     cookie = read_cookie(request)
-    if cookie is not None:
-        caller = await _by_session(request, cookie)
-        request.state.tenant = caller.tenant
-        return caller
+    caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    remember(request, caller)
+    if metered and not hasattr(request.state, "verdict"):
+        admit: Admit = request.app.state.admit
+        request.state.verdict = await admit(caller)
+    return caller
+
+
+async def _by_header(request: HTTPConnection) -> Caller:
     text = read_key(request)
     if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
         bearers: Bearers = request.app.state.bearers
-        caller = bearer_caller(await bearers.find(text))
-        request.state.tenant = caller.tenant
-        return caller
+        return bearer_caller(await bearers.find(text))
+    return await _by_key(request, text)
+
+
+async def _by_key(request: HTTPConnection, text: str) -> Caller:
     cache: KeyCache = request.app.state.key_cache
     resources = resources_of(request)
     known, key = cache.get(text)
@@ -155,7 +187,6 @@ async def identify(request: HTTPConnection) -> Caller:
     now = resources.clock.now()
     caller = judge(key, now)
     cache.mark_used(key.id, now)
-    request.state.tenant = caller.tenant
     return caller
 
 
@@ -207,6 +238,12 @@ def judge_session(found: Presented, now: datetime) -> Caller:
         credential_id=str(sessions.holder_id(session)),
         session_id=session.id,
     )
+
+
+def remember(request: HTTPConnection, caller: Caller) -> None:
+    """Say for the rest of the request who its caller is."""
+    request.state.tenant = caller.tenant
+    request.state.caller = caller
 
 
 def read_key(request: HTTPConnection) -> str:

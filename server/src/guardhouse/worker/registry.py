@@ -17,6 +17,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.usage import jobs as usage_jobs
 from guardhouse.worker import upkeep
 
 
@@ -41,6 +42,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
+    usage_jobs.keep_log,
     upkeep.prune_dead_letters,
     upkeep.prune_answers,
 )
