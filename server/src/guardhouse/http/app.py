@@ -22,7 +22,9 @@ from guardhouse.identity.clients import routes as client_routes
 from guardhouse.identity.kill_switch import routes as kill_switch_routes
 from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.oauth import routes as oauth_routes
+from guardhouse.identity.oidc import routes as oidc_routes
 from guardhouse.identity.sign_in import routes as sign_in_routes
+from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
@@ -35,6 +37,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     identity_routes.router,
     client_routes.router,
     oauth_routes.router,
+    oidc_routes.pages,
+    oidc_routes.router,
+    trust_routes.router,
     membership_routes.router,
     sign_in_routes.router,
     sign_in_routes.doors,
