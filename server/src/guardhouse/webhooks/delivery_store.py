@@ -106,8 +106,8 @@ ON CONFLICT DO NOTHING
 
 # Where the place in line is decided: behind one of the table, or behind one of this very statement ($10).
 _ADD_DELIVERIES: Final = """
-INSERT INTO webhook_deliveries (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, ordered, bulk,
-                                state, attempt, tries, next_at, created_at)
+INSERT INTO webhook_deliveries (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, ordered,
+                                bulk, state, attempt, tries, next_at, created_at)
 SELECT n.id, n.message_at, n.tenant_id, n.endpoint_id, n.message_id, n.replay, n.kind, n.subject, n.ordered,
        n.replay > 0, 'pending', 0, 0,
        CASE WHEN n.ordered AND (n.behind OR EXISTS (

@@ -61,9 +61,7 @@ class Step:
     held: bool
 
 
-async def fan_out(
-    tx: Tx, mark: Mark, cache: EndpointCache, context: RenderContext, now: datetime
-) -> Step:
+async def fan_out(tx: Tx, mark: Mark, cache: EndpointCache, context: RenderContext, now: datetime) -> Step:
     """Turn the notices after ``mark``, at most 500.
 
     Raises:

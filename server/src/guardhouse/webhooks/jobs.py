@@ -11,19 +11,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
 from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.ids import new_id
-from guardhouse.foundation.jobs import JobContext, every
+from guardhouse.foundation.jobs import JobContext, every, job
 from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import CannotOpen
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark
-from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, send, store
+from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, replay, send, store
 from guardhouse.webhooks.delivery_store import Due
 from guardhouse.webhooks.dispatch import Board, Outlet
 from guardhouse.webhooks.fan_out import READER, CursorMoved, EndpointCache
@@ -45,6 +46,7 @@ _DELAY: Final = Histogram(
     "From a notice to the first try of its delivery.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _log = logs.get(__name__)
 
 
@@ -86,9 +88,7 @@ async def _hold_fan_out(resources: Resources, owner: UUID, mark: Mark | None) ->
         return mark or await read.reader_mark(tx, READER, resources.clock.now())
 
 
-async def _turn(
-    resources: Resources, cache: EndpointCache, mark: Mark | None
-) -> tuple[float, Mark | None]:
+async def _turn(resources: Resources, cache: EndpointCache, mark: Mark | None) -> tuple[float, Mark | None]:
     """Do one step; returns how long to wait before the next, and where the cursor stands (None: read it anew)."""
     if mark is None:
         return POLL_SECONDS, None
@@ -116,7 +116,7 @@ class Dispatcher:
     board: Board = field(default_factory=Board)
     shards: list[int] = field(default_factory=list)
     lease_until: float = float("-inf")
-    oldest: datetime = datetime.max.replace(tzinfo=UTC)
+    oldest: datetime = _NEVER
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -156,7 +156,7 @@ class Dispatcher:
         try:
             self.board.put(endpoint, send.open_destination(self.resources.master_key, endpoint))
         except CannotOpen:
-            _log.error("webhook_secret_sealed_elsewhere", endpoint_id=str(endpoint.id))  # noqa: TRY400 - no trace needed
+            _log.error("webhook_secret_sealed_elsewhere", endpoint_id=str(endpoint.id))
 
     def hear_due(self, payload: str) -> None:
         """Note which endpoints have something, as the NOTIFY says; an empty one says some have."""
@@ -295,9 +295,7 @@ async def deliver(resources: Resources, stop: asyncio.Event) -> None:
         resources.wake.subscribe("webhook_deliveries", dispatcher.hear_due),
         resources.wake.subscribe("webhook_endpoints", lambda _endpoint: dispatcher.changed.set()),
     )
-    stopper = asyncio.create_task(
-        _wake_on(stop, dispatcher.woken, dispatcher.changed, dispatcher.ended)
-    )
+    stopper = asyncio.create_task(_wake_on(stop, dispatcher.woken, dispatcher.changed, dispatcher.ended))
     try:
         async with asyncio.TaskGroup() as parts:
             parts.create_task(dispatcher.keep_lanes(stop))
@@ -350,6 +348,25 @@ async def _release(resources: Resources, owner: UUID) -> None:
 async def _make_days(resources: Resources) -> None:
     async with system_transaction(resources.database) as tx:
         await lanes.make_days(tx, resources.clock.now())
+
+
+class ReplayWork(msgspec.Struct):
+    """Which replay to run, and from when on its messages are."""
+
+    replay_id: UUID
+    since: datetime
+
+
+@job("webhooks.replay", lease_seconds=60)
+async def run_replay(context: JobContext, work: ReplayWork) -> None:
+    """Queue a replay's deliveries, a thousand per transaction, or cancel those of one that was ended."""
+    resources = context.resources
+    async with system_transaction(resources.database) as tx:
+        await lanes.make_days(tx, resources.clock.now(), since=work.since)
+    more = True
+    while more:
+        async with system_transaction(resources.database) as tx:
+            more = await replay.step(tx, resources, work.replay_id)
 
 
 @every(3600, "webhooks.keep_partitions")

@@ -26,7 +26,9 @@ from guardhouse.webhooks.schedule import next_try
 from guardhouse.webhooks.send import Delivered, Outcome, Rejected
 from guardhouse.webhooks.store import Endpoint
 
-OWN_KINDS: Final = "webhook."  # a dead letter about webhooks makes no notice: two endpoints would feed each other
+OWN_KINDS: Final = (
+    "webhook."  # a dead letter about webhooks makes no notice: two endpoints would feed each other
+)
 _OUTCOMES: Final = {"Delivered": "delivered", "Rejected": "rejected", "Unreachable": "unreachable"}
 
 
@@ -77,9 +79,7 @@ async def record(
 ) -> list[tuple[Sent, Ended]]:
     """Write results in one transaction, and the conditions of ``stale`` outlets; returns what was judged."""
     now = resources.clock.now()
-    judged = [
-        (one, judge(one.outlet.endpoint, one.due, one.outcome, one.at, now)) for one in sent
-    ]
+    judged = [(one, judge(one.outlet.endpoint, one.due, one.outcome, one.at, now)) for one in sent]
     ours = set()
     if judged:
         ordered = sorted({one.due.endpoint_id for one in sent if one.due.ordered})
@@ -134,9 +134,7 @@ def _changed(change: Change, endpoint: Endpoint, condition: Condition) -> Said:
         return WebhookRecovered(endpoint_id=endpoint.id, description=endpoint.description)
     if change == "disabled":
         reason = "gone" if condition.reason == "gone" else "failing"
-        return WebhookDisabled(
-            endpoint_id=endpoint.id, description=endpoint.description, reason=reason
-        )
+        return WebhookDisabled(endpoint_id=endpoint.id, description=endpoint.description, reason=reason)
     return WebhookThrottled(
         endpoint_id=endpoint.id,
         description=endpoint.description,

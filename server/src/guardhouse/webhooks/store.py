@@ -108,6 +108,13 @@ webhook_messages = Table(
     postgresql_partition_by="RANGE (at)",
 )
 
+_ONCE: Final = ("endpoint_id", "message_id", "replay", "message_at")
+_LISTED: Final = ("tenant_id", "endpoint_id", "message_at", "number")
+_DUE: Final = ("endpoint_id", "bulk", "next_at", "number")
+_LINE: Final = ("endpoint_id", "subject", "number")
+_DEAD: Final = ("tenant_id", "message_at", "number")
+_REPLAYED: Final = ("tenant_id", "endpoint_id", "replay", "state")
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -131,50 +138,13 @@ webhook_deliveries = Table(
     Column("created_at", _INSTANT, nullable=False),
     Column("finished_at", _INSTANT),
     PrimaryKeyConstraint("id", "message_at"),
-    CheckConstraint(
-        "state IN ('pending', 'delivered', 'exhausted', 'discarded', 'cancelled')", name="state"
-    ),
-    Index(
-        "webhook_deliveries_endpoint_id_message_id_idx",
-        "endpoint_id",
-        "message_id",
-        "replay",
-        "message_at",
-        unique=True,
-    ),
-    Index(
-        "webhook_deliveries_tenant_id_endpoint_id_idx", "tenant_id", "endpoint_id", "message_at", "number"
-    ),
-    Index(
-        "webhook_deliveries_due_idx",
-        "endpoint_id",
-        "bulk",
-        "next_at",
-        "number",
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "webhook_deliveries_ordered_idx",
-        "endpoint_id",
-        "subject",
-        "number",
-        postgresql_where=text("state = 'pending' AND ordered"),
-    ),
-    Index(
-        "webhook_deliveries_dead_idx",
-        "tenant_id",
-        "message_at",
-        "number",
-        postgresql_where=text("state = 'exhausted'"),
-    ),
-    Index(
-        "webhook_deliveries_replay_idx",
-        "tenant_id",
-        "endpoint_id",
-        "replay",
-        "state",
-        postgresql_where=text("bulk"),
-    ),
+    CheckConstraint("state IN ('pending', 'delivered', 'exhausted', 'discarded', 'cancelled')", name="state"),
+    Index("webhook_deliveries_endpoint_id_message_id_idx", *_ONCE, unique=True),
+    Index("webhook_deliveries_tenant_id_endpoint_id_idx", *_LISTED),
+    Index("webhook_deliveries_due_idx", *_DUE, postgresql_where=text("state = 'pending'")),
+    Index("webhook_deliveries_ordered_idx", *_LINE, postgresql_where=text("state = 'pending' AND ordered")),
+    Index("webhook_deliveries_dead_idx", *_DEAD, postgresql_where=text("state = 'exhausted'")),
+    Index("webhook_deliveries_replay_idx", *_REPLAYED, postgresql_where=text("bulk")),
     postgresql_partition_by="RANGE (message_at)",
 )
 

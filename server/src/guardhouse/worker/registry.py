@@ -16,6 +16,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.worker import upkeep
 
 
@@ -27,7 +28,7 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = ()
+JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay,)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -37,7 +38,12 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
+    webhooks_jobs.keep_partitions,
     upkeep.prune_dead_letters,
 )
 
-LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
+LOOPS: Final[tuple[LongLoop, ...]] = (
+    LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("webhook_fan_out", webhooks_jobs.turn_notices),
+    LongLoop("webhook_deliver", webhooks_jobs.deliver),
+)
