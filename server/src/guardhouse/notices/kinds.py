@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from guardhouse.notices.agent_kinds import TelemetryReceived
+from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.member_kinds import MemberChanged
+from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
     WebhookDisabled,
     WebhookExhausted,
@@ -22,6 +26,11 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         TelemetryReceived,
         KeyCreated,
         KeyRevoked,
+        MemberChanged,
+        AuditChainBroken,
+        ModeChanged,
+        RateLimitReached,
+        UsageThreshold,
         WebhookTest,
         WebhookThrottled,
         WebhookDisabled,
