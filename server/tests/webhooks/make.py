@@ -12,7 +12,9 @@ import asyncpg
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
+from guardhouse.identity import keys, tenants
 from guardhouse.identity.caller import Caller
+from guardhouse.identity.keys import NewKey
 from guardhouse.identity.roles import ROLES
 from guardhouse.notices.identity_kinds import KeyRevoked
 from guardhouse.notices.publish import HERE, Origin, publish
@@ -21,7 +23,7 @@ from guardhouse.webhooks.endpoints import NewEndpoint
 from guardhouse.webhooks.store import Endpoint
 
 PATIENCE_SECONDS = 30.0
-OPEN_LOOPBACK = {"egress_allow": ["127.0.0.1/32:*"]}
+OPEN_LOOPBACK = ["127.0.0.1/32:*"]
 KEY = UUID(int=77)
 
 
@@ -86,9 +88,7 @@ async def rows(resources: Resources, sql: str, *args: object) -> list["asyncpg.R
 
 async def states(resources: Resources) -> dict[str, int]:
     """Count deliveries by state."""
-    found = await rows(
-        resources, "SELECT state, count(*) AS n FROM webhook_deliveries GROUP BY state"
-    )
+    found = await rows(resources, "SELECT state, count(*) AS n FROM webhook_deliveries GROUP BY state")
     return {row["state"]: row["n"] for row in found}
 
 
@@ -99,3 +99,14 @@ async def until_states(resources: Resources, **wanted: int) -> None:
             while await states(resources) != wanted:
                 await asyncio.sleep(0.02)
     assert await states(resources) == wanted
+
+
+async def key(resources: Resources, tenant: TenantKey, wanted: NewKey) -> str:
+    """Make a key of a tenant and return its text; that it was made is not told."""
+    async with system_transaction(resources.database) as tx:
+        found = next(one for one in await tenants.list_tenants(tx) if one.key == tenant)
+        _, text = await keys.create_key(
+            tx, resources.clock, resources.peppers[0], found, wanted, created_by="test"
+        )
+        await tx.run("DELETE FROM notices")
+    return text

@@ -39,5 +39,7 @@ async def test_a_failure_is_tried_again_and_then_dead(
         resources, "SELECT number, outcome, status, answer FROM webhook_attempts ORDER BY number"
     )
     assert [tuple(row) for row in tries] == [(n, "rejected", 500, b"no") for n in (1, 2, 3)]
-    said = await make.rows(resources, "SELECT data->>'tries' AS tries FROM notices WHERE kind = 'webhook.exhausted'")
+    said = await make.rows(
+        resources, "SELECT data->>'tries' AS tries FROM notices WHERE kind = 'webhook.exhausted'"
+    )
     assert [row["tries"] for row in said] == ["3"]

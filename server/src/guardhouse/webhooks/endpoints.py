@@ -4,7 +4,7 @@ A secret is in the answer that makes it and nowhere else; at rest it is sealed f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -73,6 +73,13 @@ class NewEndpoint:
 def owner_of(caller: Caller, *scopes: str) -> str | None:
     """Return whose endpoints a caller may touch: None for the tenant's, its own credential for its own alone."""
     return None if caller.scopes.intersection(scopes) else caller.credential_id
+
+
+def narrowed(caller: Caller, wanted: NewEndpoint, owner: str | None) -> tuple[NewEndpoint, bool]:
+    """Return an endpoint as its caller may have it: without the tenant's scope it hears of its own key only."""
+    if owner is None or caller.kind != "key":
+        return wanted, False
+    return replace(wanted, filter=replace(wanted.filter, api_key_id=UUID(caller.credential_id))), True
 
 
 async def check_destination(door: Outbound, url: str) -> str | None:
@@ -168,7 +175,9 @@ async def change(
         if endpoint.scopes is not None:
             values["scopes"] = sorted(caller.scopes)
     if "filter" in changes:
-        values["filter"] = _stored_filter(changes["filter"])
+        own = endpoint.scopes is None  # registered for one key: it stays with that key
+        key = rules.filter_of(endpoint.filter).api_key_id if own else changes["filter"].api_key_id
+        values["filter"] = _stored_filter(replace(changes["filter"], api_key_id=key))
     if "preset" in changes:
         values["steps"] = list(changes.get("steps") or PRESETS[changes["preset"]])
     if "headers" in changes:

@@ -7,14 +7,18 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.notices.kind import Severity
+from guardhouse.webhooks.endpoints import NewEndpoint
 from guardhouse.webhooks.queries import Figures
-from guardhouse.webhooks.rules import filter_of
-from guardhouse.webhooks.schedule import LONGEST_STEP_SECONDS, MAX_STEPS
+from guardhouse.webhooks.rules import Filter, filter_of
+from guardhouse.webhooks.sample import Tried
+from guardhouse.webhooks.schedule import LONGEST_STEP_SECONDS, MAX_STEPS, PRESETS
+from guardhouse.webhooks.send import Delivered, Rejected
 from guardhouse.webhooks.store import Endpoint
 
-MAX_URL: Final = 2048
+CLEARABLE: Final = frozenset({"description", "rate_per_second"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e\t]{0,1000}")
 _OURS: Final = re.compile(
@@ -162,7 +166,7 @@ class WebhookShape(BaseModel):
 class NewWebhookShape(WebhookShape):
     """An endpoint with its secret, given once."""
 
-    secret: str
+    secret: ShownOnce
     warning: str | None = None
 
 
@@ -185,7 +189,7 @@ class SecretShape(BaseModel):
     """A new secret, given once."""
 
     id: UUID
-    secret: str
+    secret: ShownOnce
     previous_secret_until: str | None
 
 
@@ -207,6 +211,63 @@ class TestShape(BaseModel):
     address: str | None
     response_head: str
     headers_sent: dict[str, str]
+
+
+def filter_from(wanted: WebhookFilter) -> Filter:
+    """Return a filter as it is applied."""
+    return Filter(**wanted.model_dump())
+
+
+def new_endpoint_of(wanted: WebhookRequest) -> NewEndpoint:
+    """Return what a request asks to register."""
+    return NewEndpoint(
+        url=wanted.url,
+        kinds=tuple(wanted.kinds),
+        description=wanted.description,
+        secret=wanted.secret,
+        filter=filter_from(wanted.filter),
+        preset=wanted.schedule.preset,
+        steps=tuple(wanted.schedule.steps_seconds or ()),
+        timeout_ms=wanted.timeout_ms,
+        concurrency=wanted.concurrency,
+        rate_per_second=wanted.rate_per_second,
+        fifo=wanted.fifo,
+        headers=wanted.custom_headers,
+        asymmetric=wanted.asymmetric,
+    )
+
+
+def changes_of(change: WebhookChange) -> dict[str, Any]:
+    """Return the members of an endpoint that a request changes; null clears what may be absent."""
+    given = {
+        name: value
+        for name in change.model_fields_set
+        if (value := getattr(change, name)) is not None or name in CLEARABLE
+    }
+    if change.filter is not None:
+        given["filter"] = filter_from(change.filter)
+    if change.custom_headers is not None:
+        given["headers"] = given.pop("custom_headers")
+    if change.schedule is not None:
+        del given["schedule"]
+        given["preset"] = change.schedule.preset
+        given["steps"] = list(change.schedule.steps_seconds or PRESETS[change.schedule.preset])
+    return given
+
+
+def test_shape(tried: Tried) -> TestShape:
+    """Return the public form of how a sample went."""
+    outcome = tried.outcome
+    answered = outcome if isinstance(outcome, (Delivered, Rejected)) else None
+    return TestShape(
+        delivered=isinstance(outcome, Delivered),
+        status=answered.status if answered else None,
+        error=None if isinstance(outcome, Delivered) else outcome.error,
+        latency_ms=round(outcome.latency_ms, 3),
+        address=outcome.address,
+        response_head=answered.answer.decode("utf-8", "replace") if answered else "",
+        headers_sent=tried.headers,
+    )
 
 
 def webhook_shape(endpoint: Endpoint, figures: Figures) -> WebhookShape:

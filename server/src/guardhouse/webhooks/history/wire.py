@@ -7,10 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.errors import ValidationFailed
 from guardhouse.foundation.pages import Pagination
 from guardhouse.foundation.window import Instant
 from guardhouse.webhooks import sign
 from guardhouse.webhooks.queries import Attempt, Body, Delivery
+from guardhouse.webhooks.replay import Asked
 from guardhouse.webhooks.replay_store import Progress, Replay
 
 DeliveryState = Literal["pending", "delivered", "exhausted", "discarded", "cancelled"]
@@ -188,6 +190,24 @@ def delivery_detail(found: Delivery, attempts: list[Attempt], body: Body | None)
         ],
         body=body.body.decode() if body else "",
     )
+
+
+def asked_replay(wanted: ReplayRequest) -> Asked:
+    """Return what a request asks to send again."""
+    text = wanted.message_id
+    try:
+        message_id = None if text is None else UUID(text.removeprefix("msg_"))
+    except ValueError:
+        raise ValidationFailed(
+            "The message_id is none.",
+            errors=[{"pointer": "/message_id", "code": "format", "detail": "as `webhook-id` was sent"}],
+        ) from None
+    return Asked(wanted.mode, wanted.since, wanted.until, message_id)
+
+
+def place_in(after: list[Any] | None) -> tuple[datetime, int] | None:
+    """Return the place that a cursor of deliveries names."""
+    return None if after is None else (datetime.fromisoformat(after[0]), after[1])
 
 
 def replay_shape(found: Replay, progress: Progress) -> ReplayShape:
