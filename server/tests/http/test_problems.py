@@ -5,10 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.problems import from_validation
+from server.tests.components import api
 from server.tests.identity import make
 
 
@@ -304,3 +306,14 @@ async def test_a_fault_says_nothing_of_itself(
     assert code(answer) == (500, "internal_error")
     assert "tiger" not in answer.text
     assert "RuntimeError" not in answer.text
+
+
+async def test_a_refusal_of_the_framework_is_a_problem_too(resources: Resources) -> None:
+    async with api.running(resources) as app:
+
+        @app.get("/refused")
+        async def refuse() -> None:
+            raise HTTPException(418, "no tea")
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=api.BASE_URL) as caller:
+            assert code(await caller.get("/refused")) == (400, "invalid_request")
