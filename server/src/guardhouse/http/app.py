@@ -17,8 +17,11 @@ from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.failures import Failures
 from guardhouse.identity.jobs import keep_last_use
-from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.registration import routes as registration_routes
+from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.live.hub import Hub
@@ -69,6 +72,7 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     app.state.key_cache = key_cache
+    app.state.failures = Failures()
     app.state.hub = hub
     app.state.backlog = Backlog(resources)
     app.state.parameter_names = {}
@@ -80,6 +84,9 @@ def create_app(resources: Resources) -> FastAPI:
         problem_pages.router,
         contract.router,
         identity_routes.router,
+        registration_routes.router,
+        registration_routes.auth_router,
+        tenancy_routes.router,
         agents_routes.router,
         events_routes.router,
         scores_routes.router,

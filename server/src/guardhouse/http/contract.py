@@ -52,7 +52,8 @@ _WITH_BODY = {
 }
 _WITH_CALLER = {
     "401": "`api_key_missing`, `api_key_malformed`, `api_key_unknown`, `api_key_revoked`, `api_key_expired`, …",
-    "403": "`scope_missing` or `tenant_suspended`",
+    "403": "`scope_missing`, `tenant_suspended` or `address_not_allowed`",
+    "429": "`too_many_failures`",
 }
 SECURITY = {
     "Signature": {
@@ -113,8 +114,8 @@ def _complete(operation: dict[str, Any], caller: Require | None) -> None:
         else:
             responses[status] = {"description": codes, "content": _REFERENCE}
     if caller is not None:
-        scopes = [caller.scope] if caller.scope else []
-        operation["security"] = [{"ApiKey": scopes}, {"Bearer": scopes}]
+        ways = [[scope] for scope in sorted(caller.scopes)] or [[]]
+        operation["security"] = [{name: way} for way in ways for name in ("ApiKey", "Bearer")]
     operation["responses"] = dict(sorted(responses.items()))
 
 

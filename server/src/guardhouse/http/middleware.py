@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guardhouse.foundation import correlation, logs, peer
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, UriTooLong
 from guardhouse.foundation.resources import Resources
+from guardhouse.http import exposed_keys
 from guardhouse.http.problems import InternalError, render
 from guardhouse.identity import key_format
 from guardhouse.identity.refusals import RawKeyInUrl
@@ -40,6 +41,7 @@ class Frame:
 
     def __init__(self, app: ASGIApp, resources: Resources) -> None:
         self.app = app
+        self.resources = resources
         self.public_url = resources.settings.public_url
         fixed = {
             "x-content-type-options": "nosniff",
@@ -62,6 +64,8 @@ class Frame:
         IN_FLIGHT.inc()
         try:
             refusal = _refuse_head(scope)
+            if isinstance(refusal, RawKeyInUrl):
+                await exposed_keys.tell(self.resources, key_format.find_keys(_target(scope)))
             if refusal is not None:
                 await render(refusal, public_url=self.public_url)(scope, receive, answer.send)
             else:
@@ -112,6 +116,9 @@ class _Answer:
                 (b"x-request-id", identifier),
                 (b"x-response-time", b"%.2fms" % elapsed),
             ]
+            expires = self.scope["state"].get("key_expires")
+            if expires is not None:  # set by identity.caller for a key that was replaced
+                headers.append((b"guardhouse-key-expires", expires.encode()))
             if b"cache-control" not in names and "tenant" in self.scope["state"]:
                 headers.append((b"cache-control", b"no-store"))
             await self.send_on({**message, "headers": headers})
@@ -149,8 +156,10 @@ def _refuse_head(scope: Scope) -> Problem | None:
         return HeadersTooLarge("The headers are larger than 32 KiB.")
     if b"%00" in query or "\0" in scope["path"]:
         return InvalidText("The request target holds a NUL.")
-    if b"gh_" in query or "gh_" in scope["path"]:
-        target = scope["path"] + "?" + unquote(query.decode("latin-1"))
-        if key_format.SHAPE.search(target):
-            return RawKeyInUrl("The URL holds an API key.")
+    if (b"gh_" in query or "gh_" in scope["path"]) and key_format.SHAPE.search(_target(scope)):
+        return RawKeyInUrl("The URL holds an API key.")
     return None
+
+
+def _target(scope: Scope) -> str:
+    return str(scope["path"]) + "?" + unquote(scope["query_string"].decode("latin-1"))

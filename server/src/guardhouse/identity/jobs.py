@@ -1,4 +1,4 @@
-"""Spent nonces are forgotten once their signatures are stale anyway; the last use of keys is written."""
+"""What time does to credentials: spent nonces and old registrations go, ends of keys are told, last uses written."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,10 @@ from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import JobContext, every
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity import store
-from guardhouse.identity.keys import KeyCache
+from guardhouse.identity import expiry, store
+from guardhouse.identity.agent_keys.store import prune_nonces as prune_spent
+from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.registration import store as registration
 
 PRUNED_AT_ONCE: Final = 5000
 LAST_USE_SECONDS: Final = 10.0
@@ -20,9 +22,26 @@ async def prune_nonces(context: JobContext) -> None:
     """Delete expired nonces, in short steps."""
     while True:
         async with system_transaction(context.resources.database) as tx:
-            gone = await store.prune_nonces(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
+            gone = await prune_spent(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
         if gone < PRUNED_AT_ONCE:
             return
+
+
+@every(600, "identity.tell_expiring")
+async def tell_expiring(context: JobContext) -> None:
+    """Publish that keys end within a week, each once, in short steps."""
+    while True:
+        async with system_transaction(context.resources.database) as tx:
+            told = await expiry.tell_expiring(tx, context.resources.clock.now())
+        if told < expiry.TOLD_AT_ONCE:
+            return
+
+
+@every(3600, "identity.prune_registrations")
+async def prune_registrations(context: JobContext) -> None:
+    """Forget addresses that registered longer ago than matters."""
+    async with system_transaction(context.resources.database) as tx:
+        await registration.prune(tx, context.resources.clock.now() - registration.WINDOW)
 
 
 async def keep_last_use(resources: Resources, cache: KeyCache) -> None:

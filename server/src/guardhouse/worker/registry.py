@@ -32,6 +32,8 @@ JOBS: Final[tuple[Job[Any], ...]] = ()
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
     identity_jobs.prune_nonces,
+    identity_jobs.prune_registrations,
+    identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
