@@ -61,9 +61,11 @@ class Wish:
 async def register(tx: Tx, resources: Resources, caller: Caller | None, wish: Wish) -> tuple[ApiKey, str]:
     """Make the key in a system transaction and return it with its text, which is not kept.
 
+    ``caller``, where there is one, may make keys.
+
     Raises:
         RegistrationClosed, InviteInvalid, TooManyRegistrations: not so.
-        ScopeMissing: the caller may not make keys.
+        ScopeEscalation: the caller has not itself what a registered key has.
         ValidationFailed: more per minute or day than whoever is unknown may have.
     """
     if caller is not None:
@@ -77,7 +79,6 @@ async def register(tx: Tx, resources: Resources, caller: Caller | None, wish: Wi
 
 
 async def _by_caller(tx: Tx, resources: Resources, caller: Caller, wish: Wish) -> tuple[ApiKey, str]:
-    caller.need("keys:write")
     tenant = await tenants.find_tenant(tx, caller.tenant_slug)
     if tenant is None:
         raise NotFound("There is no such tenant.")

@@ -57,9 +57,16 @@ class Registrant:
     before_body: ClassVar = True
 
     async def __call__(self, request: Request) -> Caller | None:
-        """Return the caller, or None when the request presents no credential."""
-        presented = not {"x-api-key", "authorization"}.isdisjoint(request.headers.keys())
-        return await identify(request) if presented else None
+        """Return the caller, or None when the request presents no credential.
+
+        Raises:
+            Problem: a credential that is presented must be good, and may make keys.
+        """
+        if {"x-api-key", "authorization"}.isdisjoint(request.headers.keys()):
+            return None
+        caller = await identify(request)
+        caller.need("keys:write")
+        return caller
 
 
 async def open_registration(request: Request) -> AsyncIterator[Tx]:
