@@ -6,7 +6,11 @@ from uuid import UUID
 
 import httpx
 
-FILLED = {"key_id": str(UUID(int=7)), "score_id": str(UUID(int=7)), "code": "not_found"}
+FILLED = {
+    name: str(UUID(int=7))
+    for name in ("key_id", "score_id", "member_id", "session_id", "client_id", "secret_id", "issuer_id")
+}
+FILLED["code"] = "not_found"
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ async def test_a_strange_length_breaks_nothing(
 async def test_a_body_that_stops_coming_is_408(
     client: httpx.AsyncClient, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("guardhouse.foundation.request.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("guardhouse.foundation.strict_body.BODY_SECONDS", 0.1)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"{"

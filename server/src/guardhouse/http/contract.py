@@ -3,12 +3,12 @@
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.responses import JSONResponse
 
 from guardhouse.foundation.body_docs import raw_body_schemas
+from guardhouse.http.requirement import required
 from guardhouse.identity.caller import Require
 
 router = APIRouter()
@@ -33,6 +33,7 @@ PROBLEM = {
     "additionalProperties": True,
 }
 _REFERENCE = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_VALIDATION = "422"  # FastAPI describes its own form of it, which never leaves the house
 _EVERYWHERE = {
     "400": "`invalid_request`, `raw_key_in_url` or `invalid_cursor`",
     "404": "`not_found`",
@@ -66,7 +67,6 @@ SECURITY = {
 
 
 @router.get("/api/v1/openapi.json", include_in_schema=False)
-@router.get("/.well-known/openapi.json", include_in_schema=False)
 async def get_contract(request: Request) -> JSONResponse:
     """Serve the document."""
     return JSONResponse(document(cast("FastAPI", request.app)))
@@ -98,7 +98,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
         route = context.original_route
         if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
-                _complete(made["paths"][route.path_format][method.lower()], _caller_of(route.dependant))
+                _complete(made["paths"][route.path_format][method.lower()], required(route.dependant))
     return made
 
 
@@ -108,21 +108,12 @@ def _complete(operation: dict[str, Any], caller: Require | None) -> None:
     responses = operation["responses"]
     for status, codes in promised.items():
         own = responses.get(status, {})
-        if "application/problem+json" in own.get("content", {}):
+        if own.get("content") and status != _VALIDATION:
             own["description"] += f", {codes}"
+            own["content"] |= _REFERENCE
         else:
             responses[status] = {"description": codes, "content": _REFERENCE}
     if caller is not None:
         scopes = [caller.scope] if caller.scope else []
         operation["security"] = [{"ApiKey": scopes}, {"Bearer": scopes}]
     operation["responses"] = dict(sorted(responses.items()))
-
-
-def _caller_of(dependant: Dependant) -> Require | None:
-    for child in dependant.dependencies:
-        if isinstance(child.call, Require):
-            return child.call
-        below = _caller_of(child)
-        if below is not None:
-            return below
-    return None

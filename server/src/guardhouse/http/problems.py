@@ -51,7 +51,10 @@ def render(problem: Problem, *, public_url: str) -> Response:
         _log.warning("request_failed", code=problem.code, instance=instance, detail=problem.detail)
     body = problem.body(public_url=public_url, instance=instance, correlation_id=correlation.current())
     return Response(
-        msgspec.json.encode(body), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
+        msgspec.json.encode(body),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers_at(public_url),
     )
 
 

@@ -3,9 +3,9 @@
 Exactly one credential per request, judged from the headers before a byte of the body is read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final, Protocol
 from uuid import UUID
 
 from fastapi import Request
@@ -15,7 +15,8 @@ from guardhouse.audit.record import Actor
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.request import resources_of, system_transaction
-from guardhouse.identity import key_format, keys
+from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
+from guardhouse.identity.bearers import Bearer, Bearers
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.refusals import (
     AmbiguousCredentials,
@@ -26,15 +27,41 @@ from guardhouse.identity.refusals import (
     ApiKeySuspended,
     ApiKeyUnknown,
     ScopeMissing,
+    SessionExpired,
     TenantSuspended,
 )
+from guardhouse.identity.session_cache import SessionCache
+from guardhouse.identity.sessions import Presented
 from guardhouse.identity.signatures import SignedBy
 from guardhouse.identity.store import ApiKey
+
+_OTHER_CREDENTIALS: Final = ("x-api-key", "authorization", "signature", "signature-input")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls that a credential may make in any minute and in any day; None = no limit of its own."""
+
+    minute: int | None = None
+    day: int | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
+class Admit(Protocol):
+    """Lets an identified caller in, or raises the problem that says when to come back (``usage.limits``)."""
+
+    async def __call__(self, caller: "Caller") -> object:
+        """Return what the answer tells of the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project."""
+    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project.
+
+    ``session_id`` is set when a cookie stands for the credential.
+    """
 
     tenant: TenantKey
     tenant_slug: str
@@ -45,11 +72,14 @@ class Caller:
     project_id: UUID | None = None
     agent_id: str | None = None
     signed: SignedBy | None = None
+    session_id: UUID | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def actor(self) -> Actor:
         """The caller as the audit log names it."""
-        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", self.credential_id)
+        credential = f"session:{self.session_id}" if self.session_id else self.credential_id
+        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", credential)
 
     def need(self, scope: str) -> None:
         """Insist on a scope.
@@ -58,13 +88,7 @@ class Caller:
             ScopeMissing: the caller does not have it.
         """
         if scope not in self.scopes:
-            raise ScopeMissing(
-                f"This needs the scope {scope}.",
-                headers={
-                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
-                },
-                required_scope=scope,
-            )
+            raise ScopeMissing(f"This needs the scope {scope}.", required_scope=scope)
 
 
 def agent_caller(signed: SignedBy) -> Caller:
@@ -78,6 +102,24 @@ def agent_caller(signed: SignedBy) -> Caller:
         credential_id=signed.keyid,
         agent_id=signed.agent_id,
         signed=signed,
+    )
+
+
+def bearer_caller(bearer: Bearer) -> Caller:
+    """Return the caller for a good token.
+
+    Raises:
+        TenantSuspended: its tenant is not active.
+    """
+    if bearer.tenant.state != "active":
+        raise TenantSuspended("The tenant of this token is not active.")
+    return Caller(
+        tenant=bearer.tenant.key,
+        tenant_slug=bearer.tenant.slug,
+        kind=bearer.kind,
+        role=bearer.role,
+        scopes=bearer.scopes,
+        credential_id=bearer.credential_id,
     )
 
 
@@ -104,9 +146,32 @@ class Require:
         return caller
 
 
-async def identify(request: HTTPConnection) -> Caller:
-    """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
+async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
+    """Return the caller of a request from its headers alone and remember it, for Tx, Page and usage.
+
+    A metered request is charged to the caller's limits, once however often it is identified.
+
+    Raises:
+        Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
+    """
+    cookie = read_cookie(request)
+    caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    remember(request, caller)
+    if metered and not hasattr(request.state, "verdict"):
+        admit: Admit = request.app.state.admit
+        request.state.verdict = await admit(caller)
+    return caller
+
+
+async def _by_header(request: HTTPConnection) -> Caller:
     text = read_key(request)
+    if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
+        bearers: Bearers = request.app.state.bearers
+        return bearer_caller(await bearers.find(text))
+    return await _by_key(request, text)
+
+
+async def _by_key(request: HTTPConnection, text: str) -> Caller:
     cache: KeyCache = request.app.state.key_cache
     resources = resources_of(request)
     known, key = cache.get(text)
@@ -122,8 +187,63 @@ async def identify(request: HTTPConnection) -> Caller:
     now = resources.clock.now()
     caller = judge(key, now)
     cache.mark_used(key.id, now)
-    request.state.tenant = caller.tenant
     return caller
+
+
+def read_cookie(request: HTTPConnection) -> str | None:
+    """Return the session's cookie; None when there is none, or any other credential beside it."""
+    if any(name in request.headers for name in _OTHER_CREDENTIALS):
+        return None
+    name = session_cookie.cookie_name(resources_of(request).settings.public_url)
+    return request.cookies.get(name)
+
+
+async def _by_session(request: HTTPConnection, cookie: str) -> Caller:
+    session_cookie.check_origin(request.scope.get("method", "GET"), request.headers)
+    if not sessions.well_formed(cookie):
+        raise SessionExpired("This is not a session of Guardhouse.")
+    cache: SessionCache = request.app.state.session_cache
+    resources = resources_of(request)
+    now, known_as = resources.clock.now(), sessions.digest(cookie)
+    found = cache.get(known_as)
+    if found is None or sessions.is_over(found.session, cache.seen_at(found), now):
+        generation = cache.generation
+        async with system_transaction(resources) as tx:
+            found = await sessions.find_presented(tx, cookie)
+        if found is None or sessions.is_over(found.session, cache.seen_at(found), now):
+            raise SessionExpired("The session has ended.")
+        cache.put(known_as, found, generation)
+    caller = judge_session(found, now)
+    cache.mark_seen(found.session.id, now)
+    return caller
+
+
+def judge_session(found: Presented, now: datetime) -> Caller:
+    """Return the caller for a session: all its key can do now, or what it was opened with.
+
+    Raises:
+        Problem: its key does not open anything any more, or its tenant is not active.
+    """
+    session = found.session
+    if found.key is not None:
+        return replace(judge(found.key, now), session_id=session.id)
+    if session.tenant.state != "active":
+        raise TenantSuspended("The tenant of this session is not active.")
+    return Caller(
+        tenant=session.tenant.key,
+        tenant_slug=session.tenant.slug,
+        kind="user",
+        role=session.role,
+        scopes=frozenset(session.scopes),
+        credential_id=str(sessions.holder_id(session)),
+        session_id=session.id,
+    )
+
+
+def remember(request: HTTPConnection, caller: Caller) -> None:
+    """Say for the rest of the request who its caller is."""
+    request.state.tenant = caller.tenant
+    request.state.caller = caller
 
 
 def read_key(request: HTTPConnection) -> str:

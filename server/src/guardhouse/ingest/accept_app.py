@@ -23,6 +23,7 @@ from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Problem, Unavailable
+from guardhouse.foundation.idempotency import IdempotencyKeyReused
 from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
@@ -31,7 +32,6 @@ from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTE
 from guardhouse.ingest.decode_body import decode_member
 from guardhouse.ingest.decode_lenient import Cut, storable_text
 from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
-from guardhouse.ingest.replay import IdempotencyKeyReused
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of

@@ -12,10 +12,12 @@ from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
+from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.usage import jobs as usage_jobs
 from guardhouse.worker import upkeep
 
 
@@ -32,12 +34,17 @@ JOBS: Final[tuple[Job[Any], ...]] = ()
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
     identity_jobs.prune_nonces,
+    token_jobs.keep_signing_keys,
+    token_jobs.prune_tokens,
+    identity_jobs.prune_sessions,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
+    usage_jobs.keep_log,
     upkeep.prune_dead_letters,
+    upkeep.prune_answers,
 )
 
 LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
