@@ -25,6 +25,9 @@ from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.webhooks import routes as webhook_routes
+from guardhouse.webhooks.aliases import routes as webhook_alias_routes
+from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
@@ -40,6 +43,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events_routes.router,
     scores_routes.router,
     live_routes.router,
+    webhook_history_routes.router,  # literal paths under /webhooks come before {webhook_id}
+    webhook_routes.router,
+    webhook_alias_routes.router,
 )
 OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router)
 

@@ -114,6 +114,6 @@ def _complete(operation: dict[str, Any], caller: Require | None) -> None:
         else:
             responses[status] = {"description": codes, "content": _REFERENCE}
     if caller is not None:
-        scopes = [caller.scope] if caller.scope else []
-        operation["security"] = [{"ApiKey": scopes}, {"Bearer": scopes}]
+        ways = [[scope] for scope in sorted(caller.scopes)] or [[]]
+        operation["security"] = [{name: way} for way in ways for name in ("ApiKey", "Bearer")]
     operation["responses"] = dict(sorted(responses.items()))

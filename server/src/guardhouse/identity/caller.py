@@ -126,13 +126,15 @@ def bearer_caller(bearer: Bearer) -> Caller:
 class Require:
     """A dependency that identifies the caller and insists on a scope: ``Annotated[Caller, Depends(Require("x"))]``.
 
+    Any of several scopes opens it: ``Require("keys:read", "keys:own")``; the first is the one that is missed.
     Declare it before ``Tx`` and ``Page``: both take the tenant from the caller.
     """
 
     before_body: ClassVar = True
 
-    def __init__(self, scope: str | None) -> None:
+    def __init__(self, scope: str | None, *others: str) -> None:
         self.scope = scope
+        self.scopes = frozenset() if scope is None else frozenset({scope, *others})
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller.
@@ -141,7 +143,7 @@ class Require:
             Problem: one of the 401 and 403 of api-webhooks-identity §2.3.
         """
         caller = await identify(request)
-        if self.scope is not None:
+        if self.scope is not None and self.scopes.isdisjoint(caller.scopes):
             caller.need(self.scope)
         return caller
 

@@ -18,6 +18,7 @@ from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.usage import jobs as usage_jobs
+from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.worker import upkeep
 
 
@@ -29,7 +30,7 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = ()
+JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay,)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -43,8 +44,13 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
+    webhooks_jobs.keep_partitions,
     upkeep.prune_dead_letters,
     upkeep.prune_answers,
 )
 
-LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
+LOOPS: Final[tuple[LongLoop, ...]] = (
+    LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("webhook_fan_out", webhooks_jobs.turn_notices),
+    LongLoop("webhook_deliver", webhooks_jobs.deliver),
+)
