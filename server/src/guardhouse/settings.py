@@ -116,6 +116,13 @@ class Settings(BaseSettings):
         default=None,
         description="Redis that shares rate limits between processes; absent: each keeps its share.",
     )
+    rate_limit_fallback: Literal["share", "open", "closed"] = Field(
+        default="share",
+        description="While Redis is away: each process keeps its share of the limits, admits all, or answers 503.",
+    )
+    anonymous_per_minute: int = Field(
+        default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."
+    )
     egress_allow: Annotated[list[str], NoDecode, AfterValidator(_readable_networks)] = Field(
         default=[],
         description="`network:port` pairs (CIDR, `*` = any port) in the house that deliveries may reach.",

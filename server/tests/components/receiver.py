@@ -98,7 +98,8 @@ async def receiving(behave: Behaviour, *, tls: ssl.SSLContext | None = None) -> 
         assert task is not None
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        await receiver.serve(reader, writer)
+        with contextlib.suppress(asyncio.CancelledError):  # the end of the test
+            await receiver.serve(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]

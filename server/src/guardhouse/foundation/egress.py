@@ -58,7 +58,7 @@ _UNICAST: Final = IPv6Network("2000::/3")  # all that IANA has given out for glo
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # where an address stands under 64:ff9b:1::/48 is a local matter
 
 _SHAPE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(#.*)?")
-_HOST_PORT: Final = re.compile(r"(\[[^\]@]*\]|[^\[\]@:]*)(?::([0-9]{1,5}))?")
+_HOST_PORT: Final = re.compile(r"(\[[^\]@]*\]|[^\[\]@:]*)(?::[0-9]{0,5})?")
 _NAME: Final = re.compile(
     r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )

@@ -132,7 +132,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
-            for check in checks:
+            for check in (*request.app.state.first_checks, *checks):
                 await check(request)
             call = await _call(request) if leased else None
             if call is None:

@@ -5,7 +5,7 @@ Exactly one credential per request, judged from the headers before a byte of the
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 from uuid import UUID
 
 from fastapi import Request
@@ -15,7 +15,8 @@ from guardhouse.audit.record import Actor
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.request import resources_of, system_transaction
-from guardhouse.identity import key_format, keys, session_cookie, sessions
+from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
+from guardhouse.identity.bearers import Bearer, Bearers
 from guardhouse.identity.keys import KeyCache
 from guardhouse.identity.refusals import (
     AmbiguousCredentials,
@@ -38,6 +39,24 @@ _OTHER_CREDENTIALS: Final = ("x-api-key", "authorization", "signature", "signatu
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls that a credential may make in any minute and in any day; None = no limit of its own."""
+
+    minute: int | None = None
+    day: int | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
+class Admit(Protocol):
+    """Lets an identified caller in, or raises the problem that says when to come back (``usage.limits``)."""
+
+    async def __call__(self, caller: "Caller") -> object:
+        """Return what the answer tells of the limits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project.
 
@@ -54,6 +73,7 @@ class Caller:
     agent_id: str | None = None
     signed: SignedBy | None = None
     session_id: UUID | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def actor(self) -> Actor:
@@ -68,13 +88,7 @@ class Caller:
             ScopeMissing: the caller does not have it.
         """
         if scope not in self.scopes:
-            raise ScopeMissing(
-                f"This needs the scope {scope}.",
-                headers={
-                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
-                },
-                required_scope=scope,
-            )
+            raise ScopeMissing(f"This needs the scope {scope}.", required_scope=scope)
 
 
 def agent_caller(signed: SignedBy) -> Caller:
@@ -88,6 +102,24 @@ def agent_caller(signed: SignedBy) -> Caller:
         credential_id=signed.keyid,
         agent_id=signed.agent_id,
         signed=signed,
+    )
+
+
+def bearer_caller(bearer: Bearer) -> Caller:
+    """Return the caller for a good token.
+
+    Raises:
+        TenantSuspended: its tenant is not active.
+    """
+    if bearer.tenant.state != "active":
+        raise TenantSuspended("The tenant of this token is not active.")
+    return Caller(
+        tenant=bearer.tenant.key,
+        tenant_slug=bearer.tenant.slug,
+        kind=bearer.kind,
+        role=bearer.role,
+        scopes=bearer.scopes,
+        credential_id=bearer.credential_id,
     )
 
 
@@ -116,14 +148,32 @@ class Require:
         return caller
 
 
-async def identify(request: HTTPConnection) -> Caller:
-    """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
+async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
+    """Return the caller of a request from its headers alone and remember it, for Tx, Page and usage.
+
+    A metered request is charged to the caller's limits, once however often it is identified.
+
+    Raises:
+        Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
+    """
     cookie = read_cookie(request)
-    if cookie is not None:
-        caller = await _by_session(request, cookie)
-        request.state.tenant = caller.tenant
-        return caller
+    caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    remember(request, caller)
+    if metered and not hasattr(request.state, "verdict"):
+        admit: Admit = request.app.state.admit
+        request.state.verdict = await admit(caller)
+    return caller
+
+
+async def _by_header(request: HTTPConnection) -> Caller:
     text = read_key(request)
+    if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
+        bearers: Bearers = request.app.state.bearers
+        return bearer_caller(await bearers.find(text))
+    return await _by_key(request, text)
+
+
+async def _by_key(request: HTTPConnection, text: str) -> Caller:
     cache: KeyCache = request.app.state.key_cache
     resources = resources_of(request)
     known, key = cache.get(text)
@@ -139,7 +189,6 @@ async def identify(request: HTTPConnection) -> Caller:
     now = resources.clock.now()
     caller = judge(key, now)
     cache.mark_used(key.id, now)
-    request.state.tenant = caller.tenant
     return caller
 
 
@@ -191,6 +240,12 @@ def judge_session(found: Presented, now: datetime) -> Caller:
         credential_id=str(sessions.holder_id(session)),
         session_id=session.id,
     )
+
+
+def remember(request: HTTPConnection, caller: Caller) -> None:
+    """Say for the rest of the request who its caller is."""
+    request.state.tenant = caller.tenant
+    request.state.caller = caller
 
 
 def read_key(request: HTTPConnection) -> str:

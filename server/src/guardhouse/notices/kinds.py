@@ -8,7 +8,16 @@ from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
+from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
+from guardhouse.notices.webhook_kinds import (
+    WebhookDisabled,
+    WebhookExhausted,
+    WebhookRecovered,
+    WebhookTest,
+    WebhookThrottled,
+)
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
@@ -19,6 +28,14 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         KeyRevoked,
         MemberChanged,
         AuditChainBroken,
+        ModeChanged,
+        RateLimitReached,
+        UsageThreshold,
+        WebhookTest,
+        WebhookThrottled,
+        WebhookDisabled,
+        WebhookRecovered,
+        WebhookExhausted,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())
