@@ -44,7 +44,7 @@ async def fuzz(url: str, headers: dict[str, str], depth: Depth, folder: Path) ->
         document = (await client.get("/api/v1/openapi.json")).json()
     command = [
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/api/v1/openapi.json",
-        "--checks", "all", "--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(depth.seed),
+        "--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(depth.seed),
         "--continue-on-failure",
         "--workers", "1", "--suppress-health-check", "all", "--request-timeout", "30",
     ]  # fmt: skip
