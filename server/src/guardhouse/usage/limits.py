@@ -129,14 +129,18 @@ class Limiter:
         return self._alone(policies, cost)
 
     async def mend(self) -> bool:
-        """Try to reach Redis again and pay what was admitted meanwhile; tells whether limits are shared now."""
-        if self.shared is None or not self.degraded:
-            return not self.degraded
+        """Try to reach Redis again and pay what was admitted without it; tells whether limits are shared now."""
+        if self.shared is None:
+            return False
         try:
-            await self.shared.connect()
+            if self.degraded:
+                await self.shared.connect()
             while self.debts:
-                policy, cost = self.debts.popitem()
+                policy, cost = next(iter(self.debts.items()))
                 await self.shared.take([policy], cost, forced=True)
+                self.debts[policy] -= cost
+                if not self.debts[policy]:
+                    del self.debts[policy]
         except FAULTS:
             return False
         self._set_degraded(degraded=False)

@@ -1,8 +1,8 @@
 """What is promised to whom, and what was found: a policy is a limit on one subject, a verdict the answer for a call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from guardhouse.foundation.rate_window import DAY, HOUR, MICROSECONDS, MINUTE
 
@@ -22,6 +22,11 @@ class Policy:
     span: int
     grain: int
     group: str
+    place: str = field(init=False)  # what its window is kept under; made once, it is looked up at every call
+
+    def __post_init__(self) -> None:
+        """Put name and subject together."""
+        object.__setattr__(self, "place", f"{self.name}:{self.subject}")
 
     @property
     def is_quota(self) -> bool:
@@ -34,8 +39,7 @@ class Policy:
         return self.span // MICROSECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One policy's window after a call: what is left, when the oldest cost leaves, and how long a refused call waits.
 
     ``wait`` is 0 for a policy that would have let the call in, :data:`NEVER` when the cost is above the limit.
@@ -46,9 +50,9 @@ class Reading:
     wait: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
-    """What the limits say to one call; readings stand in the order of the policies."""
+    """What the limits say to one call; readings stand in the order of the policies. Made at every call: not frozen."""
 
     policies: Sequence[Policy]
     readings: Sequence[Reading]
@@ -57,7 +61,10 @@ class Verdict:
     @property
     def admitted(self) -> bool:
         """Whether every policy let the call in; otherwise none was charged."""
-        return not any(reading.wait for reading in self.readings)
+        for reading in self.readings:  # a loop: this is asked at every call
+            if reading.wait:
+                return False
+        return True
 
     @property
     def violated(self) -> list[Policy]:
