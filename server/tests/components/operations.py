@@ -8,7 +8,18 @@ import httpx
 
 FILLED = {
     name: str(UUID(int=7))
-    for name in ("key_id", "score_id", "member_id", "session_id", "client_id", "secret_id", "issuer_id")
+    for name in (
+        "key_id",
+        "score_id",
+        "member_id",
+        "session_id",
+        "client_id",
+        "secret_id",
+        "issuer_id",
+        "webhook_id",
+        "delivery_id",
+        "replay_id",
+    )
 }
 FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
 

@@ -12,8 +12,9 @@ STREAMS = {"stream_notices", "create_stream_ticket"}
 OPEN = {
     "get_liveness", "get_readiness", "get_health", "get_version", "list_problems", "get_problem",
     "create_token", "introspect_token", "revoke_token", "get_authorization_server", "get_protected_resource",
-    "get_public_keys",
+    "get_public_keys", "begin_sign_in", "finish_sign_in", "end_sessions_of_issuer",
     "create_session", "open_link",
+    "list_audit_keys",
 }  # fmt: skip
 
 

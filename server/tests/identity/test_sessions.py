@@ -15,6 +15,7 @@ from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import jobs, keys, members, session_cookie, sessions
+from guardhouse.identity.people import store as people_store
 from guardhouse.identity.people.store import Session
 from guardhouse.identity.roles import ROLES
 from guardhouse.identity.session_cache import SessionCache
@@ -211,7 +212,7 @@ async def test_twelve_hours_or_one_without_use(
     over = await client.get("/api/v1/me", headers=carrying(value))
     assert (over.status_code, over.json()["code"]) == (401, "session_expired")
     async with system_transaction(resources.database) as tx:
-        await jobs.people_store.prune(tx, clock.now(), clock.now() - sessions.IDLE)
+        await people_store.prune(tx, clock.now(), clock.now() - sessions.IDLE)
         assert await tx.fetch_value("SELECT count(*) FROM sessions") == 0
 
 

@@ -1,6 +1,7 @@
 """Shapes of keys and callers on the wire."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +29,7 @@ class KeyRequest(BaseModel):
 class KeyShape(BaseModel):
     """An API key without its text."""
 
-    id: str
+    id: UUID
     name: str
     role: str
     scopes: list[str]
@@ -58,18 +59,18 @@ class CallerShape(BaseModel):
     """Who this credential is."""
 
     tenant: str
-    tenant_id: str
+    tenant_id: UUID
     kind: str
     role: str
     scopes: list[str]
     credential_id: str
-    project_id: str | None
+    project_id: UUID | None
 
 
 def key_shape(key: ApiKey) -> KeyShape:
     """Return the public form of a key."""
     return KeyShape(
-        id=str(key.id),
+        id=key.id,
         name=key.name,
         role=key.role,
         scopes=list(key.scopes),
@@ -87,10 +88,10 @@ def caller_shape(caller: Caller) -> CallerShape:
     """Return the public form of a caller."""
     return CallerShape(
         tenant=caller.tenant_slug,
-        tenant_id=str(caller.tenant.id),
+        tenant_id=caller.tenant.id,
         kind=caller.kind,
         role=caller.role,
         scopes=sorted(caller.scopes),
         credential_id=caller.credential_id,
-        project_id=str(caller.project_id) if caller.project_id else None,
+        project_id=caller.project_id,
     )

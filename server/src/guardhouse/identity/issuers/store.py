@@ -40,6 +40,7 @@ identity_issuers = Table(
     Column("algorithms", ARRAY(Text), nullable=False),
     Column("client_id", Text),
     Column("sealed_secret", LargeBinary),
+    Column("sign_in_scope", Text, nullable=False),
     Column("role_claim", Text, nullable=False),
     Column("role_map", JSONB, nullable=False),
     Column("scope_claim", Text),
@@ -72,6 +73,7 @@ class Issuer:
     algorithms: tuple[str, ...]
     client_id: str | None
     sealed_secret: bytes | None
+    sign_in_scope: str
     role_claim: str
     role_map: dict[str, str]
     scope_claim: str | None
