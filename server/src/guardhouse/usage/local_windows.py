@@ -59,8 +59,7 @@ class LocalWindows:
         for window, limit, wait in found:
             if fits:
                 window.add(now, cost)
-            left = limit - window.total
-            readings.append(Reading(left if left > 0 else 0, window.leaves(now), wait))
+            readings.append(Reading(max(0, limit - window.total), window.leaves(now), wait))
         return Verdict(policies, readings)
 
     def note(self, policies: Sequence[Policy], cost: int) -> None:

@@ -61,10 +61,7 @@ class Verdict:
     @property
     def admitted(self) -> bool:
         """Whether every policy let the call in; otherwise none was charged."""
-        for reading in self.readings:  # a loop: this is asked at every call
-            if reading.wait:
-                return False
-        return True
+        return not any(reading.wait for reading in self.readings)
 
     @property
     def violated(self) -> list[Policy]:
