@@ -1,7 +1,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -247,7 +247,7 @@ def test_the_cache_forgets_in_time() -> None:
 
 
 def _session() -> Session:
-    tenant = Tenant(uuid4(), 1, "acme", "Acme", "active")
+    tenant = Tenant(uuid4(), 1, "acme", "Acme", "active", "live", None, datetime.now(UTC))
     instant = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
     return Session(
         uuid4(), tenant, b"d", uuid4(), None, None, "viewer", (), None, None, None, instant, instant, instant,

@@ -23,7 +23,9 @@ from guardhouse.identity.kill_switch import routes as kill_switch_routes
 from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.oauth import routes as oauth_routes
 from guardhouse.identity.oidc import routes as oidc_routes
+from guardhouse.identity.registration import routes as registration_routes
 from guardhouse.identity.sign_in import routes as sign_in_routes
+from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
@@ -43,6 +45,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     oidc_routes.pages,
     oidc_routes.router,
     trust_routes.router,
+    registration_routes.router,
+    registration_routes.auth_router,
+    tenancy_routes.router,
     membership_routes.router,
     sign_in_routes.router,
     sign_in_routes.doors,

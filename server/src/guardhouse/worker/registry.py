@@ -40,6 +40,8 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     token_jobs.prune_tokens,
     identity_jobs.prune_sessions,
     audit_log_jobs.check_audit_logs,
+    identity_jobs.prune_registrations,
+    identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
