@@ -40,7 +40,7 @@ async def test_every_answer_to_a_known_caller_is_one_row(
     asked = [
         ("GET", "/api/v1/me", 200),
         ("HEAD", "/api/v1/me", 200),
-        ("GET", f"/api/v1/keys/{key.id}", 403),
+        ("GET", f"/api/v1/admin/users/{key.id}/usage", 403),
         ("GET", "/api/v1/usage/requests?by=hour", 422),
         ("GET", "/api/v1/usage/plan", 200),
         ("GET", "/api/v1/me", 429),

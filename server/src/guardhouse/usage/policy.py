@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from guardhouse.foundation.rate_window import DAY, HOUR, MICROSECONDS, MINUTE
+from guardhouse.foundation.rate_window import DAY, MICROSECONDS, MINUTE
 
 NEVER: Final = -1
 
@@ -72,11 +72,6 @@ class Verdict:
 def minute(name: str, subject: str, limit: int, group: str) -> Policy:
     """Return a policy over any 60 seconds."""
     return Policy(name, subject, limit, *MINUTE, group)
-
-
-def hour(name: str, subject: str, limit: int, group: str) -> Policy:
-    """Return a policy over any 60 minutes."""
-    return Policy(name, subject, limit, *HOUR, group)
 
 
 def day(name: str, subject: str, limit: int, group: str) -> Policy:

@@ -1,3 +1,4 @@
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -85,7 +86,7 @@ async def test_users_are_keys_with_what_they_used(client: httpx.AsyncClient, res
     assert 24 <= users[str(key.id)]["requests_24h"] <= 25 + 1
     assert users[str(key.id)]["malicious_24h"] == 1
     assert users[str(quiet.id)]["requests_total"] == 0
-    assert users[str(key.id)]["owner"] == "test"
+    assert users[str(key.id)]["owner"] == key.created_by
 
 
 async def test_usage_of_a_key_by_id_and_by_prefix_and_never_by_itself(
@@ -105,6 +106,35 @@ async def test_usage_of_a_key_by_id_and_by_prefix_and_never_by_itself(
     answer = await client.get(f"/admin/usage/{text}", headers=make.bearing(text))
     assert (answer.status_code, answer.json()["code"]) == (400, "raw_key_in_url")
     assert text not in answer.text
+
+
+async def test_a_suspended_key_opens_nothing_until_it_is_reactivated(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    tenant, other = await make.tenant(resources), await make.tenant(resources, "other")
+    _, admin = await make.key(resources, tenant)
+    key, text = await make.key(resources, tenant, "viewer")
+    foreign, _ = await make.key(resources, other)
+    for action, state, status in (("suspend", "suspended", 401), ("reactivate", "active", 200)):
+        for _ in range(2):
+            answer = await client.post(f"/admin/users/{key.id}/{action}", headers=make.bearing(admin))
+            assert (answer.status_code, answer.json()["state"]) == (200, state)
+        deadline = time.monotonic() + 30
+        while (await client.get("/api/v1/me", headers=make.bearing(text))).status_code != status:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        answer = await client.post(f"/admin/users/{foreign.id}/{action}", headers=make.bearing(admin))
+        assert answer.status_code == 404
+    assert (await client.delete(f"/api/v1/keys/{key.id}", headers=make.bearing(admin))).status_code == 200
+    answer = await client.post(f"/admin/users/{key.id}/reactivate", headers=make.bearing(admin))
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    async with system_transaction(resources.database) as tx:
+        rows = await tx.fetch("SELECT action FROM audit_log WHERE target = $1 ORDER BY seq", f"key:{key.id}")
+    assert [row["action"] for row in rows if row["action"] != "key.create"] == [
+        "key.update",
+        "key.update",
+        "key.revoke",
+    ]
 
 
 async def test_performance_is_by_operation(client: httpx.AsyncClient, resources: Resources) -> None:
