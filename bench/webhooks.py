@@ -12,13 +12,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
 import _kit as kit
 import uvloop
 
-from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.jobs import enqueue
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import tenants
@@ -26,9 +28,9 @@ from guardhouse.identity.caller import Caller
 from guardhouse.identity.roles import ROLES
 from guardhouse.notices.identity_kinds import KeyRevoked
 from guardhouse.notices.publish import Draft, publish_all
-from guardhouse.webhooks import endpoints
+from guardhouse.webhooks import endpoints, jobs, replay, store
 from guardhouse.webhooks.endpoints import NewEndpoint
-from guardhouse.webhooks.rules import Filter
+from guardhouse.webhooks.narrow import Filter
 
 ENDPOINTS = 20
 RATE = 500
@@ -54,6 +56,14 @@ class Sink:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.total} of {count} deliveries came")
             await asyncio.sleep(0.005)
+
+    async def wait_for_all_said(self) -> None:
+        """Wait until everything said has come."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while missing := len(self.said.keys() - self.came.keys()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{missing} notices did not come")
+            await asyncio.sleep(0.01)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -167,9 +177,7 @@ class Bench:
             running.add(task)
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self.sink.came.keys() & self.sink.said.keys()) < count and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await self.sink.wait_for_all_said()
         return self.sink.delays()
 
     async def flood(self, count: int, among: Sequence[int], first: int, step: int = 200) -> None:
@@ -219,8 +227,12 @@ async def latency(bench: Bench, everyone: Sequence[int]) -> float:
     """Commit to first byte at 500/s; returns p99."""
     p50, p99 = cuts(await bench.steadily(20 / SCALE, everyone, 5_000_000))
     print(f"500/s: p50 {p50:.1f} ms  p99 {p99:.1f} ms")
-    kit.finish("webhook_commit_to_first_byte_p50", [p50], [], "ms", must=100, goal=10, on="ours", better="lower")
-    kit.finish("webhook_commit_to_first_byte_p99", [p99], [], "ms", must=1000, goal=50, on="ours", better="lower")
+    kit.finish(
+        "webhook_commit_to_first_byte_p50", [p50], [], "ms", must=100, goal=10, on="ours", better="lower"
+    )
+    kit.finish(
+        "webhook_commit_to_first_byte_p99", [p99], [], "ms", must=1000, goal=50, on="ours", better="lower"
+    )
     return p99
 
 
@@ -234,9 +246,13 @@ async def black_hole(bench: Bench, base: float) -> None:
         await bench.flood(200, [hole], 6_000_000 + round_ * 1000)
         with_hole.append(cuts(await bench.steadily(10 / SCALE, others, 6_100_000 + round_ * 100_000))[1])
         without.append(base)
-    print(f"p99 without {statistics.median(without):.1f} ms, with a black hole {statistics.median(with_hole):.1f} ms")
+    print(
+        f"p99 without {statistics.median(without):.1f} ms, with a black hole {statistics.median(with_hole):.1f} ms"
+    )
     change = statistics.median(with_hole) - statistics.median(without)
-    kit.finish("webhook_black_hole", [change], [], "ms more at p99", must=5, goal=1, on="ours", better="lower")
+    kit.finish(
+        "webhook_black_hole", [change], [], "ms more at p99", must=5, goal=1, on="ours", better="lower"
+    )
 
 
 async def backlog(bench: Bench, base: float) -> None:
@@ -254,7 +270,9 @@ async def backlog(bench: Bench, base: float) -> None:
         await asyncio.sleep(0.2)
     p99 = cuts(await bench.steadily(10 / SCALE, range(ENDPOINTS - 1), 8_000_000))[1]
     print(f"p99 beside {there} pending: {p99:.1f} ms (alone {base:.1f} ms)")
-    kit.finish("webhook_backlog", [p99 - base], [], "ms more at p99", must=5, goal=1, on="ours", better="lower")
+    kit.finish(
+        "webhook_backlog", [p99 - base], [], "ms more at p99", must=5, goal=1, on="ours", better="lower"
+    )
 
 
 async def replays(bench: Bench) -> None:
@@ -276,7 +294,8 @@ async def replays(bench: Bench) -> None:
         await asyncio.sleep(0.1)
         async with system_transaction(bench.resources.database) as tx:
             sent = await tx.fetch_value(
-                "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = $1 AND bulk AND state = 'delivered'", hook
+                "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = $1 AND bulk AND state = 'delivered'",
+                hook,
             )
     rate = count / (time.perf_counter() - began)
     p99 = cuts(await live)[1]
@@ -285,13 +304,8 @@ async def replays(bench: Bench) -> None:
     kit.finish("webhook_replay_live_p99", [p99], [], "ms", must=1000, on="ours", better="lower")
 
 
-async def queue_replay(tx: Any, bench: Bench, hook: UUID) -> None:
+async def queue_replay(tx: Tx, bench: Bench, hook: UUID) -> None:
     """Begin a replay of everything an endpoint had."""
-    from datetime import timedelta
-
-    from guardhouse.foundation.jobs import enqueue
-    from guardhouse.webhooks import jobs, replay, store
-
     now = bench.resources.clock.now()
     (endpoint,) = await store.load_endpoints(tx, [hook])
     caller = Caller(bench.tenant, "bench", "key", "admin", ROLES["admin"], "bench")
