@@ -138,15 +138,13 @@ class Bench:
         """Register an endpoint that hears of one subject."""
         number = len(self.hooks)
         caller = Caller(self.tenant, "bench", "key", "admin", ROLES["admin"], "bench")
-        new = NewEndpoint(
-            **{
-                "url": f"http://127.0.0.1:{self.sink.port}{path}",
-                "kinds": ("key.*",),
-                "filter": Filter(subject_prefix=f"key:{UUID(int=number)}"),
-                "timeout_ms": 30_000,
-            }
-            | wanted
-        )
+        settings: dict[str, Any] = {
+            "url": f"http://127.0.0.1:{self.sink.port}{path}",
+            "kinds": ("key.*",),
+            "filter": Filter(subject_prefix=f"key:{UUID(int=number)}"),
+            "timeout_ms": 30_000,
+        }
+        new = NewEndpoint(**settings | wanted)
         async with tenant_transaction(self.resources.database, self.tenant) as tx:
             made, _ = await endpoints.register(tx, self.resources, caller, new)
         self.hooks.append(made.id)

@@ -19,28 +19,6 @@ from server.tests.components.opened import add_tenant, opened
 from server.tests.components.receiver import Behaviour, Receiver, Turn, answer, receiving
 from server.tests.webhooks import make
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-
-def names(receiver: Receiver) -> list[str]:
-    """Return what came, in order."""
-    return [json.loads(request.body)["data"]["name"] for request in receiver.requests]
-
-
-def failing(*wrong: str, times: int = 1, status: int = 500) -> Behaviour:
-    """Refuse these names so many times, take everything else."""
-    left = dict.fromkeys(wrong, times)
-
-    async def behave(turn: Turn) -> None:
-        name = json.loads(turn.request.body)["data"].get("name")
-        if left.get(name, 0):
-            left[name] -= 1
-            await answer(status)(turn)
-        else:
-            await turn.write(OK)
-
-    return behave
-
 
 async def test_a_notice_arrives_signed_and_once(
     resources: Resources, tenant: TenantKey, receiver: Receiver
@@ -54,7 +32,7 @@ async def test_a_notice_arrives_signed_and_once(
         Webhook(secret).verify(request.body, request.headers)
         assert request.headers["x-event-type"] == "key.revoked"
         assert "guardhouse-replay" not in request.headers
-    assert set(names(receiver)) == {"n1", "n2", "n3"}
+    assert set(make.names(receiver)) == {"n1", "n2", "n3"}
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 3
 
 
@@ -69,7 +47,7 @@ async def test_only_the_tenant_whose_notice_it_is_hears_of_it(
         await make.say(resources, other, 2)
         await make.until_states(resources, delivered=2)
     assert {
-        (request.path, name) for request, name in zip(receiver.requests, names(receiver), strict=True)
+        (request.path, name) for request, name in zip(receiver.requests, make.names(receiver), strict=True)
     } == {
         ("/acme", "n1"),
         ("/umbrella", "n2"),
@@ -245,75 +223,6 @@ async def test_an_open_breaker_uses_up_no_tries(
         assert rows[0]["most"] == 2
 
 
-async def test_order_is_kept_per_subject_and_a_failure_holds_its_own_back_alone(
-    resources: Resources, tenant: TenantKey, receiver: Receiver
-) -> None:
-    receiver.behave = failing("n1", "n4", times=2)
-    await make.endpoint(resources, tenant, receiver.url(), fifo=True, preset="custom", steps=(1, 1, 1))
-    async with make.running(resources):
-        await make.say(resources, tenant, 1, 2, 3, 4, 5, subject=1)
-        await make.say(resources, tenant, *range(10, 20), subject=2)
-        await make.until_states(resources, delivered=15)
-    first = [name for name in names(receiver) if len(name) == 2]
-    assert first == ["n1", "n1", "n1", "n2", "n3", "n4", "n4", "n4", "n5"]
-    other = [name for name in names(receiver) if len(name) == 3]
-    assert other == [f"n{n}" for n in range(10, 20)]
-    assert names(receiver).index("n19") < names(receiver).index("n2")
-
-
-async def test_a_dead_letter_lets_the_next_of_its_subject_go(
-    resources: Resources, tenant: TenantKey, receiver: Receiver
-) -> None:
-    receiver.behave = failing("n1", times=9)
-    await make.endpoint(resources, tenant, receiver.url(), fifo=True, preset="custom", steps=(0.05,))
-    async with make.running(resources):
-        await make.say(resources, tenant, 1, 2)
-        await make.until_states(resources, exhausted=1, delivered=1)
-    assert names(receiver) == ["n1", "n1", "n2"]
-
-
-async def test_never_more_at_once_than_its_concurrency(
-    resources: Resources, tenant: TenantKey, receiver: Receiver
-) -> None:
-    busy, most = 0, 0
-
-    async def slowly(turn: Turn) -> None:
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0.02)
-        busy -= 1
-        await turn.write(OK)
-
-    receiver.behave = slowly
-    await make.endpoint(resources, tenant, receiver.url(), concurrency=3)
-    async with make.running(resources):
-        await make.say(resources, tenant, *range(40))
-        await make.until_states(resources, delivered=40)
-    assert most == 3
-
-
-async def test_a_pace_spaces_the_sends(resources: Resources, tenant: TenantKey, receiver: Receiver) -> None:
-    await make.endpoint(resources, tenant, receiver.url(), rate_per_second=5.0)
-    async with make.running(resources):
-        began = asyncio.get_running_loop().time()
-        await make.say(resources, tenant, *range(6))
-        await make.until_states(resources, delivered=6)
-    assert asyncio.get_running_loop().time() - began >= 1.0  # five gaps of 0.2 s: never faster
-
-
-async def test_one_black_hole_does_not_hold_up_the_others(
-    resources: Resources, tenant: TenantKey, receiver: Receiver
-) -> None:
-    async with receiving(receivers.silence) as hole:
-        await make.endpoint(resources, tenant, hole.url())
-        await make.endpoint(resources, tenant, receiver.url())
-        async with make.running(resources):
-            await make.say(resources, tenant, *range(30))
-            await receiver.wait_for(30)
-            assert len(hole.requests) <= 8
-
-
 async def test_an_endpoint_that_is_stopped_by_hand_is_sent_nothing_and_goes_on_later(
     admin: httpx.AsyncClient, resources: Resources, tenant: TenantKey, receiver: Receiver
 ) -> None:
@@ -328,7 +237,7 @@ async def test_an_endpoint_that_is_stopped_by_hand_is_sent_nothing_and_goes_on_l
         await make.say(resources, tenant, 3)
         await receiver.wait_for(2)
         await make.eventually(lambda: _delivered(resources, "n3"))
-    assert "n2" not in names(receiver) or names(receiver).count("n2") == 1
+    assert "n2" not in make.names(receiver) or make.names(receiver).count("n2") == 1
 
 
 async def _delivered(resources: Resources, name: str) -> bool:
@@ -344,7 +253,7 @@ async def _delivered(resources: Resources, name: str) -> bool:
 async def test_a_rotated_secret_signs_the_next_try(
     admin: httpx.AsyncClient, resources: Resources, tenant: TenantKey, receiver: Receiver
 ) -> None:
-    receiver.behave = failing("n1")
+    receiver.behave = make.failing("n1")
     hook, old = await make.endpoint_and_secret(resources, tenant, receiver.url(), preset="custom", steps=(2,))
     async with make.running(resources):
         await make.say(resources, tenant, 1)
@@ -380,7 +289,7 @@ async def test_a_late_result_of_a_lost_lease_changes_nothing(
             await gate.wait()
             await answer(500)(turn)
         else:
-            await turn.write(OK)
+            await turn.write(make.OK)
 
     receiver.behave = first_waits
     await make.endpoint(resources, tenant, receiver.url())
@@ -431,4 +340,4 @@ async def test_a_message_to_a_subject_keeps_its_legacy_name(
         await make.say(resources, tenant, 1)
         await make.until_states(resources, delivered=1)
     assert receiver.requests[0].headers["x-event-type"] == "key.revoked"
-    assert UUID(receiver.requests[0].headers["x-delivery-id"])
+    assert UUID(receiver.requests[0].headers["x-delivery-id"]).version == 7

@@ -245,7 +245,12 @@ async def test_retry_now_and_discard(
         assert gone.json() == {"discarded": 1}
         assert (await admin.post(f"{HOOKS}/deliveries/{two}/retry")).status_code == 202
         await make.until_states(resources, delivered=2)
-    for wrong in ({}, {"delivery_ids": []}, {"webhook_id": str(hook.id), "delivery_ids": [one]}):
+    wrongs: tuple[dict[str, object], ...] = (
+        {},
+        {"delivery_ids": []},
+        {"webhook_id": str(hook.id), "delivery_ids": [one]},
+    )
+    for wrong in wrongs:
         assert (await admin.post(f"{HOOKS}/dead-letters/discard", json=wrong)).status_code == 422
 
 
