@@ -19,6 +19,7 @@ FILLED = {
         "webhook_id",
         "delivery_id",
         "replay_id",
+        "channel_id",
     )
 }
 FILLED["code"] = "not_found"

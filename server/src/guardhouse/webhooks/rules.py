@@ -6,9 +6,11 @@ from uuid import UUID
 
 import msgspec
 
+from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.kind import Severity
 from guardhouse.notices.kinds import KINDS
 from guardhouse.notices.read import Notice
+from guardhouse.webhooks.formats import STANDARD
 from guardhouse.webhooks.store import Endpoint
 from guardhouse.webhooks.subscription import format_for
 
@@ -44,12 +46,21 @@ def admits(endpoint: Endpoint, notice: Notice) -> str | None:
     model = KINDS.get(notice.kind)
     if model is None or model.live_only or notice.subject == subject_of(endpoint.id):
         return None
+    if endpoint.channel_config and notice.kind == ChannelSummary.kind:
+        return _own_summary(endpoint, notice)
     if endpoint.scopes is not None and model.scope not in endpoint.scopes:
         return None
     form = format_for(endpoint.kinds, notice.kind)
     if form is None or not _passes(filter_of(endpoint.filter), notice):
         return None
     return form if endpoint.channel == "webhook" else endpoint.channel
+
+
+def _own_summary(endpoint: Endpoint, notice: Notice) -> str | None:
+    """A channel tells how much it held back itself, whatever its kinds, and never of another channel."""
+    if notice.subject != f"channel:{endpoint.id}":
+        return None
+    return STANDARD if endpoint.channel == "webhook" else endpoint.channel
 
 
 def _passes(wanted: Filter, notice: Notice) -> bool:
