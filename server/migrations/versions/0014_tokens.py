@@ -84,6 +84,7 @@ def upgrade() -> None:
             algorithms text[] NOT NULL,
             client_id text,
             sealed_secret bytea,
+            sign_in_scope text NOT NULL,
             role_claim text NOT NULL,
             role_map jsonb NOT NULL,
             scope_claim text,

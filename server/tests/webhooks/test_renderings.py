@@ -83,7 +83,7 @@ def test_slack_limits_are_kept() -> None:
 
 @pytest.mark.parametrize(
     ("severity", "said"),
-    zip(Severity, ["info", "info", "warning", "error", "critical"], strict=True),
+    list(zip(Severity, ["info", "info", "warning", "error", "critical"], strict=True)),
 )
 def test_a_pagerduty_event(severity: Severity, said: str) -> None:
     found = rendered(PAGERDUTY, notice("risk.band_crossed", severity=severity, subject="incident:1"))

@@ -13,6 +13,10 @@ from guardhouse.foundation.request import system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws
 from guardhouse.identity.claims import SKEW_SECONDS, ClaimExpired, ClaimRefused
+from guardhouse.identity.issuers import store as issuer_store
+from guardhouse.identity.issuers.accept_bearer import accept_bearer
+from guardhouse.identity.issuers.discover import Directory
+from guardhouse.identity.issuers.store import Issuer
 from guardhouse.identity.jws import NotOpened, Sealed
 from guardhouse.identity.refusals import InvalidToken, TokenExpired
 from guardhouse.identity.remembered import Remembered
@@ -25,6 +29,7 @@ from guardhouse.identity.tokens.store import Client
 VERIFIED_SECONDS: Final = 60.0
 CLIENT_SECONDS: Final = 30.0
 RING_SECONDS: Final = 60.0
+TRUSTED_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,12 @@ class Bearers:
         self._verified: Remembered[bytes, Bearer] = Remembered(connected, seconds=VERIFIED_SECONDS)
         self._clients: Remembered[UUID, Client | None] = Remembered(connected, seconds=CLIENT_SECONDS)
         self._rings: Remembered[str, KeyRing] = Remembered(connected, seconds=RING_SECONDS)
+        self._trusted: Remembered[str, tuple[Issuer, ...]] = Remembered(connected, seconds=TRUSTED_SECONDS)
+        self.directory = Directory(resources.outbound)
 
     def drop(self, _payload: str = "") -> None:
         """Forget everything: something of identity has changed somewhere."""
-        for memory in (self._verified, self._clients, self._rings):
+        for memory in (self._verified, self._clients, self._rings, self._trusted):
             memory.drop()
 
     async def find(self, text: str) -> Bearer:
@@ -128,17 +135,42 @@ class Bearers:
             raise ClaimRefused("the client is not active")
         return token, client
 
-    async def client_keys(self, client: Client) -> jws.KeySet:
+    async def client_keys(self, client: Client, sealed: Sealed) -> jws.KeySet:
         """Return the keys a client signs its assertions with.
 
         Raises:
             NotOpened: it has none.
+            IssuerUnavailable: it publishes them at a URL that does not answer.
         """
+        if client.jwks_uri is not None:
+            return await self.directory.keys_at(client.jwks_uri, sealed)
         return jws.key_set(client.jwks)
+
+    async def trusted(self, issuer: str) -> tuple[Issuer, ...]:
+        """Return every active tenant's trust in an issuer, oldest first."""
+        known, found = self._trusted.get(issuer)
+        if not known or found is None:
+            generation = self._trusted.generation
+            async with system_transaction(self.resources) as tx:
+                found = tuple(await issuer_store.find_issuers(tx, issuer))
+            self._trusted.put(issuer, found, generation)
+        return found
 
     async def _verify(self, sealed: Sealed, now: datetime) -> Bearer:
         if sealed.claims.get("iss") == self.resources.settings.public_url:
             token, client = await self.own_token(sealed, now)
             scopes = token.scopes.intersection(client.scopes)
             return Bearer(client.tenant, "client", client.role, scopes, str(client.id), token.expires)
-        raise NotOpened("of an unknown issuer")
+        issuer = sealed.claims.get("iss")
+        trusted = await self.trusted(issuer) if isinstance(issuer, str) and _storable(issuer) else ()
+        if not trusted:
+            raise NotOpened("of an unknown issuer")
+        accepted = await accept_bearer(self.directory, trusted, sealed, now)
+        credential = f"{accepted.issuer.id}/{accepted.subject}"
+        return Bearer(
+            accepted.issuer.tenant, "user", accepted.role, accepted.scopes, credential, accepted.expires
+        )
+
+
+def _storable(text: str) -> bool:
+    return text.isascii() and "\0" not in text  # what is not can be no URL, and PostgreSQL would not take it

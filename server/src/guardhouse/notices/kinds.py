@@ -7,6 +7,13 @@ from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
+from guardhouse.notices.identity_kinds import (
+    KeyCreated,
+    KeyExpiring,
+    KeyExposed,
+    KeyRevoked,
+    KeyRotated,
+)
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
@@ -26,7 +33,10 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RiskBandCrossed,
         TelemetryReceived,
         KeyCreated,
+        KeyRotated,
         KeyRevoked,
+        KeyExpiring,
+        KeyExposed,
         MemberChanged,
         AuditChainBroken,
         ModeChanged,

@@ -12,6 +12,7 @@ from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
+from guardhouse.identity.audit_log import jobs as audit_log_jobs
 from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
@@ -39,6 +40,9 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     token_jobs.keep_signing_keys,
     token_jobs.prune_tokens,
     identity_jobs.prune_sessions,
+    audit_log_jobs.check_audit_logs,
+    identity_jobs.prune_registrations,
+    identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,

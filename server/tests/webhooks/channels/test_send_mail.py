@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from guardhouse.foundation.egress import EgressRules
 from guardhouse.foundation.outbound import Outbound
 from guardhouse.foundation.resources import Resources
-from guardhouse.webhooks.channels.send_mail import compose, send_mail
+from guardhouse.webhooks.channels.send_mail import MailServer, Talk, NotOfferedError, compose, send_mail
 from guardhouse.webhooks.format_mail import Mail
 from guardhouse.webhooks.send import Delivered, Destination, Message, Outcome, Rejected, Unreachable
 from server.tests.components.certificates import Authority, authority
@@ -124,20 +124,33 @@ async def test_a_certificate_of_another_name_is_refused(
     assert not server.mails
 
 
-async def test_plain_text_is_spoken_in_opened_networks_only(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_plain_text_is_spoken_in_opened_networks_only(database_url: str, tmp_path: Path) -> None:
+    async with (
+        serving_mail() as server,
+        mailing(database_url, tmp_path, f"smtp://{HOST}:{server.port}") as resources,
+    ):
+        assert isinstance(await sent(resources), Delivered)
+        assert server.encrypted == [False]
+        closed = Talk(
+            MailServer.parse(f"smtp://gh:tiger@{HOST}:{server.port}"),
+            resources.outbound.trust,
+            plain_allowed=False,
+        )
+        opened_socket, _ = await resources.outbound.connect(HOST, server.port, scheme="smtp")
+        with pytest.raises(NotOfferedError, match="tls_required"):
+            await closed.send(opened_socket, compose(resources.settings, destination(), message(), AT))
+    assert (len(server.mails), server.logins) == (1, [])
+
+
+async def test_no_password_without_encryption(database_url: str, tmp_path: Path) -> None:
     async with (
         serving_mail() as server,
         mailing(database_url, tmp_path, f"smtp://gh:tiger@{HOST}:{server.port}") as resources,
     ):
-        monkeypatch.setattr(Outbound, "opened", lambda *_: False)  # reachable, and not opened by name
         outcome = await sent(resources)
-        assert isinstance(outcome, Rejected)
-        assert (outcome.error, outcome.permanent) == ("tls_required", False)
-        assert not server.mails + server.logins  # type: ignore[operator] # both are empty
-        monkeypatch.undo()
-        assert isinstance(await send_mail(resources, destination(), message(), AT), (Delivered, Rejected))
+    assert isinstance(outcome, Rejected)
+    assert (outcome.error, outcome.permanent) == ("login_not_offered", False)
+    assert not server.logins
 
 
 async def test_a_mail_server_at_a_forbidden_address_is_refused(database_url: str, tmp_path: Path) -> None:
@@ -155,7 +168,7 @@ async def test_a_mail_server_at_a_forbidden_address_is_refused(database_url: str
     [("451 later", 451, False), ("452 full", 452, False), ("550 no", 550, True), ("554 spam", 554, True)],
 )
 async def test_the_servers_answer_decides(
-    database_url: str, tmp_path: Path, answer: str, status: int, permanent: bool
+    database_url: str, tmp_path: Path, answer: str, status: int, *, permanent: bool
 ) -> None:
     async with (
         serving_mail() as server,

@@ -12,7 +12,8 @@ from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
 from guardhouse.foundation.etag import PreconditionFailed
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router
+from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router, resources_of
+from guardhouse.foundation.resources import Resources
 from guardhouse.identity import tenants
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.identity.clients.wire import (
@@ -26,6 +27,7 @@ from guardhouse.identity.clients.wire import (
     secret_shape,
 )
 from guardhouse.identity.keys import ScopeEscalation
+from guardhouse.identity.published import UrlRefused, check_url
 from guardhouse.identity.roles import SCOPES
 from guardhouse.identity.tokens import clients
 from guardhouse.identity.tokens.clients import NewClient
@@ -37,13 +39,17 @@ Writer = Annotated[Caller, Depends(Require("keys:write"))]
 
 
 @router.post(
-    "/oauth/clients", status_code=201, operation_id="create_client", responses=refusals(ScopeEscalation)
+    "/oauth/clients",
+    status_code=201,
+    operation_id="create_client",
+    responses=refusals(ScopeEscalation, UrlRefused),
 )
 async def create_client(
     caller: Writer, tx: RequestTx, shared: Shared, wanted: ClientRequest, response: Response
 ) -> NewClientShape:
     """Make an OAuth2 client; its first secret is in this answer and nowhere else."""
     scopes = _known(wanted.scopes)
+    _check_url(shared, wanted.jwks_uri)
     tenant = await tenants.find_tenant(tx, caller.tenant_slug)
     if tenant is None:
         raise NotFound
@@ -80,7 +86,7 @@ async def get_client(caller: Reader, tx: RequestTx, client_id: UUID, response: R
 @router.patch(
     "/oauth/clients/{client_id}",
     operation_id="update_client",
-    responses=refusals(NotFound, PreconditionFailed, ScopeEscalation),
+    responses=refusals(NotFound, PreconditionFailed, ScopeEscalation, UrlRefused),
 )
 async def update_client(
     caller: Writer,
@@ -94,6 +100,7 @@ async def update_client(
     client = await clients.get_client(tx, caller.tenant.id, client_id, lock=True)
     etag.check_match(request.headers, client.version)
     changes = change.model_dump(exclude_none=True)
+    _check_url(resources_of(request), change.jwks_uri)
     if "scopes" in changes:
         changes["scopes"] = tuple(sorted(set(_known(change.scopes) or ())))
         _within(caller, changes["scopes"])
@@ -155,6 +162,11 @@ def _known(scopes: Sequence[str] | None) -> tuple[str, ...] | None:
             errors=[{"pointer": "/scopes", "code": "unknown", "detail": name} for name in unknown],
         )
     return None if scopes is None else tuple(scopes)
+
+
+def _check_url(shared: Resources, url: str | None) -> None:
+    if url is not None:
+        check_url(shared.outbound, url, "/jwks_uri")
 
 
 def _within(caller: Caller, scopes: Sequence[str]) -> None:

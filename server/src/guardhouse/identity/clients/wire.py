@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.identity.tokens.store import Client, ClientSecret
 
@@ -52,7 +53,7 @@ class ClientSecretShape(BaseModel):
 class NewClientSecretShape(ClientSecretShape):
     """A secret with its text, given once."""
 
-    client_secret: str
+    client_secret: ShownOnce
 
 
 class ClientShape(BaseModel):
@@ -75,7 +76,7 @@ class ClientShape(BaseModel):
 class NewClientShape(ClientShape):
     """A client with its first secret, given once; null when it proves itself by a key."""
 
-    client_secret: str | None
+    client_secret: ShownOnce
 
 
 class ClientList(BaseModel):

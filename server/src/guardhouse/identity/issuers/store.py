@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from guardhouse.foundation.database import Tx, metadata
-from guardhouse.identity.store import Tenant, tenants
+from guardhouse.identity.store import LABELLED_TENANT, Tenant, labelled_tenant, tenants
 
 _INSTANT = DateTime(timezone=True)
 
@@ -40,6 +40,7 @@ identity_issuers = Table(
     Column("algorithms", ARRAY(Text), nullable=False),
     Column("client_id", Text),
     Column("sealed_secret", LargeBinary),
+    Column("sign_in_scope", Text, nullable=False),
     Column("role_claim", Text, nullable=False),
     Column("role_map", JSONB, nullable=False),
     Column("scope_claim", Text),
@@ -72,6 +73,7 @@ class Issuer:
     algorithms: tuple[str, ...]
     client_id: str | None
     sealed_secret: bytes | None
+    sign_in_scope: str
     role_claim: str
     role_map: dict[str, str]
     scope_claim: str | None
@@ -84,10 +86,9 @@ class Issuer:
     created_by: str
 
 
-_TENANT: Final = (tenants.c.tenant_id, tenants.c.tenant_no, tenants.c.slug, tenants.c.name, tenants.c.state)
 _OWN: Final = tuple(column for column in identity_issuers.c if column.name != "tenant_id")
 _ISSUERS: Final = select(
-    *(column.label(f"tenant_{column.name}") for column in _TENANT),
+    *LABELLED_TENANT,
     *(column.label(f"own_{column.name}") for column in _OWN),
 ).join_from(identity_issuers, tenants, identity_issuers.c.tenant_id == tenants.c.tenant_id)
 
@@ -96,9 +97,7 @@ def _issuer(row: Any) -> Issuer:
     own = {column.name: getattr(row, f"own_{column.name}") for column in _OWN}
     own |= {"id": own.pop("issuer_id"), "algorithms": tuple(own["algorithms"])}
     return Issuer(
-        tenant=Tenant(
-            row.tenant_tenant_id, row.tenant_tenant_no, row.tenant_slug, row.tenant_name, row.tenant_state
-        ),
+        tenant=labelled_tenant(row._mapping),  # noqa: SLF001 - SQLAlchemy documents it as public
         **own,
     )
 

@@ -90,7 +90,7 @@ async def _by_assertion(bearers: Bearers, form: Mapping[str, str]) -> Client:
         client = await _find(bearers, str(sealed.claims.get("sub")))
         if client is None or form.get("client_id", str(client.id)) != str(client.id):
             raise InvalidClient
-        jws.open_with(sealed, await bearers.client_keys(client), jws.ALGORITHMS)
+        jws.open_with(sealed, await bearers.client_keys(client, sealed), jws.ALGORITHMS)
         jti, expires = _judge(bearers, client, sealed)
     except (NotOpened, ClaimRefused):
         raise InvalidClient from None

@@ -42,6 +42,10 @@ _UNSIGNED: Final = ""
 _PORTS: Final = {"smtp": 587, "smtps": 465}
 
 
+class NotOfferedError(aiosmtplib.SMTPException):
+    """The server does not offer what we insist on; the text is the short name of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class MailServer:
     """The server that takes mails. ``implicit_tls``: TLS from the first byte, else STARTTLS."""
@@ -83,7 +87,7 @@ async def send_mail(
         async with asyncio.timeout(destination.timeout_seconds):
             opened, address = await resources.outbound.connect(server.host, server.port, scheme="smtp")
             plain_allowed = resources.outbound.opened(address, server.port)
-            talk = _Talk(server, resources.outbound.trust, plain_allowed)
+            talk = Talk(server, resources.outbound.trust, plain_allowed)
             answer = await talk.send(opened, mail)
     except EgressRefused as refused:
         return Rejected(None, f"address_refused: {refused.rule}", elapsed(), None, b"", _UNSIGNED)
@@ -123,7 +127,7 @@ def _recipients(destination: Destination) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Talk:
+class Talk:
     """One conversation with the server."""
 
     server: MailServer
@@ -145,8 +149,12 @@ class _Talk:
         async with client:
             await client.ehlo()
             offered = client.supports_extension("starttls")
-            if not server.implicit_tls and (offered or not self.plain_allowed):
+            if not (offered or server.implicit_tls or self.plain_allowed):
+                raise NotOfferedError("tls_required")
+            if offered and not server.implicit_tls:
                 await client.starttls(server_hostname=server.host)
+            if server.user is not None and not client.supports_extension("auth"):
+                raise NotOfferedError("login_not_offered")
             if server.user is not None:
                 await client.login(server.user, server.password or "")
             refused, answer = await client.send_message(mail)
@@ -163,8 +171,8 @@ def _judge_error(error: Exception, elapsed_ms: float, address: str | None) -> Ou
         return Rejected(error.code, "login_refused", elapsed_ms, address, b"", _UNSIGNED)
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return _refused(error.code, _text(error.message), elapsed_ms, address)
-    if isinstance(error, (aiosmtplib.SMTPNotSupported,)):
-        return Rejected(None, "tls_required", elapsed_ms, address, b"", _UNSIGNED)
+    if isinstance(error, NotOfferedError):
+        return Rejected(None, str(error), elapsed_ms, address, b"", _UNSIGNED)
     for is_of, reason in _REASONS:
         if is_of(error):
             return Unreachable(reason, elapsed_ms, address, _UNSIGNED)
