@@ -6,7 +6,6 @@ from typing import Final
 from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
-from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,

@@ -67,7 +67,9 @@ async def test_slack_hears_and_its_url_stays_secret(
     assert request.path == "/services/T0/B0/secret"
     assert "webhook-signature" not in request.headers
     (body,) = channels.bodies(receiver)
-    assert body["text"] == "[low] An API key was ended for good: n1 (key:00000000-0000-0000-0000-000000000001)"
+    assert (
+        body["text"] == "[low] An API key was ended for good: n1 (key:00000000-0000-0000-0000-000000000001)"
+    )
     kept = await make.rows(resources, "SELECT * FROM webhook_endpoints")
     audited = await make.rows(resources, "SELECT * FROM audit_log")
     shown = (await admin.get("/api/v1/channels")).text
@@ -197,7 +199,9 @@ async def test_what_is_too_much_comes_as_one_summary(database_url: str, tmp_path
         tenant, key = await add_tenant(resources, "acme")
         client.headers["X-API-Key"] = key
         made = await channels.channel(client, "slack", url=receiver.url(), max_per_hour=2)
-        other = await channels.channel(client, "slack", url=receiver.url("/other"), kinds=["risk.*"])
+        await channels.channel(
+            client, "slack", url=receiver.url("/other"), kinds=["risk.*"]
+        )  # hears none of it
 
         async def turn() -> int:
             async with system_transaction(resources.database) as tx:
@@ -221,8 +225,7 @@ async def test_what_is_too_much_comes_as_one_summary(database_url: str, tmp_path
             " WHERE m.kind = 'channel.summary'",
         )
         assert [str(row["endpoint_id"]) for row in rows] == [made["id"]]
-        assert b"41 more since 2026-01-01T" in rows[0]["body"]
-        assert other["id"] != made["id"]
+        assert b"41 more since " in rows[0]["body"]
 
 
 async def test_a_removed_channel_leaves_nothing(

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from guardhouse.foundation.egress import EgressRules
 from guardhouse.foundation.outbound import Outbound
 from guardhouse.foundation.resources import Resources
-from guardhouse.webhooks.channels.send_mail import MailServer, Talk, NotOfferedError, compose, send_mail
+from guardhouse.webhooks.channels.send_mail import MailServer, NotOfferedError, Talk, compose, send_mail
 from guardhouse.webhooks.format_mail import Mail
 from guardhouse.webhooks.send import Delivered, Destination, Message, Outcome, Rejected, Unreachable
 from server.tests.components.certificates import Authority, authority
