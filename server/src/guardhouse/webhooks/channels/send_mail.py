@@ -153,6 +153,7 @@ class Talk:
                 raise NotOfferedError("tls_required")
             if offered and not server.implicit_tls:
                 await client.starttls(server_hostname=server.host)
+                await client.ehlo()  # what was offered in plain text counts no more (RFC 3207 §4.2)
             if server.user is not None and not client.supports_extension("auth"):
                 raise NotOfferedError("login_not_offered")
             if server.user is not None:
