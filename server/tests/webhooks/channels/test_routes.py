@@ -142,7 +142,7 @@ async def test_of_a_tenant_only_its_own(admin: httpx.AsyncClient, resources: Res
     _, key = await add_tenant(resources, "other")
     theirs = {"X-API-Key": key}
     for method, url in (("GET", path), ("PATCH", path), ("DELETE", path), ("POST", f"{path}/test")):
-        body = {} if method in {"PATCH", "POST"} else None
+        body: dict[str, Any] | None = {} if method in {"PATCH", "POST"} else None
         assert (await admin.request(method, url, json=body, headers=theirs)).status_code == 404
     assert (await admin.get("/api/v1/channels", headers=theirs)).json()["data"] == []
 
