@@ -34,6 +34,7 @@ from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
 from guardhouse.webhooks.aliases import routes as webhook_alias_routes
+from guardhouse.webhooks.channels import routes as channel_routes
 from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -63,6 +64,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhook_history_routes.router,  # literal paths under /webhooks come before {webhook_id}
     webhook_routes.router,
     webhook_alias_routes.router,
+    channel_routes.router,
 )
 OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (
     problem_pages.router,

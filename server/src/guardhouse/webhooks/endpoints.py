@@ -306,7 +306,9 @@ def _told(endpoint: Endpoint) -> dict[str, Any]:
         "fifo": endpoint.fifo,
         "asymmetric": endpoint.private_key is not None,
         "state": endpoint.state,
-    }
+    } | (
+        {"channel": {"kind": endpoint.channel, **endpoint.channel_config}} if endpoint.channel_config else {}
+    )
 
 
 async def _changed(
