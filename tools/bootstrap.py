@@ -25,6 +25,7 @@ PYTHON = BIN / "python"
 # What each profile installs; dev holds all of run.
 PROFILES = {"run": ("server.txt", "agent.txt", "build.txt"), "dev": ("dev.txt",)}
 DISTRIBUTIONS = ("server", "agent")
+PROVIDER = ROOT / "server" / "tests" / "components" / "oidc"
 SYSTEM_PROGRAMS = {"strace": "strace", "curl": "curl"}  # program: Debian package
 LOCK_OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url"
 LOCKS = {
@@ -179,6 +180,7 @@ def test(rest: list[str]) -> int:
     """Run every test, with a plan before and a table after."""
     ensure_environment("dev")
     install_programs()
+    install_provider()
     return _in_environment("tools/run_tests.py", rest)
 
 
@@ -186,6 +188,7 @@ def check(rest: list[str]) -> int:
     """Run every check: format, lint, types, imports, dependencies, contract, tests."""
     ensure_environment("dev")
     install_programs()
+    install_provider()
     return _in_environment("tools/run_checks.py", rest)
 
 
@@ -216,6 +219,7 @@ def install(_rest: list[str]) -> int:
     """Install what development needs, start nothing."""
     ensure_environment("dev")
     install_programs()
+    install_provider()
     return 0
 
 
@@ -260,6 +264,26 @@ def install_programs() -> None:
         )
     except StepError as error:
         print(f"{error}\nTests that need {', '.join(missing)} will say so.")
+
+
+def install_provider() -> None:
+    """Install the OpenID provider that tests sign in with, where the package index answers; else they say so."""
+    stamp, wanted = PROVIDER / "node_modules" / ".stamp", (PROVIDER / "package-lock.json").read_text()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    try:
+        run_step(
+            "Install the OpenID provider of the tests",
+            [str(BIN / "npm"), "ci", "--prefix", str(PROVIDER), "--no-audit", "--no-fund", "--ignore-scripts"],
+            log="install/oidc-provider.log",
+            about="forty small packages",
+            environment=environment,
+        )
+    except StepError as error:
+        print(f"{error}\nTests of sign-in that need it will say so.")
+        return
+    stamp.write_text(wanted)
 
 
 def _in_environment(script: str, rest: list[str]) -> int:

@@ -71,6 +71,7 @@ function build(issuer) {
         }),
       },
     },
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options), // its own refuses loopback
     ttl: { Session: 3600, Grant: 3600, Interaction: 600, IdToken: 600, AccessToken: 600 },
   });
   callback = provider.callback();

@@ -89,11 +89,13 @@ async def test_the_client_secret_is_sealed(
     ],
 )
 async def test_what_cannot_be_trusted(
-    door: httpx.AsyncClient, chief: dict[str, str], changed: dict[str, Any], status: int, code: str
+    client: httpx.AsyncClient, resources: Resources, changed: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = await door.post(URL, json=issuers.wanted("https://issuer.example", **changed), headers=chief)
+    chief = make.bearing((await make.key(resources, await make.tenant(resources)))[1])
+    body = issuers.wanted("https://issuer.example") | changed
+    answer = await client.post(URL, json=body, headers=chief)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert (await door.get(URL, headers=chief)).json()["data"] == []
+    assert (await client.get(URL, headers=chief)).json()["data"] == []
 
 
 @pytest.mark.parametrize(
