@@ -31,7 +31,12 @@ async def make_client(made: Platform) -> tuple[str, str]:
         if tenant is None:
             raise RuntimeError("the platform has no tenant")
         client, secret = await clients.create_client(
-            tx, resources.clock, resources.peppers[0], tenant, NewClient("bench", "viewer"), created_by="bench"
+            tx,
+            resources.clock,
+            resources.peppers[0],
+            tenant,
+            NewClient("bench", "viewer"),
+            created_by="bench",
         )
         return str(client.id), secret or ""
 
@@ -95,7 +100,14 @@ def main() -> None:
         checks = asyncio.run(check(made, token))
     finish("oauth_token_p99", p99s, [], "ms", must=MUST_P99_MS, on="ours", better="lower")
     finish(
-        "oauth_cached_check", checks, [], "µs", must=MUST_CHECK_MICROS, goal=GOAL_CHECK_MICROS, on="ours", better="lower"
+        "oauth_cached_check",
+        checks,
+        [],
+        "µs",
+        must=MUST_CHECK_MICROS,
+        goal=GOAL_CHECK_MICROS,
+        on="ours",
+        better="lower",
     )
     finish("oauth_tokens", rates, [], "tokens/s", must=MUST_PER_SECOND, goal=GOAL_PER_SECOND, on="ours")
 

@@ -275,7 +275,15 @@ def install_provider() -> None:
     try:
         run_step(
             "Install the OpenID provider of the tests",
-            [str(BIN / "npm"), "ci", "--prefix", str(PROVIDER), "--no-audit", "--no-fund", "--ignore-scripts"],
+            [
+                str(BIN / "npm"),
+                "ci",
+                "--prefix",
+                str(PROVIDER),
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+            ],
             log="install/oidc-provider.log",
             about="forty small packages",
             environment=environment,
