@@ -1,16 +1,35 @@
 """Every operation of the OpenAPI document, for tests that are generated from it."""
 
+import asyncio
+import tempfile
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 
+from guardhouse.http import contract
+from guardhouse.http.app import create_app
+from server.tests.components.opened import opened
+
 FILLED = {
     name: str(UUID(int=7))
-    for name in ("key_id", "score_id", "member_id", "session_id", "client_id", "secret_id", "issuer_id")
+    for name in (
+        "key_id",
+        "score_id",
+        "member_id",
+        "session_id",
+        "client_id",
+        "secret_id",
+        "issuer_id",
+        "webhook_id",
+        "delivery_id",
+        "replay_id",
+    )
 }
-FILLED["code"] = "not_found"
+FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +62,28 @@ class Operation:
 
 async def operations_of(client: httpx.AsyncClient) -> list[Operation]:
     """Return every operation of the document that the application serves."""
-    document = (await client.get("/api/v1/openapi.json")).json()
+    return _listed((await client.get("/api/v1/openapi.json")).json())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the document, before any test runs: the application is assembled, nothing connects."""
+
+    async def make() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            async with opened("postgresql://nowhere.invalid/none", Path(folder)) as resources:
+                return contract.document(create_app(resources))
+
+    return asyncio.run(make())
+
+
+@cache
+def documented() -> tuple[Operation, ...]:
+    """Return every operation, to make a test of each."""
+    return tuple(_listed(document()))
+
+
+def _listed(document: dict[str, Any]) -> list[Operation]:
     found = []
     for path, methods in document["paths"].items():
         for method, described in methods.items():

@@ -46,6 +46,9 @@ def test_every_alias_leads_back(path: str) -> None:
 
 
 def plain(answer: httpx.Response) -> tuple[int, str, dict[str, str]]:
+    """Return what two answers to one question share; of what was made just now, only its members."""
+    if answer.status_code == 201:
+        return 201, " ".join(answer.json()), {}
     text = re.sub(r"urn:uuid:[0-9a-f-]{36}|req-[0-9a-f]{16}|\d+\.\d", "", answer.text)
     kept = {name: value for name, value in answer.headers.items() if name not in MARKS}
     return answer.status_code, text, kept

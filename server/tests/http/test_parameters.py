@@ -17,7 +17,7 @@ async def admin(resources: Resources) -> dict[str, str]:
         ("/api/v1/agents?statu=new", "statu", "did you mean status?"),
         ("/api/v1/agents?limits=5", "limits", "did you mean limit?"),
         ("/api/v1/events?process=x", "process", "did you mean process_id?"),
-        ("/api/v1/keys?zzz", "zzz", "known: cursor, limit"),
+        ("/api/v1/keys?zzz", "zzz", "known: cursor, env, limit, project_id, role, state"),
         ("/api/v1/me?x=1", "x", "known: none"),
         ("/api/v1/me?=1", "", "known: none"),
     ],

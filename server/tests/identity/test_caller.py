@@ -10,7 +10,7 @@ from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import key_format
 from guardhouse.identity.caller import judge
 from guardhouse.identity.refusals import ApiKeyExpired, ApiKeyRevoked, ApiKeySuspended, TenantSuspended
-from guardhouse.identity.store import set_key_state
+from guardhouse.identity.store import change_key
 from server.tests.identity import make
 
 UNKNOWN = key_format.new_key("live")
@@ -94,7 +94,7 @@ async def test_states_of_keys_and_tenants(client: httpx.AsyncClient, resources: 
     for state, expected in (("revoked", "api_key_revoked"), ("suspended", "api_key_suspended")):
         key, text = await make.key(resources, tenant)
         async with system_transaction(resources.database) as tx:
-            await set_key_state(tx, tenant.id, key.id, state)
+            await change_key(tx, key, {"state": state})
         assert code(await client.get("/api/v1/me", headers=make.bearing(text))) == (401, expected)
     _, text = await make.key(resources, tenant)
     async with system_transaction(resources.database) as tx:
@@ -126,6 +126,7 @@ async def test_me_says_who_it_is(client: httpx.AsyncClient, resources: Resources
     answer = await client.get("/api/v1/me", headers={"Authorization": f"Bearer {text}"})
     assert answer.json() == {
         "tenant": "acme", "tenant_id": str(tenant.id), "kind": "key", "role": "viewer", "scopes": ["events:read"],
-        "credential_id": str(key.id), "project_id": None,
+        "credential_id": str(key.id), "project_id": None, "env": "live", "expires_at": None,
+        "limits": {"per_minute": None, "per_day": None},
     }  # fmt: skip
     assert answer.headers["cache-control"] == "no-store"

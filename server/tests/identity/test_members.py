@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from guardhouse.audit.record import Actor
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import members
@@ -163,7 +164,7 @@ async def change(resources: Resources, tenant: Tenant, member_id: UUID, wanted: 
     """Change a member, or take them out, as somebody without a key."""
     async with tenant_transaction(resources.database, tenant.key) as tx:
         held = await members.hold_member(tx, tenant.id, member_id)
-        actor = members.Actor(tenant.id, "user:test")
+        actor = Actor(tenant.id, "user:test")
         if wanted is None:
             await members.remove_member(tx, actor, held, resources.clock.now())
         else:

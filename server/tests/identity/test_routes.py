@@ -1,8 +1,5 @@
 import asyncio
-import json
-import re
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -48,11 +45,24 @@ async def test_the_life_of_a_key(client: httpx.AsyncClient, admin: dict[str, str
     ("body", "status"),
     [
         ({"name": "a"}, 201),
-        ({"name": "a" * 200, "env": "test"}, 201),
+        ({"name": "a" * 200, "env": "live"}, 201),
         ({"name": ""}, 422),
         ({"name": "a" * 201}, 422),
         ({"name": 5}, 422),
-        ({"name": "a", "role": "platform"}, 422),
+        ({"name": "a", "role": "platform"}, 403),
+        ({"name": "a", "role": "billing"}, 201),
+        ({"name": "a", "rate_limit_per_minute": 0}, 422),
+        ({"name": "a", "rate_limit_per_minute": 10**9}, 422),
+        ({"name": "a", "rate_limit_per_minute": 100_000, "rate_limit_per_day": 100_000_000}, 201),
+        ({"name": "a", "rate_limit_per_day": 0}, 422),
+        ({"name": "a", "rate_limit_per_day": 10**9}, 422),
+        ({"name": "a", "rate_limit_per_day": None}, 422),
+        ({"name": "a", "ip_allow": ["10.0.0.0/8", "2001:db8::1"]}, 201),
+        ({"name": "a", "ip_allow": ["10.0.0.1/8"]}, 422),
+        ({"name": "a", "ip_allow": ["example.com"]}, 422),
+        ({"name": "a", "ip_allow": ["192.0.2.1"] * 51}, 422),
+        ({"name": "a", "project_id": "0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b11"}, 422),
+        ({"name": "a", "project_id": "x"}, 422),
         ({"name": "a", "role": "root"}, 422),
         ({"name": "a", "env": "prod"}, 422),
         ({"name": "a", "scopes": []}, 422),
@@ -146,92 +156,6 @@ async def test_pages_of_keys(client: httpx.AsyncClient, admin: dict[str, str], r
     assert (refused.status_code, refused.json()["reason"]) == (400, "filters_changed")
     elsewhere = await client.get(f"/api/v1/agents?{query}", headers=admin)
     assert (elsewhere.status_code, elsewhere.json()["reason"]) == (400, "filters_changed")
-
-
-def plain(answer: httpx.Response) -> tuple[int, dict[str, object], dict[str, str]]:
-    """Return what may be compared: all but the occurrence's own marks."""
-    body = json.loads(re.sub(r"urn:uuid:[0-9a-f-]{36}", "urn", answer.text)) if answer.text else {}
-    marks = {"x-response-time", "x-correlation-id", "x-request-id"}
-    return answer.status_code, body, {k: v for k, v in answer.headers.items() if k not in marks}
-
-
-ROWS = """
-INSERT INTO processes (tenant_no, agent_no, key, process_id, pid, started_at, last_seen, first_position, last_position,
-  calls, other_events, risk, tree_risk, risk_score, band, tree_band, root_key, alphabet)
-SELECT $1, agent_no, '7.5.0.b', 'web-1:7:5', 7, now(), now(), 1, 1, 1, 0, 0, 0, 0, 'low', 'low', '7.5.0.b', 'native.v1'
-FROM host_agents
-"""
-SCORE = """
-INSERT INTO scores (score_id, calculated_at, tenant_no, agent_no, position, pid, risk, tree_risk, risk_score, key,
-  root_key, process_id, band, reasons, evidence, versions)
-SELECT $2, $3, $1, agent_no, 1, 7, 0, 0, 0, '7.5.0.b', '7.5.0.b', 'web-1:7:5', 'low', '{}', '[]', '{}' FROM host_agents
-"""
-
-
-async def test_ids_of_another_tenant_look_like_no_ids_at_all(
-    client: httpx.AsyncClient, resources: Resources
-) -> None:
-    a, b = [await make.tenant(resources, slug) for slug in ("a", "b")]
-    key, text = await make.key(resources, a)
-    _, foreign = await make.key(resources, b)
-    mine, theirs = make.bearing(text), make.bearing(foreign) | {"X-Correlation-ID": "probe"}
-    assert (await client.post("/api/v1/agents", json={"id": "web-1"}, headers=mine)).status_code == 201
-    sent = await client.post(
-        "/api/v1/events",
-        json={"agent_id": "web-1", "events": [{"pid": 7, "syscall": "execve"}]},
-        headers=mine | {"Idempotency-Key": "k1", "Guardhouse-Family": "host"},
-    )
-    assert sent.status_code == 207, sent.text
-    event_id = sent.json()["results"][0]["id"]
-    score_id, now = uuid4(), resources.clock.now()
-    async with system_transaction(resources.database) as tx:
-        await tx.fetch_value("SELECT guardhouse_create_day('scores', $1)", now.date())
-        await tx.run(ROWS, a.no)
-        await tx.run(SCORE, a.no, score_id, now)
-    for path, known, random in [
-        ("/api/v1/keys/{}", str(key.id), str(uuid4())),
-        ("/api/v1/agents/{}", "web-1", "web-9"),
-        ("/api/v1/events/{}", event_id, uuid4().hex),
-        ("/api/v1/processes/{}", "web-1:7:5", "web-9:7:5"),
-        ("/api/v1/processes/{}/tree", "web-1:7:5", "web-9:7:5"),
-        ("/api/v1/scores/{}", str(score_id), str(uuid4())),
-    ]:
-        methods = ["GET"] + (["DELETE"] if path.startswith(("/api/v1/keys", "/api/v1/agents")) else [])
-        for method in methods:
-            found, absent = [
-                plain(await client.request(method, path.format(i), headers=theirs)) for i in (known, random)
-            ]
-            assert found == absent, path
-            assert found[0] == 404
-    for method, path, body in [
-        ("PATCH", "/api/v1/agents/{}", {"name": "x"}),
-        ("POST", "/api/v1/agents/{}/rotate-key", {}),
-        ("POST", "/api/v1/keys/{}/revoke", {}),
-    ]:
-        ids = (str(key.id), str(uuid4())) if "keys" in path else ("web-1", "web-9")
-        found, absent = [
-            plain(await client.request(method, path.format(i), json=body, headers=theirs)) for i in ids
-        ]
-        assert found == absent
-        assert found[0] == 404
-    found, absent = [
-        plain(await client.post("/api/v1/scores:recalculate", json={"process_id": i}, headers=theirs))
-        for i in ("web-1:7:5", "web-9:7:5")
-    ]
-    assert found == absent
-    for path in (
-        "agents",
-        "events",
-        "events?process_id=web-1:7",
-        "processes",
-        "scores",
-        "scores?view=history",
-    ):
-        assert (await client.get(f"/api/v1/{path}", headers=theirs)).json()["data"] == [], path
-    for path in ("agents", "events", "processes", "scores?view=history"):
-        assert len((await client.get(f"/api/v1/{path}", headers=mine)).json()["data"]) == 1, path
-    assert (await client.get("/api/v1/me", headers=mine)).status_code == 200
-    assert (await client.get(f"/api/v1/events/{event_id}", headers=mine)).status_code == 200
 
 
 async def test_two_tenants_may_have_agents_of_one_id(client: httpx.AsyncClient, resources: Resources) -> None:

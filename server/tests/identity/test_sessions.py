@@ -1,7 +1,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import jobs, keys, members, session_cookie, sessions
+from guardhouse.identity.people import store as people_store
 from guardhouse.identity.people.store import Session
 from guardhouse.identity.roles import ROLES
 from guardhouse.identity.session_cache import SessionCache
@@ -211,7 +212,7 @@ async def test_twelve_hours_or_one_without_use(
     over = await client.get("/api/v1/me", headers=carrying(value))
     assert (over.status_code, over.json()["code"]) == (401, "session_expired")
     async with system_transaction(resources.database) as tx:
-        await jobs.people_store.prune(tx, clock.now(), clock.now() - sessions.IDLE)
+        await people_store.prune(tx, clock.now(), clock.now() - sessions.IDLE)
         assert await tx.fetch_value("SELECT count(*) FROM sessions") == 0
 
 
@@ -246,7 +247,7 @@ def test_the_cache_forgets_in_time() -> None:
 
 
 def _session() -> Session:
-    tenant = Tenant(uuid4(), 1, "acme", "Acme", "active")
+    tenant = Tenant(uuid4(), 1, "acme", "Acme", "active", "live", None, datetime.now(UTC))
     instant = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
     return Session(
         uuid4(), tenant, b"d", uuid4(), None, None, "viewer", (), None, None, None, instant, instant, instant,

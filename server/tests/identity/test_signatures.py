@@ -11,7 +11,8 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import MasterKey
 from guardhouse.foundation.signing import Claim, SignedMessage, legacy_mac
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
-from guardhouse.identity import signatures, store
+from guardhouse.identity import signatures
+from guardhouse.identity.agent_keys import store
 from guardhouse.identity.signatures import SignedBy, Unauthorized
 from server.tests.components.opened import opened
 from server.tests.identity import make

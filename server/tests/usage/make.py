@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
-
-import httpx
-from fastapi import FastAPI
 
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity.caller import Caller, Limits
-from guardhouse.usage import plans
+from guardhouse.usage import plans, store
+from guardhouse.usage.log import UsageRow
 from guardhouse.usage.plans import Plan
 
 
@@ -60,15 +60,52 @@ async def give_plan(
         return await plans.set_plan_of(tx, resources.clock, tenant_id, plan.name)
 
 
-def calling(app: FastAPI, address: str) -> httpx.AsyncClient:
-    """Return a client whose calls come from an address."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 40_000))
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
-
-
 async def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)
+
+
+async def log_rows(
+    resources: Resources, tenant_id: UUID, credentials: Sequence[str], since: datetime, count: int
+) -> None:
+    """Log requests spread evenly from an instant to now: several operations, statuses and sizes."""
+    now = datetime.now(UTC)
+    step = (now - since) / count
+    days: dict[date, list[UsageRow]] = defaultdict(list)
+    for number in range(count):
+        at = since + step * number
+        days[at.date()].append(
+            UsageRow(
+                at,
+                tenant_id,
+                "key",
+                credentials[number % len(credentials)],
+                None,
+                ("GET", "POST")[number % 2],
+                f"/api/v1/thing{number % 3}",
+                (200, 200, 404, 429, 500)[number % 5],
+                number,
+                1000 + number * 7,
+                1 + number % 2,
+            )
+        )
+    async with system_transaction(resources.database) as tx:
+        for day, rows in days.items():
+            if not await store.has_day(tx, day):
+                await store.create_days(tx, day, ahead=1)
+            await store.write_log(tx, day, rows)
+
+
+async def until_logged(resources: Resources, tenant_id: UUID, count: int) -> None:
+    """Wait until the log has so many requests of a tenant."""
+    deadline = time.monotonic() + 30
+    while True:
+        async with system_transaction(resources.database) as tx:
+            found = await tx.fetch_value("SELECT count(*) FROM usage_log WHERE tenant_id = $1", tenant_id)
+        if found == count:
+            return
+        assert time.monotonic() < deadline, (found, count)
+        await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ from guardhouse.usage.refusals import BatchOverLimit, QuotaExceeded, RateLimitEx
 from server.tests.components import api
 from server.tests.components.opened import opened
 from server.tests.identity import make
-from server.tests.usage.make import Someone, Ticks, calling, give_plan, until
+from server.tests.usage.make import Someone, Ticks, give_plan, until
 
 PUBLIC = "203.0.113.9"
 
@@ -138,7 +138,7 @@ async def test_without_limits_nothing_is_said(client: httpx.AsyncClient, resourc
 async def test_a_stranger_has_sixty_a_minute_whatever_it_asks(database_url: str, tmp_path: Path) -> None:
     async with opened(database_url, tmp_path, anonymous_per_minute=60) as resources:
         app = create_app(resources)
-        async with app.router.lifespan_context(app), calling(app, PUBLIC) as client:
+        async with app.router.lifespan_context(app), api.client_for(app, PUBLIC) as client:
             asked = ["/api/v1/me", "/nothing", "/problems", "/api/v1/openapi.json"]
             statuses = [(await client.get(asked[n % 4])).status_code for n in range(60)]
             assert set(statuses) == {401, 404, 200}
@@ -151,7 +151,7 @@ async def test_a_stranger_has_sixty_a_minute_whatever_it_asks(database_url: str,
             assert (await client.options("/api/v1/me")).status_code == 405
             _, text = await make.key(resources, await make.tenant(resources))
             assert (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 200
-            async with calling(app, "203.0.113.10") as other:
+            async with api.client_for(app, "203.0.113.10") as other:
                 assert (await other.get("/api/v1/me")).status_code == 401
 
 

@@ -85,6 +85,7 @@ projects = Table(
     Column("skewed_at", _INSTANT),
     Column("created_at", _INSTANT, nullable=False),
     UniqueConstraint("tenant_id", "slug"),
+    UniqueConstraint("tenant_id", "project_id"),  # what API keys refer to
     CheckConstraint("state IN ('active', 'archived')", name="state"),
 )
 

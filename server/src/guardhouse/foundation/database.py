@@ -3,7 +3,8 @@
 A Tx is made in ``foundation.transaction`` alone, at an edge; stores only use it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -65,8 +66,33 @@ class Tx:
 
     def __init__(self, connection: AsyncConnection, driver: Driver, tenant: TenantKey | None) -> None:
         self.connection = connection
-        self.tenant = tenant
+        self.tenant: TenantKey | None = tenant
         self._driver = driver
+
+    @asynccontextmanager
+    async def inside(self, tenant: TenantKey) -> AsyncIterator[None]:
+        """Act for another tenant until the end of the block, behind that tenant's wall.
+
+        A system transaction sees every tenant as it is; nothing changes for it.
+        """
+        own = self.tenant
+        if own is None or own == tenant:
+            yield
+            return
+        await self._name(tenant)
+        try:
+            yield
+        finally:
+            with suppress(asyncpg.InFailedSQLTransactionError):  # it is going to be rolled back
+                await self._name(own)
+
+    async def _name(self, tenant: TenantKey) -> None:
+        await self._driver.execute(
+            "SELECT set_config('guardhouse.tenant', $1, true), set_config('guardhouse.tenant_no', $2, true)",
+            str(tenant.id),
+            str(tenant.no),
+        )
+        self.tenant = tenant
 
     async def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run one SQLAlchemy Core statement."""

@@ -7,6 +7,7 @@ operator opened by ``GUARDHOUSE_EGRESS_ALLOW`` passes, everything else must be h
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -186,6 +187,7 @@ class EgressRules:
         return address in self.own or any(address in network for network in _NETWORKS)
 
 
+@lru_cache(4096)  # the same few URLs again and again; parsing is half the cost of a check
 def _parse(text: str) -> Target:
     if len(text) > MAX_URL_LENGTH:
         raise EgressRefused("too_long", f"The URL is longer than {MAX_URL_LENGTH} characters.")

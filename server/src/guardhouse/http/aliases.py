@@ -7,6 +7,7 @@ from typing import Final
 
 CANONICAL: Final = "/api/v1/"
 SHORT: Final = "/v1/"
+ADMIN: Final = "/admin/"
 DOUBLED: Final = "/api/v1/api/v1/"
 # These short paths are OTLP's own.
 OTLP: Final = frozenset({"/v1/logs", "/v1/metrics", "/v1/traces"})
@@ -32,6 +33,8 @@ def canonical(path: str) -> str:
         once = path.removeprefix("/api/v1")
         if once.removesuffix("/") in AGENT_PATHS:
             path = once
+    elif path.startswith(ADMIN):
+        path = "/api/v1" + path
     elif path in DOCUMENTS:
         return DOCUMENTS[path]
     return path[:-1] if path[-1:] == "/" and path[:-1] in AGENT_PATHS else path
@@ -43,5 +46,6 @@ def aliases_of(path: str) -> list[str]:
     if path.startswith(CANONICAL):
         short = SHORT + path.removeprefix(CANONICAL)
         found += [short] if short not in OTLP else []
+        found += [ADMIN + path.removeprefix("/api/v1/admin/")] if path.startswith("/api/v1/admin/") else []
         found += ["/api/v1" + path] if path in AGENT_PATHS else []
     return found + [alias for alias, target in DOCUMENTS.items() if target == path]

@@ -8,7 +8,7 @@ from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
-from guardhouse.http import contract, health, problem_pages, problems
+from guardhouse.http import contract, health, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.cors import Cors
 from guardhouse.http.kill_switch import KillSwitch
@@ -17,16 +17,24 @@ from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
 from guardhouse.http.strangers import meter_open_route
 from guardhouse.identity import routes as identity_routes
+from guardhouse.identity.audit_log import routes as audit_log_routes
 from guardhouse.identity.clients import routes as client_routes
 from guardhouse.identity.kill_switch import routes as kill_switch_routes
 from guardhouse.identity.membership import routes as membership_routes
 from guardhouse.identity.oauth import routes as oauth_routes
 from guardhouse.identity.oidc import routes as oidc_routes
+from guardhouse.identity.registration import routes as registration_routes
 from guardhouse.identity.sign_in import routes as sign_in_routes
+from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.usage import routes as usage_routes
+from guardhouse.usage.admin import routes as admin_routes
+from guardhouse.webhooks import routes as webhook_routes
+from guardhouse.webhooks.aliases import routes as webhook_alias_routes
+from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
@@ -37,16 +45,26 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     oidc_routes.pages,
     oidc_routes.router,
     trust_routes.router,
+    registration_routes.router,
+    registration_routes.auth_router,
+    tenancy_routes.router,
     membership_routes.router,
     sign_in_routes.router,
     sign_in_routes.doors,
+    audit_log_routes.router,
     kill_switch_routes.router,
     agents_routes.router,
     events_routes.router,
     scores_routes.router,
     live_routes.router,
+    usage_routes.router,
+    usage_routes.doors,
+    admin_routes.router,
+    webhook_history_routes.router,  # literal paths under /webhooks come before {webhook_id}
+    webhook_routes.router,
+    webhook_alias_routes.router,
 )
-OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router)
+OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router, reference.router)
 
 
 def create_app(resources: Resources) -> FastAPI:

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.health import Readiness
 from guardhouse.identity.bearers import Bearers
+from guardhouse.identity.failures import Failures
 from guardhouse.identity.jobs import keep_last_seen, keep_last_use
-from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.key_cache import KeyCache
 from guardhouse.identity.kill_switch.mode import ModeCache
 from guardhouse.identity.kill_switch.store import CHANNEL
 from guardhouse.identity.session_cache import SessionCache
@@ -42,7 +43,7 @@ class Memory:
         state = app.state
         state.resources = self.resources
         state.key_cache, state.session_cache, state.bearers = self.keys, self.sessions, self.bearers
-        state.platform_mode = self.mode
+        state.platform_mode, state.failures = self.mode, Failures()
         state.limiter, state.admit = self.limiter, self.limiter.admit
         state.hub, state.backlog = self.hub, Backlog(self.resources)
         state.readiness = Readiness(self.resources)

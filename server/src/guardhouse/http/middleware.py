@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guardhouse.foundation import correlation, logs, peer
 from guardhouse.foundation.errors import HeadersTooLarge, InvalidText, Problem, TimedOut, UriTooLong
 from guardhouse.foundation.resources import Resources
+from guardhouse.http import exposed_keys
 from guardhouse.http.aliases import canonical
 from guardhouse.http.answer_usage import AnswerUsage
 from guardhouse.http.problems import InternalError, render
@@ -51,6 +52,7 @@ class Frame:
         self.app = app
         self.limiter = limiter
         self.usage = AnswerUsage(resources.clock, usage_log, compat=resources.settings.compat_headers)
+        self.resources = resources
         self.public_url = resources.settings.public_url
         self.trusted = resources.settings.trusted_proxies
         fixed = {
@@ -76,6 +78,8 @@ class Frame:
         IN_FLIGHT.inc()
         try:
             refusal = _refuse_head(scope) or await refuse_stranger(scope, self.limiter)
+            if isinstance(refusal, RawKeyInUrl):
+                await exposed_keys.tell(self.resources, key_format.find_keys(_target(scope)))
             if refusal is not None:
                 await render(refusal, public_url=self.public_url)(scope, receive, answer.send)
             else:
@@ -155,6 +159,9 @@ class _Answer:
                 (b"x-response-time", b"%.2fms" % (self.head_seconds * 1000)),
                 (b"traceparent", (correlation.traceparent() or "").encode()),
             ]
+            expires = self.scope["state"].get("key_expires")
+            if expires is not None:  # set by identity.caller for a key that was replaced
+                headers.append((b"guardhouse-key-expires", expires.encode()))
             if b"cache-control" not in names and "tenant" in self.scope["state"]:
                 headers.append((b"cache-control", b"no-store"))
             await self.send_on({**message, "headers": headers})
@@ -197,8 +204,10 @@ def _refuse_head(scope: Scope) -> Problem | None:
         return HeadersTooLarge("The headers are larger than 32 KiB.")
     if b"%00" in query or "\0" in scope["path"]:
         return InvalidText("The request target holds a NUL.")
-    if b"gh_" in query or "gh_" in scope["path"]:
-        target = scope["path"] + "?" + unquote(query.decode("latin-1"))
-        if key_format.SHAPE.search(target):
-            return RawKeyInUrl("The URL holds an API key.")
+    if (b"gh_" in query or "gh_" in scope["path"]) and key_format.SHAPE.search(_target(scope)):
+        return RawKeyInUrl("The URL holds an API key.")
     return None
+
+
+def _target(scope: Scope) -> str:
+    return str(scope["path"]) + "?" + unquote(scope["query_string"].decode("latin-1"))

@@ -3,21 +3,26 @@
 Exactly one credential per request, judged from the headers before a byte of the body is read.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import ClassVar, Final, Protocol
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Final, Protocol
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from guardhouse.audit.record import Actor
+from guardhouse.foundation import peer
 from guardhouse.foundation.clock import rfc3339
-from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.request import resources_of, system_transaction
+from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
+from guardhouse.identity.addresses import check_address
 from guardhouse.identity.bearers import Bearer, Bearers
-from guardhouse.identity.keys import KeyCache
+from guardhouse.identity.failures import Failures
+from guardhouse.identity.key_cache import KeyCache, Known
 from guardhouse.identity.refusals import (
     AmbiguousCredentials,
     ApiKeyExpired,
@@ -29,6 +34,7 @@ from guardhouse.identity.refusals import (
     ScopeMissing,
     SessionExpired,
     TenantSuspended,
+    Unauthenticated,
 )
 from guardhouse.identity.session_cache import SessionCache
 from guardhouse.identity.sessions import Presented
@@ -36,6 +42,7 @@ from guardhouse.identity.signatures import SignedBy
 from guardhouse.identity.store import ApiKey
 
 _OTHER_CREDENTIALS: Final = ("x-api-key", "authorization", "signature", "signature-input")
+_NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class Caller:
     agent_id: str | None = None
     signed: SignedBy | None = None
     session_id: UUID | None = None
+    env: str = "live"
+    expires_at: datetime | None = None
     limits: Limits = NO_LIMITS
 
     @property
@@ -126,13 +135,15 @@ def bearer_caller(bearer: Bearer) -> Caller:
 class Require:
     """A dependency that identifies the caller and insists on a scope: ``Annotated[Caller, Depends(Require("x"))]``.
 
+    Any of several scopes opens it: ``Require("keys:read", "keys:own")``; the first is the one that is missed.
     Declare it before ``Tx`` and ``Page``: both take the tenant from the caller.
     """
 
     before_body: ClassVar = True
 
-    def __init__(self, scope: str | None) -> None:
+    def __init__(self, scope: str | None, *others: str) -> None:
         self.scope = scope
+        self.scopes = frozenset() if scope is None else frozenset({scope, *others})
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller.
@@ -141,21 +152,39 @@ class Require:
             Problem: one of the 401 and 403 of api-webhooks-identity §2.3.
         """
         caller = await identify(request)
-        if self.scope is not None:
+        if self.scope is not None and self.scopes.isdisjoint(caller.scopes):
             caller.need(self.scope)
         return caller
+
+
+async def open_platform_tx(request: Request, _caller: "PlatformCaller") -> AsyncIterator[Tx]:
+    """Open the transaction of a request that acts across tenants: there is none without the scope ``platform``."""
+    async with system_transaction(resources_of(request)) as tx:
+        yield tx
+
+
+PlatformCaller = Annotated[Caller, Depends(Require("platform"))]
+PlatformTx = Annotated[Tx, Depends(open_platform_tx, scope="function")]
 
 
 async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
     """Return the caller of a request from its headers alone and remember it, for Tx, Page and usage.
 
-    A metered request is charged to the caller's limits, once however often it is identified.
+    A metered request is charged to the caller's limits, once however often it is identified. A bad credential
+    counts as a failure of its address.
 
     Raises:
         Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
     """
     cookie = read_cookie(request)
-    caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    try:
+        caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    except (ApiKeyMissing, SessionExpired):
+        raise
+    except Unauthenticated:
+        failures: Failures = request.app.state.failures
+        failures.count(peer.current().address)
+        raise
     remember(request, caller)
     if metered and not hasattr(request.state, "verdict"):
         admit: Admit = request.app.state.admit
@@ -173,20 +202,42 @@ async def _by_header(request: HTTPConnection) -> Caller:
 
 async def _by_key(request: HTTPConnection, text: str) -> Caller:
     cache: KeyCache = request.app.state.key_cache
-    resources = resources_of(request)
-    known, key = cache.get(text)
-    if not known:
-        if not key_format.well_formed(text):
-            raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
-        generation = cache.generation
-        async with system_transaction(resources) as tx:
-            key = await keys.find_key(tx, resources.peppers, text)
-        cache.put(text, key, generation)
+    known = cache.find(text) or await _look_up(resources_of(request), cache, text)
+    key = known.key
     if key is None:
         raise ApiKeyUnknown("There is no such API key.")
-    now = resources.clock.now()
-    caller = judge(key, now)
-    cache.mark_used(key.id, now)
+    now = resources_of(request).clock.now()
+    caller = check(known, key, now)
+    address = peer.current().address
+    if key.ip_allow:
+        check_address(key.ip_allow, address)
+    if key.rotates_until is not None:
+        request.state.key_expires = rfc3339(key.rotates_until)
+    cache.mark_used(key.id, now, address)
+    return caller
+
+
+async def _look_up(resources: Resources, cache: KeyCache, text: str) -> Known:
+    if not key_format.well_formed(text):
+        raise ApiKeyMalformed("This is not an API key of Guardhouse, or a character is wrong.")
+    generation = cache.generation
+    async with system_transaction(resources) as tx:
+        key = await keys.find_key(tx, resources.peppers, text)
+    return cache.put(text, key, generation)
+
+
+def check(known: Known, key: ApiKey, now: datetime) -> Caller:
+    """Return the caller for a key in the cache, judged once for as long as time alone changes nothing.
+
+    Raises:
+        Problem: as :func:`judge`.
+    """
+    if now < known.judged_until:
+        judged: Caller = known.judged
+        return judged
+    caller = known.judged = judge(key, now)
+    ends = [end for end in (key.expires_at, key.rotates_until) if end is not None]
+    known.judged_until = min(ends, default=_NO_END)
     return caller
 
 
@@ -272,11 +323,12 @@ def judge(key: ApiKey, now: datetime) -> Caller:
     Raises:
         Problem: revoked, suspended, expired, or of a tenant that is not active.
     """
-    if key.state == "revoked":
+    state = key.state_at(now)
+    if state == "revoked":
         raise ApiKeyRevoked("The API key was revoked.")
-    if key.state == "suspended":
+    if state == "suspended":
         raise ApiKeySuspended("The API key is suspended.")
-    if key.expires_at is not None and key.expires_at <= now:
+    if state == "expired" and key.expires_at is not None:
         raise ApiKeyExpired(f"The API key expired at {rfc3339(key.expires_at)}.")
     if key.tenant.state != "active":
         raise TenantSuspended("The tenant of this key is not active.")
@@ -288,4 +340,7 @@ def judge(key: ApiKey, now: datetime) -> Caller:
         scopes=frozenset(key.scopes),
         credential_id=str(key.id),
         project_id=key.project_id,
+        env=key.env,
+        expires_at=key.expires_at,
+        limits=Limits(key.rate_limit_per_minute, key.rate_limit_per_day),
     )

@@ -1,4 +1,4 @@
-"""What has run out is forgotten: nonces, sessions, links. The last use of keys and sessions is written."""
+"""What time does to credentials: what ran out is forgotten, ends of keys are told, last uses are written."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,11 @@ from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import JobContext, every
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity import sessions, store
-from guardhouse.identity.keys import KeyCache
+from guardhouse.identity import expiry, sessions, store
+from guardhouse.identity.agent_keys.store import prune_nonces as prune_spent
+from guardhouse.identity.key_cache import KeyCache
 from guardhouse.identity.people import store as people_store
+from guardhouse.identity.registration import store as registration
 from guardhouse.identity.session_cache import SessionCache
 
 PRUNED_AT_ONCE: Final = 5000
@@ -22,7 +24,7 @@ async def prune_nonces(context: JobContext) -> None:
     """Delete expired nonces, in short steps."""
     while True:
         async with system_transaction(context.resources.database) as tx:
-            gone = await store.prune_nonces(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
+            gone = await prune_spent(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
         if gone < PRUNED_AT_ONCE:
             return
 
@@ -33,6 +35,23 @@ async def prune_sessions(context: JobContext) -> None:
     now = context.resources.clock.now()
     async with system_transaction(context.resources.database) as tx:
         await people_store.prune(tx, now, now - sessions.IDLE)
+
+
+@every(600, "identity.tell_expiring")
+async def tell_expiring(context: JobContext) -> None:
+    """Publish that keys end within a week, each once, in short steps."""
+    while True:
+        async with system_transaction(context.resources.database) as tx:
+            told = await expiry.tell_expiring(tx, context.resources.clock.now())
+        if told < expiry.TOLD_AT_ONCE:
+            return
+
+
+@every(3600, "identity.prune_registrations")
+async def prune_registrations(context: JobContext) -> None:
+    """Forget addresses that registered longer ago than matters."""
+    async with system_transaction(context.resources.database) as tx:
+        await registration.prune(tx, context.resources.clock.now() - registration.WINDOW)
 
 
 async def keep_last_use(resources: Resources, cache: KeyCache) -> None:

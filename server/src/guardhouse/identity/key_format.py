@@ -40,6 +40,11 @@ def well_formed(key: str) -> bool:
     return len(key) == LENGTH and SHAPE.fullmatch(key) is not None and checksum(key[:-9]) == key[-8:]
 
 
+def find_keys(text: str) -> list[str]:
+    """Return every key that stands in a text."""
+    return [found for found in SHAPE.findall(text) if well_formed(found)]
+
+
 def digest(pepper: Pepper, key: str) -> bytes:
     """Return what is stored of a key: HMAC-SHA256 under a pepper."""
     return hmac.digest(pepper.value, key.encode(), "sha256")

@@ -12,9 +12,18 @@ _READ: Final = _OWN | {
     "anomalies:read",
     "usage:read",
     "webhooks:read",
+    "detect:read",
 }
-_TELEMETRY: Final = _OWN | {"events:write", "telemetry:write", "app_rules:read", "usage:own", "webhooks:own"}
-_ANALYST: Final = _READ | {"scores:write", "anomalies:write", "audit:read", "webhooks:replay"}
+_TELEMETRY: Final = _OWN | {
+    "events:write",
+    "telemetry:write",
+    "app_rules:read",
+    "detect:read",
+    "detect:write",
+    "usage:own",
+    "webhooks:own",
+}
+_ANALYST: Final = _READ | {"scores:write", "anomalies:write", "detect:write", "audit:read", "webhooks:replay"}
 _BILLING: Final = _OWN | {"usage:read", "audit:own"}
 _ADMIN: Final = (
     _ANALYST

@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from guardhouse.identity.keys import CACHE_ENTRIES, CACHE_SECONDS, DEAF_SECONDS
 from guardhouse.identity.sessions import Presented
+
+CACHE_SECONDS: Final = 30.0
+DEAF_SECONDS: Final = 1.0
+CACHE_ENTRIES: Final = 10_000
 
 
 @dataclass(slots=True)

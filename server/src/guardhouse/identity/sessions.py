@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from guardhouse.audit.mask import mask
 from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.foundation import peer
 from guardhouse.foundation.database import TenantKey, Tx
@@ -81,7 +82,7 @@ async def open_session(
             seen_at=now,
             expires_at=now + ABSOLUTE,
             ip=who.address,
-            user_agent=who.user_agent,
+            user_agent=mask(who.user_agent),
         ),
     )
     session = await get_session(tx, wanted.tenant.id, session_id)

@@ -16,8 +16,9 @@ from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import CannotOpen, MasterKey
 from guardhouse.foundation.signing import Claim, SignatureRefused, SignedMessage
-from guardhouse.identity import store
-from guardhouse.identity.store import AgentKey, Tenant
+from guardhouse.identity.agent_keys import store
+from guardhouse.identity.agent_keys.store import AgentKey
+from guardhouse.identity.store import Tenant
 
 EVENTS_TAG: Final = "guardhouse-events"
 AGENT_KEY_BYTES: Final = 32

@@ -1,9 +1,9 @@
-"""Tenants, API keys, and the keys and nonces of agents: tables and statements."""
+"""Tenants and API keys: tables and statements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -11,27 +11,35 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
     Uuid,
+    and_,
+    case,
     func,
     insert,
+    or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
 from guardhouse.foundation.database import TenantKey, Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
+_FOREIGN_KEY = "23503"
 
 tenants = Table(
     "tenants",
@@ -44,8 +52,10 @@ tenants = Table(
     Column("env", Text, nullable=False),
     Column("settings", JSONB, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
+    Column("twin_of", Uuid, ForeignKey("tenants.tenant_id"), unique=True),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     CheckConstraint("env IN ('live', 'test')", name="env"),
+    CheckConstraint("twin_of IS NULL OR env = 'test'", name="twin"),
 )
 
 api_keys = Table(
@@ -67,46 +77,40 @@ api_keys = Table(
     Column("created_at", _INSTANT, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("last_used_at", _INSTANT),
+    Column("version", Integer, nullable=False),
+    Column("rate_limit_per_minute", Integer),
+    Column("rate_limit_per_day", Integer),
+    Column("ip_allow", ARRAY(Text), nullable=False),
+    Column("rotates_until", _INSTANT),
+    Column("replaced_by", Uuid),
+    Column("last_used_ip", Text),
+    Column("exposed_at", _INSTANT),
+    Column("expiry_told", Boolean, nullable=False),
     UniqueConstraint("digest"),
+    # A key is bound to a project of its own tenant or to none, whatever the code above believes.
+    ForeignKeyConstraint(["tenant_id", "project_id"], ["projects.tenant_id", "projects.project_id"]),
     Index("api_keys_tenant_id_created_at_idx", "tenant_id", "created_at", "key_id"),
+    Index(
+        "api_keys_expires_at_idx",
+        "expires_at",
+        postgresql_where=text("expires_at IS NOT NULL AND NOT expiry_told"),
+    ),
     CheckConstraint("state IN ('active', 'suspended', 'revoked')", name="state"),
-)
-
-agent_keys = Table(
-    "agent_keys",
-    metadata,
-    Column("tenant_id", Uuid, ForeignKey("tenants.tenant_id"), nullable=False),
-    Column("agent_id", Text, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
-    Column("legacy", Boolean, nullable=False),
-    Column("created_at", _INSTANT, nullable=False),
-    Column("valid_until", _INSTANT),
-    PrimaryKeyConstraint("tenant_id", "agent_id", "n"),
-    Index("agent_keys_agent_id_idx", "agent_id"),
-)
-
-agent_nonces = Table(
-    "agent_nonces",
-    metadata,
-    Column("tenant_id", Uuid, nullable=False),
-    Column("keyid", Text, nullable=False),
-    Column("nonce", LargeBinary, nullable=False),
-    Column("expires_at", _INSTANT, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "keyid", "nonce"),
-    Index("agent_nonces_expires_at_idx", "expires_at"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One organisation. ``no`` is its compact number inside telemetry rows."""
+    """One organisation. ``no`` is its compact number inside telemetry rows; ``twin_of`` is set for a test twin."""
 
     id: UUID
     no: int
     slug: str
     name: str
     state: str
+    env: str
+    twin_of: UUID | None
+    created_at: datetime
 
     @property
     def key(self) -> TenantKey:
@@ -116,7 +120,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One API key as stored: everything but the key itself."""
+    """One API key as stored: everything but the key itself.
+
+    ``state`` is what was decided (active, suspended, revoked); what time makes of it says :meth:`state_at`.
+    ``rotates_until``: another key has replaced this one, which works until then. A limit of None is no limit.
+    """
 
     id: UUID
     tenant: Tenant
@@ -131,99 +139,173 @@ class ApiKey:
     expires_at: datetime | None
     created_at: datetime
     created_by: str
-    last_used_at: datetime | None
+    last_used_at: datetime | None = None
+    version: int = 1
+    rate_limit_per_minute: int | None = None
+    rate_limit_per_day: int | None = None
+    ip_allow: tuple[str, ...] = ()
+    rotates_until: datetime | None = None
+    replaced_by: UUID | None = None
+    last_used_ip: str | None = None
+    exposed_at: datetime | None = None
+
+    def state_at(self, now: datetime) -> str:
+        """Return active, rotating, suspended, revoked or expired; the same as ``_state_at`` in SQL."""
+        if self.state == "revoked" or (self.rotates_until is not None and self.rotates_until <= now):
+            return "revoked"
+        if self.state == "suspended":
+            return "suspended"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "active" if self.rotates_until is None else "rotating"
 
 
 @dataclass(frozen=True, slots=True)
-class AgentKey:
-    """One sealed HMAC key of a host agent; ``legacy`` says that the older headers may use it."""
+class KeyFilter:
+    """Which keys of a tenant are listed; None takes all. ``state`` is as it stands at ``now``."""
 
-    tenant: Tenant
-    agent_id: str
-    n: int
-    sealed: bytes
-    legacy: bool
-    valid_until: datetime | None
+    now: datetime | None = None
+    state: str | None = None
+    role: str | None = None
+    project_id: UUID | None = None
+    key_id: UUID | None = None
 
 
-_TENANT = (tenants.c.tenant_id, tenants.c.tenant_no, tenants.c.slug, tenants.c.name, tenants.c.state)
-_KEY = (
-    api_keys.c.key_id,
-    api_keys.c.name,
-    api_keys.c.role,
-    api_keys.c.scopes,
-    api_keys.c.project_id,
-    api_keys.c.env,
-    api_keys.c.state,
-    api_keys.c.prefix,
-    api_keys.c.last4,
-    api_keys.c.expires_at,
-    api_keys.c.created_at,
-    api_keys.c.created_by,
-    api_keys.c.last_used_at,
+EVERY_KEY = KeyFilter()
+TENANT_COLUMNS = (
+    tenants.c.tenant_id,
+    tenants.c.tenant_no,
+    tenants.c.slug,
+    tenants.c.name,
+    tenants.c.state,
+    tenants.c.env,
+    tenants.c.twin_of,
+    tenants.c.created_at,
 )
-_KEY_NAMES = tuple(column.name for column in _KEY)
-_KEYS = select(*_TENANT, *(column.label(f"key_{column.name}") for column in _KEY)).join_from(
-    api_keys, tenants, api_keys.c.tenant_id == tenants.c.tenant_id
+# The names of an ApiKey's members in their order; `id` and `tenant` are spelled otherwise in the table.
+_MEMBERS = tuple(name for name in ApiKey.__slots__ if name not in {"id", "tenant"})
+_KEYS = select(
+    *TENANT_COLUMNS, api_keys.c.key_id, *(api_keys.c[name].label(f"key_{name}") for name in _MEMBERS)
+).join_from(api_keys, tenants, api_keys.c.tenant_id == tenants.c.tenant_id)
+
+
+def tenant_of(row: Any) -> Tenant:
+    """Return the tenant of a row that holds ``TENANT_COLUMNS``."""
+    return Tenant(
+        row.tenant_id, row.tenant_no, row.slug, row.name, row.state, row.env, row.twin_of, row.created_at
+    )
+
+
+# The same beside columns of another table: each with `tenant_` before its name, for Core and for plain SQL over `t`.
+LABELLED_TENANT: Final = tuple(column.label(f"tenant_{column.name}") for column in TENANT_COLUMNS)
+LABELLED_TENANT_SQL: Final = ", ".join(
+    f"t.{column.name} AS tenant_{column.name}" for column in TENANT_COLUMNS
 )
 
 
-def _tenant(row: Any) -> Tenant:
-    return Tenant(row.tenant_id, row.tenant_no, row.slug, row.name, row.state)
+def labelled_tenant(row: Any) -> Tenant:
+    """Return the tenant of a mapping that holds ``LABELLED_TENANT``."""
+    return Tenant(*(row[f"tenant_{column.name}"] for column in TENANT_COLUMNS))
 
 
 def _api_key(row: Any) -> ApiKey:
-    return ApiKey(
-        id=row.key_key_id,
-        tenant=_tenant(row),
-        name=row.key_name,
-        role=row.key_role,
-        scopes=tuple(row.key_scopes),
-        project_id=row.key_project_id,
-        env=row.key_env,
-        state=row.key_state,
-        prefix=row.key_prefix,
-        last4=row.key_last4,
-        expires_at=row.key_expires_at,
-        created_at=row.key_created_at,
-        created_by=row.key_created_by,
-        last_used_at=row.key_last_used_at,
+    members = {name: getattr(row, f"key_{name}") for name in _MEMBERS}
+    members |= {name: tuple(members[name]) for name in ("scopes", "ip_allow")}
+    return ApiKey(id=row.key_id, tenant=tenant_of(row), **members)
+
+
+def _state_at(now: datetime) -> ColumnElement[str]:
+    return case(
+        (or_(api_keys.c.state == "revoked", api_keys.c.rotates_until <= now), "revoked"),
+        (api_keys.c.state == "suspended", "suspended"),
+        (api_keys.c.expires_at <= now, "expired"),
+        (api_keys.c.rotates_until.is_not(None), "rotating"),
+        else_="active",
     )
 
 
-async def add_tenant(tx: Tx, tenant_id: UUID, slug: str, name: str, now: datetime) -> Tenant:
-    """Insert a tenant and return it with its number."""
+async def add_tenant(tx: Tx, values: Mapping[str, Any]) -> Tenant | None:
+    """Insert an active tenant and return it with its number; None when slug or twin is taken."""
     row = await tx.execute(
-        insert(tenants)
-        .values(
-            tenant_id=tenant_id, slug=slug, name=name, state="active", env="live", settings={}, created_at=now
-        )
-        .returning(*_TENANT)
+        upsert(tenants)
+        .values({"state": "active", "settings": {}, **values})
+        .on_conflict_do_nothing()
+        .returning(*TENANT_COLUMNS)
     )
-    return _tenant(row.one())
+    found = row.one_or_none()
+    return None if found is None else tenant_of(found)
+
+
+async def _one_tenant(tx: Tx, condition: ColumnElement[bool], *, lock: bool = False) -> Tenant | None:
+    query = select(*TENANT_COLUMNS).where(condition)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else tenant_of(row)
 
 
 async def find_tenant(tx: Tx, slug: str) -> Tenant | None:
     """Return the tenant with this slug."""
-    row = (await tx.execute(select(*_TENANT).where(tenants.c.slug == slug))).one_or_none()
-    return None if row is None else _tenant(row)
+    return await _one_tenant(tx, tenants.c.slug == slug)
 
 
-async def list_tenants(tx: Tx) -> list[Tenant]:
-    """Return every tenant, oldest number first."""
-    return [_tenant(row) for row in await tx.execute(select(*_TENANT).order_by(tenants.c.tenant_no))]
+async def find_tenant_by_id(tx: Tx, tenant_id: UUID) -> Tenant | None:
+    """Return the tenant, or the twin, with this id."""
+    return await _one_tenant(tx, tenants.c.tenant_id == tenant_id)
+
+
+async def get_tenant(tx: Tx, tenant_id: UUID, *, lock: bool = False) -> Tenant | None:
+    """Return a tenant, no twin; with ``lock`` nobody else changes it until the end of the transaction."""
+    return await _one_tenant(
+        tx, and_(tenants.c.tenant_id == tenant_id, tenants.c.twin_of.is_(None)), lock=lock
+    )
+
+
+async def find_twin(tx: Tx, tenant_id: UUID) -> Tenant | None:
+    """Return the test twin of a tenant."""
+    return await _one_tenant(tx, tenants.c.twin_of == tenant_id)
+
+
+async def list_tenants(
+    tx: Tx, *, state: str | None = None, after: int = 0, limit: int | None = None
+) -> list[Tenant]:
+    """Return tenants without their twins, oldest number first."""
+    query = select(*TENANT_COLUMNS).where(tenants.c.twin_of.is_(None), tenants.c.tenant_no > after)
+    if state is not None:
+        query = query.where(tenants.c.state == state)
+    return [tenant_of(row) for row in await tx.execute(query.order_by(tenants.c.tenant_no).limit(limit))]
+
+
+async def set_tenant_state(tx: Tx, tenant_id: UUID, state: str) -> None:
+    """Change the state of a tenant and of its twin."""
+    owned = or_(tenants.c.tenant_id == tenant_id, tenants.c.twin_of == tenant_id)
+    await tx.execute(update(tenants).where(owned).values(state=state))
+
+
+class NoSuchProject(Exception):  # noqa: N818 - the one way in which a key's row can be wrong
+    """The key's project is none of its tenant's."""
 
 
 async def add_key(tx: Tx, key: ApiKey, digest: bytes, pepper_kid: str) -> None:
-    """Insert one API key with the digest that stands for it."""
-    row = {column: getattr(key, "id" if column == "key_id" else column) for column in _KEY_NAMES}
+    """Insert one API key with the digest that stands for it.
+
+    Raises:
+        NoSuchProject: the transaction is of no more use.
+    """
+    row = {name: getattr(key, name) for name in _MEMBERS}
     row |= {
+        "key_id": key.id,
         "tenant_id": key.tenant.id,
         "scopes": list(key.scopes),
+        "ip_allow": list(key.ip_allow),
         "digest": digest,
         "pepper_kid": pepper_kid,
+        "expiry_told": False,
     }
-    await tx.execute(insert(api_keys).values(row))
+    try:
+        await tx.execute(insert(api_keys).values(row))
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == _FOREIGN_KEY:
+            raise NoSuchProject from error
+        raise
 
 
 async def find_key(tx: Tx, digests: Sequence[bytes]) -> tuple[ApiKey, bytes] | None:
@@ -240,33 +322,59 @@ async def set_key_digest(tx: Tx, key_id: UUID, digest: bytes, pepper_kid: str) -
     )
 
 
-async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
-    """Return one key of a tenant."""
-    row = (
-        await tx.execute(_KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.key_id == key_id))
-    ).one_or_none()
+async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
+    """Return one key of a tenant; with ``lock`` nobody else changes it until the end of the transaction."""
+    query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.key_id == key_id)
+    row = (await tx.execute(query.with_for_update(of=api_keys) if lock else query)).one_or_none()
     return None if row is None else _api_key(row)
 
 
+async def find_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[ApiKey]:
+    """Return the keys of a tenant with this prefix."""
+    query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.prefix == prefix)
+    return [_api_key(row) for row in await tx.execute(query)]
+
+
 async def list_keys(
-    tx: Tx, tenant_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+    tx: Tx,
+    tenant_id: UUID,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    wanted: KeyFilter = EVERY_KEY,
 ) -> list[ApiKey]:
     """Return keys of a tenant, newest first."""
     query = _KEYS.where(api_keys.c.tenant_id == tenant_id)
     if after is not None:
         query = query.where(func.row(api_keys.c.created_at, api_keys.c.key_id) < func.row(*after))
+    if wanted.state is not None and wanted.now is not None:
+        query = query.where(_state_at(wanted.now) == wanted.state)
+    for name in ("role", "project_id", "key_id"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(api_keys.c[name] == value)
     query = query.order_by(api_keys.c.created_at.desc(), api_keys.c.key_id.desc()).limit(limit)
     return [_api_key(row) for row in await tx.execute(query)]
 
 
-async def set_key_state(tx: Tx, tenant_id: UUID, key_id: UUID, state: str) -> bool:
-    """Change a key's state; tells whether there is such a key."""
+async def lock_unrevoked_keys(tx: Tx, tenant_id: UUID) -> list[UUID]:
+    """Return the ids of a tenant's keys that were not revoked; nobody else changes them meanwhile."""
+    rows = await tx.fetch(
+        "SELECT key_id FROM api_keys WHERE tenant_id = $1 AND state <> 'revoked' ORDER BY key_id FOR UPDATE",
+        tenant_id,
+    )
+    return [row["key_id"] for row in rows]
+
+
+async def change_key(tx: Tx, key: ApiKey, values: Mapping[str, Any]) -> int:
+    """Change members of a key and return its new version."""
     done = await tx.execute(
         update(api_keys)
-        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.key_id == key_id)
-        .values(state=state)
+        .where(api_keys.c.tenant_id == key.tenant.id, api_keys.c.key_id == key.id)
+        .values({**values, "version": api_keys.c.version + 1})
+        .returning(api_keys.c.version)
     )
-    return done.rowcount == 1
+    version: int = done.scalar_one()
+    return version
 
 
 async def notify_change(tx: Tx) -> None:
@@ -274,93 +382,26 @@ async def notify_change(tx: Tx) -> None:
     await tx.run("SELECT pg_notify('identity', '')")
 
 
-async def mark_used(tx: Tx, used: Sequence[tuple[UUID, datetime]]) -> None:
+async def mark_used(tx: Tx, used: Sequence[tuple[UUID, datetime, str | None]]) -> None:
     """Write the last use of many keys in one statement, in key order so that two writers cannot deadlock."""
-    ordered = sorted(used)
+    ordered = sorted(used, key=lambda use: use[0])
     await tx.run(
-        "UPDATE api_keys k SET last_used_at = u.at FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, at)"
+        "UPDATE api_keys k SET last_used_at = u.at, last_used_ip = u.ip"
+        " FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS u(id, at, ip)"
         " WHERE k.key_id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.at)",
-        [key_id for key_id, _ in ordered],
-        [at for _, at in ordered],
+        *(list(column) for column in zip(*ordered, strict=True)),
     )
 
 
-async def add_agent_key(
-    tx: Tx, tenant_id: UUID, agent_id: str, sealed: bytes, *, legacy: bool, now: datetime
-) -> int:
-    """Insert the next key of an agent and return its number."""
-    number: int = await tx.fetch_value(
-        "INSERT INTO agent_keys (tenant_id, agent_id, n, sealed, legacy, created_at)"
-        " SELECT $1, $2, coalesce(max(n), 0) + 1, $3, $4, $5 FROM agent_keys WHERE tenant_id = $1 AND agent_id = $2"
-        " RETURNING n",
-        tenant_id,
-        agent_id,
-        sealed,
-        legacy,
+async def take_expiring(tx: Tx, now: datetime, until: datetime, limit: int) -> list[ApiKey]:
+    """Return keys that still work and end before ``until``, each once: what is returned is marked as told."""
+    rows = await tx.fetch(
+        "UPDATE api_keys SET expiry_told = true WHERE key_id IN (SELECT key_id FROM api_keys"
+        " WHERE expires_at > $1 AND expires_at <= $2 AND NOT expiry_told AND state = 'active'"
+        " AND rotates_until IS NULL ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING key_id",
         now,
-    )
-    return number
-
-
-async def end_agent_keys(
-    tx: Tx, tenant_id: UUID, agent_id: str, until: datetime, *, below: int | None = None
-) -> None:
-    """Let the keys of an agent (those numbered below ``below``, or all) end at an instant, or sooner as set."""
-    await tx.run(
-        "UPDATE agent_keys SET valid_until = least(valid_until, $3)"
-        " WHERE tenant_id = $1 AND agent_id = $2 AND ($4::int IS NULL OR n < $4)",
-        tenant_id,
-        agent_id,
         until,
-        below,
-    )
-
-
-async def set_agent_legacy(tx: Tx, tenant_id: UUID, agent_id: str, *, legacy: bool) -> None:
-    """Open or close the legacy headers for every key of an agent."""
-    await tx.run(
-        "UPDATE agent_keys SET legacy = $3 WHERE tenant_id = $1 AND agent_id = $2",
-        tenant_id,
-        agent_id,
-        legacy,
-    )
-
-
-async def find_agent_keys(tx: Tx, agent_id: str, n: int | None) -> list[AgentKey]:
-    """Return the keys under this agent id in all tenants; ``n=None`` gives every number."""
-    query = select(*_TENANT, agent_keys).join_from(
-        agent_keys, tenants, agent_keys.c.tenant_id == tenants.c.tenant_id
-    )
-    query = query.where(agent_keys.c.agent_id == agent_id)
-    if n is not None:
-        query = query.where(agent_keys.c.n == n)
-    return [
-        AgentKey(_tenant(row), row.agent_id, row.n, row.sealed, row.legacy, row.valid_until)
-        for row in await tx.execute(query.order_by(tenants.c.tenant_no, agent_keys.c.n.desc()))
-    ]
-
-
-async def use_nonce(tx: Tx, tenant_id: UUID, keyid: str, nonce: bytes, expires_at: datetime) -> bool:
-    """Record a nonce; False when this key has used it before. Waits for a concurrent use of the same one."""
-    return (
-        await tx.fetch_value(
-            "INSERT INTO agent_nonces (tenant_id, keyid, nonce, expires_at) VALUES ($1, $2, $3, $4)"
-            " ON CONFLICT DO NOTHING RETURNING true",
-            tenant_id,
-            keyid,
-            nonce,
-            expires_at,
-        )
-        is True
-    )
-
-
-async def prune_nonces(tx: Tx, now: datetime, limit: int) -> int:
-    """Delete expired nonces, at most ``limit``; returns how many."""
-    tag = await tx.run(
-        "DELETE FROM agent_nonces WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM agent_nonces WHERE expires_at < $1 LIMIT $2))",
-        now,
         limit,
     )
-    return int(tag.rpartition(" ")[2])
+    found = await tx.execute(_KEYS.where(api_keys.c.key_id.in_([row["key_id"] for row in rows])))
+    return [_api_key(row) for row in found]

@@ -113,7 +113,7 @@ async def keep_malformed(
     now = resources.clock.now()
     async with tenant_transaction(resources, caller.tenant) as tx:
         project = await resolve_project(
-            tx, resources.clock, caller.tenant, bound=caller.project_id, named=named
+            tx, resources.clock, caller.tenant, bound=caller.project_id, named=named, by=caller.actor
         )
         owner = Owner(caller.tenant.no, project.no)
         await quarantine.keep_body(tx, owner, problem.code, problem.detail, raw, now)
@@ -147,8 +147,14 @@ async def _store(
     """Store a batch in one transaction and fill in the answer; tells whether it was stored before."""
     tenant, now = request.caller.tenant, parsed.now
     async with tenant_transaction(resources, tenant) as tx:
+        caller = request.caller
         project = await resolve_project(
-            tx, resources.clock, tenant, bound=request.caller.project_id, named=_named(request)
+            tx,
+            resources.clock,
+            tenant,
+            bound=caller.project_id,
+            named=_named(request),
+            by=caller.actor,
         )
         owner = Owner(tenant.no, project.no)
         if not await store.claim_receipt(tx, owner, receipt, now):

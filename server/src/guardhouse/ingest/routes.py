@@ -34,6 +34,7 @@ from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_
 from guardhouse.ingest.accept_host import AgentMismatch, AgentRequired, HostRequest, accept_host
 from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
+from guardhouse.ingest.host_batch import BatchTooLarge
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
@@ -71,6 +72,7 @@ _READING: Final[tuple[type[Problem], ...]] = (
 )
 _HOST: Final[tuple[type[Problem], ...]] = (
     Unauthorized,
+    BatchTooLarge,
     AgentMismatch,
     AgentRequired,
     UnknownEventFamily,

@@ -5,7 +5,13 @@ from typing import Final
 
 from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
-from guardhouse.notices.identity_kinds import KeyCreated, KeyRevoked
+from guardhouse.notices.identity_kinds import (
+    KeyCreated,
+    KeyExpiring,
+    KeyExposed,
+    KeyRevoked,
+    KeyRotated,
+)
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
@@ -25,7 +31,10 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RiskBandCrossed,
         TelemetryReceived,
         KeyCreated,
+        KeyRotated,
         KeyRevoked,
+        KeyExpiring,
+        KeyExposed,
         MemberChanged,
         AuditChainBroken,
         ModeChanged,

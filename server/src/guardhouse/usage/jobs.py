@@ -1,7 +1,6 @@
 """What usage does off the request's path: write the log, say what limits did, count processes, sum days."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import date
@@ -50,6 +49,10 @@ async def keep(resources: Resources, limiter: Limiter, log: UsageLog) -> AsyncIt
         async with system_transaction(resources.database) as tx:
             limiter.set_share(await processes.beat(tx, process_id))
 
+    async def leave() -> None:
+        async with system_transaction(resources.database) as tx:
+            await processes.end(tx, process_id)
+
     async def mend() -> None:
         await limiter.mend()
 
@@ -84,9 +87,7 @@ async def keep(resources: Resources, limiter: Limiter, log: UsageLog) -> AsyncIt
             end()
         await limiter.close()
         await _once(write_for(resources, limiter, log))
-        with contextlib.suppress(DatabaseAway):
-            async with system_transaction(resources.database) as tx:
-                await processes.end(tx, process_id)
+        await _once(leave)
 
 
 def write_for(resources: Resources, limiter: Limiter, log: UsageLog) -> Callable[[], Awaitable[None]]:

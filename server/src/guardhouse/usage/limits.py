@@ -83,6 +83,12 @@ class Limiter:
         self._say_thresholds(caller, verdict, cost)
         return verdict
 
+    async def look(self, caller: Caller) -> tuple[Plan, Verdict]:
+        """Return a caller's plan and what is left of each of its limits, charging nothing."""
+        plan = await self.plan_of(caller.tenant.id)
+        policies = self._policies_of(caller, plan)
+        return plan, await self.take(policies, 0) if policies else FREE
+
     async def admit_address(self, address: str | None) -> Verdict:
         """Let a call without a credential in.
 

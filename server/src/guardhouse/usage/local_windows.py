@@ -49,7 +49,7 @@ class LocalWindows:
         windows = [self._window(policy) for policy in policies]
         limits = [share.of(policy.limit) for policy in policies]
         waits = [window.wait(now, limit, cost) for window, limit in zip(windows, limits, strict=True)]
-        if not any(wait != 0 for wait in waits):
+        if cost and not any(wait != 0 for wait in waits):
             for window in windows:
                 window.add(now, cost)
         return Verdict(

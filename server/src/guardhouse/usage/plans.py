@@ -1,6 +1,6 @@
 """Plans: the ceilings of a whole tenant, whatever its keys allow. A tenant that was given none has no ceiling."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from guardhouse.foundation.clock import Clock
@@ -24,13 +24,18 @@ async def list_plans(tx: Tx) -> list[Plan]:
     return await store.list_plans(tx)
 
 
-async def get_plan(tx: Tx, name: str, *, lock: bool = False) -> Plan:
+async def find_plan(tx: Tx, name: str, *, lock: bool = False) -> Plan | None:
+    """Return a plan, or None; ``lock`` holds it until the end of the transaction."""
+    return await store.find_plan(tx, name, lock=lock)
+
+
+async def get_plan(tx: Tx, name: str) -> Plan:
     """Return a plan.
 
     Raises:
         NotFound: there is none of this name.
     """
-    plan = await store.find_plan(tx, name, lock=lock)
+    plan = await store.find_plan(tx, name)
     if plan is None:
         raise NotFound("There is no such plan.")
     return plan
@@ -54,3 +59,8 @@ async def set_plan_of(tx: Tx, clock: Clock, tenant_id: UUID, name: str) -> Plan:
     await store.set_plan_of(tx, tenant_id, name, clock.now())
     await store.notify_plans(tx)
     return plan
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """Return the ceilings as an audit entry names them."""
+    return {"requests_per_minute": plan.per_minute, "requests_per_day": plan.per_day}

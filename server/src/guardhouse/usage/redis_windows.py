@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -193,7 +193,7 @@ class RedisWindows:
                     str(int(asked.forced)),
                     *map(str, numbers),
                 )
-            return cast("list[Any]", await pipeline.execute(raise_on_error=False))
+            return await pipeline.execute(raise_on_error=False)
 
     async def _patiently(self, work: Awaitable[list[Any]]) -> list[Any]:
         """Wait 2 ms for Redis: when this process itself was late, the answer may lie unread, and it waits once more."""

@@ -7,7 +7,7 @@ row comes from the identified caller alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -308,8 +308,3 @@ async def end_process(tx: Tx, process_id: UUID) -> None:
     """Forget a process that stops."""
     await tx.run("DELETE FROM api_processes WHERE process_id = $1", process_id)
     await tx.run("SELECT pg_notify('api_processes', '')")
-
-
-def plan_values(plan: Plan) -> dict[str, Any]:
-    """Return the ceilings as an audit entry names them."""
-    return {"requests_per_minute": plan.per_minute, "requests_per_day": plan.per_day}

@@ -106,8 +106,8 @@ ON CONFLICT DO NOTHING
 
 # Where the place in line is decided: behind one of the table, or behind one of this very statement ($10).
 _ADD_DELIVERIES: Final = """
-INSERT INTO webhook_deliveries (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, ordered, bulk,
-                                state, attempt, tries, next_at, created_at)
+INSERT INTO webhook_deliveries (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, ordered,
+                                bulk, state, attempt, tries, next_at, created_at)
 SELECT n.id, n.message_at, n.tenant_id, n.endpoint_id, n.message_id, n.replay, n.kind, n.subject, n.ordered,
        n.replay > 0, 'pending', 0, 0,
        CASE WHEN n.ordered AND (n.behind OR EXISTS (
@@ -287,6 +287,16 @@ async def order_pending(tx: Tx, endpoint_id: UUID, now: datetime, *, fifo: bool)
         )
 
 
+async def endpoints_of(tx: Tx, tenant_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+    """Return the endpoints that some deliveries of a tenant go to."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT endpoint_id FROM webhook_deliveries WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY 1",
+        tenant_id,
+        list(ids),
+    )
+    return [row["endpoint_id"] for row in rows]
+
+
 async def end_by_hand(
     tx: Tx, tenant_id: UUID, ids: Sequence[UUID], *, states: Sequence[str], to: str, now: datetime
 ) -> list[tuple[UUID, str]]:
@@ -311,8 +321,8 @@ async def cancel_pending(
     rows = await tx.fetch(
         "UPDATE webhook_deliveries d SET state = 'cancelled', finished_at = $3 FROM (SELECT id, message_at"
         " FROM webhook_deliveries WHERE endpoint_id = $1 AND state = 'pending'"
-        " AND ($2::int IS NULL OR (bulk AND replay = $2)) LIMIT $4) AS some"
-        " WHERE d.id = some.id AND d.message_at = some.message_at AND d.state = 'pending' RETURNING d.subject",
+        " AND ($2::int IS NULL OR (bulk AND replay = $2)) LIMIT $4) AS picked"
+        " WHERE d.id = picked.id AND d.message_at = picked.message_at AND d.state = 'pending' RETURNING d.subject",
         endpoint_id,
         replay,
         now,

@@ -11,19 +11,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
 from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.ids import new_id
-from guardhouse.foundation.jobs import JobContext, every
+from guardhouse.foundation.jobs import JobContext, every, job
 from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import CannotOpen
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark
-from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, send, store
+from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, replay, send, store
 from guardhouse.webhooks.delivery_store import Due
 from guardhouse.webhooks.dispatch import Board, Outlet
 from guardhouse.webhooks.fan_out import READER, CursorMoved, EndpointCache
@@ -45,6 +46,7 @@ _DELAY: Final = Histogram(
     "From a notice to the first try of its delivery.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _log = logs.get(__name__)
 
 
@@ -114,7 +116,7 @@ class Dispatcher:
     board: Board = field(default_factory=Board)
     shards: list[int] = field(default_factory=list)
     lease_until: float = float("-inf")
-    oldest: datetime = datetime.max.replace(tzinfo=UTC)
+    oldest: datetime = _NEVER
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -346,6 +348,25 @@ async def _release(resources: Resources, owner: UUID) -> None:
 async def _make_days(resources: Resources) -> None:
     async with system_transaction(resources.database) as tx:
         await lanes.make_days(tx, resources.clock.now())
+
+
+class ReplayWork(msgspec.Struct):
+    """Which replay to run, and from when on its messages are."""
+
+    replay_id: UUID
+    since: datetime
+
+
+@job("webhooks.replay", lease_seconds=60)
+async def run_replay(context: JobContext, work: ReplayWork) -> None:
+    """Queue a replay's deliveries, a thousand per transaction, or cancel those of one that was ended."""
+    resources = context.resources
+    async with system_transaction(resources.database) as tx:
+        await lanes.make_days(tx, resources.clock.now(), since=work.since)
+    more = True
+    while more:
+        async with system_transaction(resources.database) as tx:
+            more = await replay.step(tx, resources, work.replay_id)
 
 
 @every(3600, "webhooks.keep_partitions")

@@ -3,6 +3,7 @@
 No transaction is open meanwhile. A destination is an endpoint with its secrets opened.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -161,6 +162,7 @@ async def send(door: Outbound, destination: Destination, message: Message, at: d
     """POST the message as stored and return how it went; ``at`` is the time it is signed with."""
     headers = headers_of(destination, message, at)
     signature = headers["webhook-signature"]
+    began = time.perf_counter()
     try:
         answer = await door.send(
             "POST",
@@ -171,10 +173,14 @@ async def send(door: Outbound, destination: Destination, message: Message, at: d
             max_bytes=ANSWER_READ_BYTES,
         )
     except EgressRefused as refused:
-        return Rejected(None, f"address_refused: {refused.rule}", 0.0, None, b"", signature)
+        return Rejected(None, f"address_refused: {refused.rule}", _since(began), None, b"", signature)
     except outbound.Unreachable as failed:
-        return Unreachable(failed.reason, 0.0, failed.address, signature)
+        return Unreachable(failed.reason, _since(began), failed.address, signature)
     return judge_answer(answer, signature, at)
+
+
+def _since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
 
 
 def judge_answer(answer: Answer, signature: str, at: datetime) -> Outcome:

@@ -44,7 +44,7 @@ webhook_endpoints = Table(
     "webhook_endpoints",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.tenant_id"), nullable=False),
     Column("shard", SmallInteger, nullable=False),
     Column("channel", Text, nullable=False),
     Column("channel_config", JSONB, nullable=False),
@@ -108,6 +108,13 @@ webhook_messages = Table(
     postgresql_partition_by="RANGE (at)",
 )
 
+_ONCE: Final = ("endpoint_id", "message_id", "replay", "message_at")
+_LISTED: Final = ("tenant_id", "endpoint_id", "message_at", "number")
+_DUE: Final = ("endpoint_id", "bulk", "next_at", "number")
+_LINE: Final = ("endpoint_id", "subject", "number")
+_DEAD: Final = ("tenant_id", "message_at", "number")
+_REPLAYED: Final = ("tenant_id", "endpoint_id", "replay", "state")
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -132,45 +139,12 @@ webhook_deliveries = Table(
     Column("finished_at", _INSTANT),
     PrimaryKeyConstraint("id", "message_at"),
     CheckConstraint("state IN ('pending', 'delivered', 'exhausted', 'discarded', 'cancelled')", name="state"),
-    Index(
-        "webhook_deliveries_endpoint_id_message_id_idx",
-        "endpoint_id",
-        "message_id",
-        "replay",
-        "message_at",
-        unique=True,
-    ),
-    Index("webhook_deliveries_tenant_id_endpoint_id_idx", "tenant_id", "endpoint_id", "message_at", "number"),
-    Index(
-        "webhook_deliveries_due_idx",
-        "endpoint_id",
-        "bulk",
-        "next_at",
-        "number",
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "webhook_deliveries_ordered_idx",
-        "endpoint_id",
-        "subject",
-        "number",
-        postgresql_where=text("state = 'pending' AND ordered"),
-    ),
-    Index(
-        "webhook_deliveries_dead_idx",
-        "tenant_id",
-        "message_at",
-        "number",
-        postgresql_where=text("state = 'exhausted'"),
-    ),
-    Index(
-        "webhook_deliveries_replay_idx",
-        "tenant_id",
-        "endpoint_id",
-        "replay",
-        "state",
-        postgresql_where=text("bulk"),
-    ),
+    Index("webhook_deliveries_endpoint_id_message_id_idx", *_ONCE, unique=True),
+    Index("webhook_deliveries_tenant_id_endpoint_id_idx", *_LISTED),
+    Index("webhook_deliveries_due_idx", *_DUE, postgresql_where=text("state = 'pending'")),
+    Index("webhook_deliveries_ordered_idx", *_LINE, postgresql_where=text("state = 'pending' AND ordered")),
+    Index("webhook_deliveries_dead_idx", *_DEAD, postgresql_where=text("state = 'exhausted'")),
+    Index("webhook_deliveries_replay_idx", *_REPLAYED, postgresql_where=text("bulk")),
     postgresql_partition_by="RANGE (message_at)",
 )
 
@@ -200,7 +174,7 @@ webhook_replays = Table(
     "webhook_replays",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.tenant_id"), nullable=False),
     Column("endpoint_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
     Column("mode", Text, nullable=False),
@@ -277,6 +251,15 @@ class Endpoint:
         return self.state in {"active", "throttled"}
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which endpoints to list: of some channels, of one owner or all, after an id."""
+
+    channels: tuple[str, ...]
+    owner: str | None = None
+    after: UUID | None = None
+
+
 def shard_of(endpoint_id: UUID) -> int:
     """Return the shard of an endpoint: whoever holds its lane sends for it."""
     return endpoint_id.int % SHARDS
@@ -311,16 +294,15 @@ async def get_endpoint(tx: Tx, tenant_id: UUID, endpoint_id: UUID, *, lock: bool
     return None if row is None else _endpoint(row)
 
 
-async def list_endpoints(
-    tx: Tx, tenant_id: UUID, channels: Sequence[str], *, after: UUID | None, limit: int
-) -> list[Endpoint]:
+async def list_endpoints(tx: Tx, tenant_id: UUID, asked: Listed, limit: int) -> list[Endpoint]:
     """Return endpoints of a tenant, oldest first."""
-    statement = select(webhook_endpoints).where(
-        webhook_endpoints.c.tenant_id == tenant_id, webhook_endpoints.c.channel.in_(channels)
-    )
-    if after is not None:
-        statement = statement.where(webhook_endpoints.c.id > after)
-    found = await tx.execute(statement.order_by(webhook_endpoints.c.id).limit(limit))
+    table = webhook_endpoints
+    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.channel.in_(asked.channels))
+    if asked.owner is not None:
+        statement = statement.where(table.c.created_by == asked.owner)
+    if asked.after is not None:
+        statement = statement.where(table.c.id > asked.after)
+    found = await tx.execute(statement.order_by(table.c.id).limit(limit))
     return [_endpoint(row) for row in found]
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from guardhouse.foundation.database import Tx, metadata
-from guardhouse.identity.store import Tenant, tenants
+from guardhouse.identity.store import LABELLED_TENANT, Tenant, labelled_tenant, tenants
 
 _INSTANT = DateTime(timezone=True)
 
@@ -86,10 +86,9 @@ class Issuer:
     created_by: str
 
 
-_TENANT: Final = (tenants.c.tenant_id, tenants.c.tenant_no, tenants.c.slug, tenants.c.name, tenants.c.state)
 _OWN: Final = tuple(column for column in identity_issuers.c if column.name != "tenant_id")
 _ISSUERS: Final = select(
-    *(column.label(f"tenant_{column.name}") for column in _TENANT),
+    *LABELLED_TENANT,
     *(column.label(f"own_{column.name}") for column in _OWN),
 ).join_from(identity_issuers, tenants, identity_issuers.c.tenant_id == tenants.c.tenant_id)
 
@@ -98,9 +97,7 @@ def _issuer(row: Any) -> Issuer:
     own = {column.name: getattr(row, f"own_{column.name}") for column in _OWN}
     own |= {"id": own.pop("issuer_id"), "algorithms": tuple(own["algorithms"])}
     return Issuer(
-        tenant=Tenant(
-            row.tenant_tenant_id, row.tenant_tenant_no, row.tenant_slug, row.tenant_name, row.tenant_state
-        ),
+        tenant=labelled_tenant(row._mapping),  # noqa: SLF001 - SQLAlchemy documents it as public
         **own,
     )
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from guardhouse.foundation.database import Tx, metadata
-from guardhouse.identity.store import Tenant
+from guardhouse.identity.store import LABELLED_TENANT_SQL, Tenant, labelled_tenant
 
 _INSTANT = DateTime(timezone=True)
 
@@ -139,22 +139,24 @@ _SESSION: Final = (
     "session_id, digest, member_id, key_id, link_id, role, scopes, issuer_id, sid, sub, s.created_at, seen_at,"
     " expires_at, ip, user_agent"
 )
-_TENANT: Final = "t.tenant_id, t.tenant_no, t.slug, t.name AS tenant_name, t.state AS tenant_state"
-_SESSIONS: Final = f"SELECT {_SESSION}, {_TENANT} FROM sessions s JOIN tenants t USING (tenant_id)"
+_SESSIONS: Final = (
+    f"SELECT {_SESSION}, {LABELLED_TENANT_SQL} FROM sessions s JOIN tenants t USING (tenant_id)"
+)
 
 
 def _member(row: asyncpg.Record) -> Member:
     return Member(*row)
 
 
-def _tenant(row: asyncpg.Record) -> Tenant:
-    return Tenant(row["tenant_id"], row["tenant_no"], row["slug"], row["tenant_name"], row["tenant_state"])
-
-
 def _session(row: asyncpg.Record) -> Session:
     values: dict[str, Any] = {name: row[name] for name in Session.__slots__ if name not in {"id", "tenant"}}
     values["scopes"] = tuple(values["scopes"])
-    return Session(id=row["session_id"], tenant=_tenant(row), **values)
+    return Session(id=row["session_id"], tenant=labelled_tenant(row), **values)
+
+
+async def has_tenant(tx: Tx, tenant_id: UUID) -> bool:
+    """Tell whether there is such a tenant."""
+    return bool(await tx.fetch_value("SELECT EXISTS (SELECT FROM tenants WHERE tenant_id = $1)", tenant_id))
 
 
 async def now(tx: Tx) -> datetime:
@@ -283,7 +285,7 @@ async def add_session(tx: Tx, session: NewSession) -> None:
 async def find_session(tx: Tx, digest: bytes) -> tuple[Session, bool] | None:
     """Return the session of a cookie's digest, and whether its member may still come in (true without one)."""
     row = await tx.fetch_row(
-        f"SELECT {_SESSION}, {_TENANT}, coalesce((SELECT m.state = 'active' FROM members m"
+        f"SELECT {_SESSION}, {LABELLED_TENANT_SQL}, coalesce((SELECT m.state = 'active' FROM members m"
         " WHERE m.member_id = s.member_id), true) AS welcome"
         " FROM sessions s JOIN tenants t USING (tenant_id) WHERE digest = $1",
         digest,
@@ -373,11 +375,11 @@ async def take_link(tx: Tx, digest: bytes, now: datetime) -> SignInLink | None:
     """Take a link out and return it when it is still good: of two that come at once, one gets it."""
     row = await tx.fetch_row(
         f"WITH l AS (DELETE FROM sign_in_links WHERE digest = $1 RETURNING *)"
-        f" SELECT l.link_id, l.role, l.created_by, l.expires_at, {_TENANT}"
+        f" SELECT l.link_id, l.role, l.created_by, l.expires_at, {LABELLED_TENANT_SQL}"
         " FROM l JOIN tenants t USING (tenant_id) WHERE l.expires_at > $2",
         digest,
         now,
     )
     if row is None:
         return None
-    return SignInLink(row["link_id"], _tenant(row), row["role"], row["created_by"], row["expires_at"])
+    return SignInLink(row["link_id"], labelled_tenant(row), row["role"], row["created_by"], row["expires_at"])

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from guardhouse.foundation.database import Tx, metadata
-from guardhouse.identity.store import Tenant, tenants
+from guardhouse.identity.store import LABELLED_TENANT, Tenant, labelled_tenant, tenants
 
 _INSTANT = DateTime(timezone=True)
 
@@ -142,10 +142,9 @@ class StoredKey:
     use_from: datetime
 
 
-_TENANT: Final = (tenants.c.tenant_id, tenants.c.tenant_no, tenants.c.slug, tenants.c.name, tenants.c.state)
 _OWN: Final = tuple(column for column in oauth_clients.c if column.name != "tenant_id")
 _CLIENTS: Final = select(
-    *(column.label(f"tenant_{column.name}") for column in _TENANT),
+    *LABELLED_TENANT,
     *_OWN,
     select(
         func.coalesce(
@@ -177,9 +176,7 @@ def _client(row: Any) -> Client:
     ]
     return Client(
         id=row.client_id,
-        tenant=Tenant(
-            row.tenant_tenant_id, row.tenant_tenant_no, row.tenant_slug, row.tenant_name, row.tenant_state
-        ),
+        tenant=labelled_tenant(row._mapping),  # noqa: SLF001 - SQLAlchemy documents it as public
         name=row.name,
         role=row.role,
         scopes=tuple(row.scopes),

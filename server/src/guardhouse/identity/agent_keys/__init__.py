@@ -1,0 +1,1 @@
+"""What agents sign with: sealed keys and spent nonces."""

@@ -1,0 +1,1 @@
+"""Keys that somebody registers for itself, and the codes that invite to it."""

@@ -1,0 +1,1 @@
+"""The platform looks after its tenants."""
