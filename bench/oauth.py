@@ -69,7 +69,7 @@ async def check(made: Platform, token: str) -> list[float]:
     rounds = []
     async with made.resources() as resources:
         stop = resources.wake.subscribe("identity", lambda _: None)
-        while not resources.wake.connected:
+        while not resources.wake.connected:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
         bearers = Bearers(resources)
         for _ in range(ROUNDS):

@@ -205,7 +205,8 @@ async def test_two_tenants_share_an_issuer_by_audience_or_organisation(
     await issuers.trust(door, other, issuer.issuer, tenant_claim="org", tenant_value="other")
     for org in ("acme", "other"):
         assert (await me(door, issuer.token(clock.now(), org=org)))[1]["tenant"] == org
-    for org in ("third", None, 7):
+    strangers: list[Any] = ["third", None, 7]
+    for org in strangers:
         status, problem = await me(door, issuer.token(clock.now(), org=org))
         assert (status, problem["detail"]) == (
             401,

@@ -310,7 +310,7 @@ async def test_a_logout_token_ends_what_it_names_and_nothing_else(
     async with begun(door, chief, issuer) as sign_in:
         issuer.tokens = {"id_token": id_token(issuer, clock, sign_in)}
         assert (await sign_in.come_back()).status_code == 303
-    event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    event: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
 
     async def tell(signer: oauth.Key | None = None, **changed: Any) -> httpx.Response:
         said = (
