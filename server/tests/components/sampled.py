@@ -44,13 +44,13 @@ def _plainest(schema: dict[str, Any]) -> Any:
 
 
 def _text(schema: dict[str, Any]) -> str:
-    known = {
+    known: dict[str, str] = {
         "uuid": "01990000-0000-7000-8000-000000000000",
         "date-time": "2026-01-01T00:00:00Z",
         "uri": "https://receiver.example/",
         "email": "someone@example.com",
     }
-    return known.get(schema.get("format", ""), "x" * max(1, schema.get("minLength", 1)))
+    return known.get(str(schema.get("format", "")), "x" * max(1, schema.get("minLength", 1)))
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ async def two_tenants(postgres: Clone, folder: Path) -> AsyncIterator[TwoTenants
             for slug in (MARK, "second"):
                 tenant, text = await add_tenant(resources, slug)
                 owners.append(Owner(tenant, {"X-API-Key": text, "X-Correlation-ID": "probe"}))
-            made = TwoTenants(client, resources, database, *owners)
+            made = TwoTenants(client, resources, database, owners[0], owners[1])
             await _fill(made)
             yield made
     finally:

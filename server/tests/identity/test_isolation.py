@@ -35,9 +35,8 @@ def streams(operation: Operation) -> bool:
     return "text/event-stream" in operation.described["responses"].get("200", {}).get("content", {})
 
 
-READS = [
-    operation for operation in BEARING_IDS if operation.method == "GET" and operation.scopes != {"platform"}
-]
+PLATFORM = frozenset({"platform"})
+READS = [operation for operation in BEARING_IDS if operation.method == "GET" and operation.scopes != PLATFORM]
 LISTS = [
     operation
     for operation in documented()
@@ -70,7 +69,7 @@ async def test_anothers_id_is_answered_like_no_id(both: TwoTenants, operation: O
         assert MARK not in answers[-1][1], "the answer tells of the other tenant"
     theirs, nobodys = answers
     assert theirs == nobodys
-    assert theirs[0] == (403 if operation.scopes == {"platform"} else 404), (
+    assert theirs[0] == (403 if operation.scopes == PLATFORM else 404), (
         f"{operation.id} does not get as far as looking: give it a body in sampled.BODIES. {theirs[1]}"
     )
     assert await both.rows() == before, "rows of the other tenant have changed"

@@ -24,6 +24,7 @@ from guardhouse.foundation.errors import (
 )
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.request import resources_of
+from guardhouse.identity import key_format
 
 MEDIA_TYPE = "application/problem+json"
 _log = logs.get(__name__)
@@ -50,9 +51,8 @@ def render(problem: Problem, *, public_url: str) -> Response:
     if problem.status >= 500:  # noqa: PLR2004 - server errors
         _log.warning("request_failed", code=problem.code, instance=instance, detail=problem.detail)
     body = problem.body(public_url=public_url, instance=instance, correlation_id=correlation.current())
-    return Response(
-        msgspec.json.encode(body), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
-    )
+    content = key_format.hide_keys(msgspec.json.encode(body))
+    return Response(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> Problem:
