@@ -25,7 +25,11 @@ PYTHON = BIN / "python"
 # What each profile installs; dev holds all of run.
 PROFILES = {"run": ("server.txt", "agent.txt", "build.txt"), "dev": ("dev.txt",)}
 DISTRIBUTIONS = ("server", "agent")
-SYSTEM_PROGRAMS = {"strace": "strace", "curl": "curl"}  # program: Debian package
+SYSTEM_PROGRAMS = {
+    "strace": "strace",
+    "curl": "curl",
+    "redis-server": "redis-server",
+}  # program: Debian package
 LOCK_OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url"
 LOCKS = {
     "server.txt": ["server/pyproject.toml"],
@@ -255,7 +259,7 @@ def install_programs() -> None:
             f"Install {', '.join(packages)}",
             ["apt-get", "install", "-y", "--no-install-recommends", *packages],
             log="install/apt-install.log",
-            about="tests of the host agent need them",
+            about="tests need them",
             environment=environment,
         )
     except StepError as error:

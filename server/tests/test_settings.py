@@ -57,3 +57,37 @@ def test_origins_are_exact(origins: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUARDHOUSE_CORS_ORIGINS", "https://a.example, https://b.example,")
     assert Settings().cors_origins == ["https://a.example", "https://b.example"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("EGRESS_ALLOW", "10.0.0.0/8", "network:port"),
+        ("EGRESS_ALLOW", "10.0.0.0/8:0", "network:port"),
+        ("EGRESS_ALLOW", "10.0.0.0/8:65536", "network:port"),
+        ("EGRESS_ALLOW", "10.0.0.1/8:443", "not a network"),
+        ("EGRESS_ALLOW", "receiver:443", "not a network"),
+        ("EGRESS_ALLOW", "127.0.0.1:*, :443", "nothing is not a network"),
+        ("EGRESS_PORTS", "443,0", "greater than or equal to 1"),
+        ("EGRESS_PORTS", "443,https", "valid integer"),
+        ("EGRESS_PROXY", "proxy:3128", "http://host:port"),
+        ("EGRESS_PROXY", "https://proxy", "http://host:port"),
+        ("SMTP_URL", "mail.example", "smtp://host"),
+        ("SMTP_URL", "http://mail.example", "smtp://host"),
+        ("SMTP_URL", "smtp://mail.example:port", "smtp://host"),
+    ],
+)
+def test_a_way_out_that_cannot_be_read_stops_the_start(
+    name: str, given: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"GUARDHOUSE_{name}", given)
+    with pytest.raises(ValidationError, match=sentence):
+        Settings()
+
+
+def test_ways_out_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARDHOUSE_EGRESS_ALLOW", "127.0.0.1/32:*, fd00::/8:443")
+    monkeypatch.setenv("GUARDHOUSE_EGRESS_PORTS", "443, 9443")
+    settings = Settings()
+    assert settings.egress_allow == ["127.0.0.1/32:*", "fd00::/8:443"]
+    assert settings.egress_ports == [443, 9443]

@@ -5,7 +5,7 @@ product reads the environment.
 """
 
 import os
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -30,6 +30,27 @@ def _no_wildcard(origins: list[str]) -> list[str]:
     if "*" in origins or "null" in origins:
         raise ValueError("name exact origins; '*' and 'null' would let any page call the API")
     return origins
+
+
+def parse_allowed_network(text: str) -> tuple[IPv4Network | IPv6Network, int | None]:
+    """Read ``network:port`` of ``GUARDHOUSE_EGRESS_ALLOW``: CIDR or address, then a port or ``*`` (None).
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    network, _, port = text.rpartition(":")
+    if port != "*" and not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise ValueError(f"{text}: write network:port such as 10.0.0.0/8:443, or * for any port")
+    try:
+        return ip_network(network), None if port == "*" else int(port)
+    except ValueError:
+        raise ValueError(f"{text}: {network or 'nothing'} is not a network such as 10.0.0.0/8") from None
+
+
+def _readable_networks(pairs: list[str]) -> list[str]:
+    for pair in pairs:
+        parse_allowed_network(pair)
+    return pairs
 
 
 class Settings(BaseSettings):
@@ -95,11 +116,18 @@ class Settings(BaseSettings):
         default=None,
         description="Redis that shares rate limits between processes; absent: each keeps its share.",
     )
-    egress_allow: Annotated[list[str], NoDecode] = Field(
+    rate_limit_fallback: Literal["share", "open", "closed"] = Field(
+        default="share",
+        description="While Redis is away: each process keeps its share of the limits, admits all, or answers 503.",
+    )
+    anonymous_per_minute: int = Field(
+        default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."
+    )
+    egress_allow: Annotated[list[str], NoDecode, AfterValidator(_readable_networks)] = Field(
         default=[],
         description="`network:port` pairs (CIDR, `*` = any port) in the house that deliveries may reach.",
     )
-    egress_ports: Annotated[list[int], NoDecode] = Field(
+    egress_ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], NoDecode] = Field(
         default=[443, 8443], description="Ports that deliveries may reach."
     )
     egress_proxy: str | None = Field(
@@ -131,6 +159,20 @@ class Settings(BaseSettings):
             raise ValueError("must have no path: the API is at the root of its host")
         return f"{parts.scheme}://{parts.netloc}"
 
+    @field_validator("egress_proxy")
+    @classmethod
+    def _proxy_is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not _has_host(value, {"http"}):
+            raise ValueError("must be http://host:port of a proxy")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server_is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _has_host(value.get_secret_value(), {"smtp", "smtps"}):
+            raise ValueError("must be smtp://host or smtps://host, with user:password@ before the host")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +181,14 @@ class Settings(BaseSettings):
             if path and name not in values and SecretStr in _annotated_types(field.annotation):
                 values[name] = Path(path).read_text(encoding="utf-8").strip()
         return values
+
+
+def _has_host(url: str, schemes: set[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _annotated_types(annotation: object) -> tuple[object, ...]:

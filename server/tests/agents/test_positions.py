@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from guardhouse.agents import host_status, positions
 from guardhouse.agents.enroll_host import get_host
 from guardhouse.agents.store import Stream
+from guardhouse.audit.record import Actor
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import tenant_transaction
 from guardhouse.identity.store import Tenant
@@ -14,7 +15,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 async def take(resources: Resources, tenant: Tenant, count: int, *, create: bool = True) -> int | None:
     async with tenant_transaction(resources.database, tenant.key) as tx:
-        agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create=create)
+        agent = await positions.lock_agent(
+            tx, resources, tenant.key, "web-1", create_as=Actor(tenant.id, "key:1") if create else None
+        )
         if agent is None:
             return None
         await asyncio.sleep(0)
@@ -48,7 +51,7 @@ async def test_a_block_that_is_rolled_back_is_taken_again(resources: Resources) 
     await take(resources, tenant, 3)
     try:
         async with tenant_transaction(resources.database, tenant.key) as tx:
-            agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create=False)
+            agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create_as=None)
             assert agent is not None
             await positions.advance(tx, agent, 5, NOW, None)
             raise RuntimeError  # noqa: TRY301 - the block is the transaction
@@ -61,7 +64,9 @@ async def test_a_stream_knows_its_span_and_what_is_missing(resources: Resources)
     tenant = await make.tenant(resources)
     for low, high, received in [(10, 19, 10), (30, 39, 10), (5, 9, 5)]:
         async with tenant_transaction(resources.database, tenant.key) as tx:
-            agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create=True)
+            agent = await positions.lock_agent(
+                tx, resources, tenant.key, "web-1", create_as=Actor(tenant.id, "key:1")
+            )
             assert agent is not None
             seen = Stream("s", "b", None, low, high, received, seq_reused=False)
             await positions.note_stream(tx, tenant.key, agent, seen)
@@ -70,7 +75,7 @@ async def test_a_stream_knows_its_span_and_what_is_missing(resources: Resources)
         (stream,) = (await host_status.streams_of(tx, [host]))[host.no]
         assert (stream.low_seq, stream.high_seq, stream.received, stream.missing) == (5, 39, 25, 10)
         assert (stream.boot_id, stream.alphabet, stream.seq_reused) == ("b", None, False)
-        agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create=False)
+        agent = await positions.lock_agent(tx, resources, tenant.key, "web-1", create_as=None)
         assert agent is not None
         assert await positions.get_high_seq(tx, agent, "s") == 39
         assert await positions.get_high_seq(tx, agent, "other") is None

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.agents.resolve_project import UnknownProject, _slugs, resolve_project
+from guardhouse.audit.record import Actor
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import tenant_transaction
 from server.tests.components.opened import add_tenant
@@ -25,7 +26,9 @@ async def test_a_name_is_an_external_id_when_it_is_no_slug_and_slugs_never_colli
     tenant, _ = await add_tenant(resources, "acme")
     async with tenant_transaction(resources.database, tenant) as tx:
         found = [
-            await resolve_project(tx, resources.clock, tenant, bound=None, named=name)
+            await resolve_project(
+                tx, resources.clock, tenant, bound=None, named=name, by=Actor(tenant.id, "key:1")
+            )
             for name in ("my-shop", "My Shop", "my_shop", "MY.SHOP", "My Shop", "日本")
         ]
     slugs = [project.slug for project in found]
@@ -39,7 +42,9 @@ async def test_no_name_is_the_default_project(resources: Resources) -> None:
     tenant, _ = await add_tenant(resources, "acme")
     async with tenant_transaction(resources.database, tenant) as tx:
         for named in (None, "", "default"):
-            project = await resolve_project(tx, resources.clock, tenant, bound=None, named=named)
+            project = await resolve_project(
+                tx, resources.clock, tenant, bound=None, named=named, by=Actor(tenant.id, "key:1")
+            )
             assert project.slug == "default"
 
 
@@ -47,10 +52,16 @@ async def test_a_project_of_another_tenant_is_never_found(resources: Resources) 
     acme, _ = await add_tenant(resources, "acme")
     evil, _ = await add_tenant(resources, "evil")
     async with tenant_transaction(resources.database, acme) as tx:
-        theirs = await resolve_project(tx, resources.clock, acme, bound=None, named="shop")
+        theirs = await resolve_project(
+            tx, resources.clock, acme, bound=None, named="shop", by=Actor(acme.id, "key:1")
+        )
     async with tenant_transaction(resources.database, evil) as tx:
         for name in (str(theirs.id), "shop"):
-            own = await resolve_project(tx, resources.clock, evil, bound=None, named=name)
+            own = await resolve_project(
+                tx, resources.clock, evil, bound=None, named=name, by=Actor(evil.id, "key:1")
+            )
             assert (own.id, own.no) != (theirs.id, theirs.no)
         with pytest.raises(UnknownProject):
-            await resolve_project(tx, resources.clock, evil, bound=theirs.id, named=None)
+            await resolve_project(
+                tx, resources.clock, evil, bound=theirs.id, named=None, by=Actor(evil.id, "key:1")
+            )

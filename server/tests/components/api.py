@@ -27,10 +27,14 @@ async def running(resources: Resources) -> AsyncIterator[FastAPI]:
 @asynccontextmanager
 async def client_of(resources: Resources) -> AsyncIterator[httpx.AsyncClient]:
     """Call the application in this process; what crashes in it is raised nowhere but answered."""
-    async with running(resources) as app:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-            yield client
+    async with running(resources) as app, client_for(app) as client:
+        yield client
+
+
+def client_for(app: FastAPI, address: str = "127.0.0.1") -> httpx.AsyncClient:
+    """Return a client of a running application whose calls come from an address."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 40_000))
+    return httpx.AsyncClient(transport=transport, base_url=BASE_URL)
 
 
 class _Server(uvicorn.Server):

@@ -14,7 +14,22 @@ from guardhouse.http import contract
 from guardhouse.http.app import create_app
 from server.tests.components.opened import opened
 
-FILLED = {"key_id": str(UUID(int=7)), "score_id": str(UUID(int=7)), "code": "not_found"}
+FILLED = {
+    name: str(UUID(int=7))
+    for name in (
+        "key_id",
+        "score_id",
+        "member_id",
+        "session_id",
+        "client_id",
+        "secret_id",
+        "issuer_id",
+        "webhook_id",
+        "delivery_id",
+        "replay_id",
+    )
+}
+FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,61 @@
 import importlib.util
+import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from guardhouse.foundation.errors import catalogue
+from guardhouse.foundation.resources import Resources
+from guardhouse.http.openapi.enums import name_enums
+from guardhouse.notices.kinds import KINDS
 from server.tests.components.operations import operations_of
 from server.tests.components.requirements import require
+from server.tests.identity import make
+
+SECRETS = re.compile(r"(?:^|_)(?:secret|api_key|ticket|password|private_key)$|^(?:link|code)_once$")
+# Members that sound like a secret and are none: names and masks.
+NO_SECRETS = {"secret_token"}
 
 
-async def test_the_document_is_valid(client: httpx.AsyncClient) -> None:
-    document = (await client.get("/api/v1/openapi.json")).json()
-    assert document["openapi"].startswith("3.1")
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    found: dict[str, Any] = (await client.get("/api/v1/openapi.json")).json()
+    return found
+
+
+def schemas_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from schemas_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from schemas_in(inner)
+
+
+async def test_the_document_is_valid(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
     assert document == (await client.get("/.well-known/openapi.json")).json()
     require(importlib.util.find_spec("openapi_spec_validator"), "pip install openapi-spec-validator")
     validate = importlib.import_module("openapi_spec_validator").validate
     validate(document)
 
 
-async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
-    document = (await client.get("/api/v1/openapi.json")).json()
-    text = (await client.get("/api/v1/openapi.json")).text
-    schemas = set(document["components"]["schemas"])
-    used = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
-    assert used <= schemas, used - schemas
+async def test_what_it_says_of_itself(document: dict[str, Any]) -> None:
+    assert document["servers"] == [{"url": "/"}]
+    assert document["info"]["license"] == {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+    used = {tag for methods in document["paths"].values() for o in methods.values() for tag in o["tags"]}
+    described = {tag["name"]: tag["description"] for tag in document["tags"]}
+    assert used <= set(described)
+    assert all(described.values())
+
+
+async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    used = set(re.findall(r'"#/components/(\w+)/([^"]+)"', json.dumps(document)))
+    assert {(kind, name) for kind, named in document["components"].items() for name in named} >= used
 
 
 async def test_operations_are_named_and_say_what_they_answer(client: httpx.AsyncClient) -> None:
@@ -40,31 +72,152 @@ async def test_operations_are_named_and_say_what_they_answer(client: httpx.Async
         wanted |= {"408", "413", "415"} if "requestBody" in operation.described else set()
         assert wanted <= set(answers), (operation.id, wanted - set(answers))
         assert any(status.startswith("2") for status in answers), operation.id
-        for status, answer in answers.items():
-            if int(status) >= 400:
-                assert "application/problem+json" in answer["content"], (operation.id, status)
-                assert re.search(r"`[a-z_]+`", answer["description"]), (operation.id, status)
 
 
-async def test_every_code_the_document_names_exists(client: httpx.AsyncClient) -> None:
-    known = {problem.code for problem in catalogue()}
-    for operation in await operations_of(client):
-        for status, answer in operation.described["responses"].items():
-            if int(status) >= 400:
-                named = set(re.findall(r"`([a-z_]+)`", answer["description"]))
-                assert named <= known, (operation.id, named - known)
-
-
-async def test_every_code_the_document_names_stands_under_its_status(client: httpx.AsyncClient) -> None:
+async def test_refusals_are_typed_by_status_and_name_their_codes(
+    client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
     statuses = {problem.code: problem.status for problem in catalogue()}
+    schemas = document["components"]["schemas"]
     for operation in await operations_of(client):
         for status, answer in operation.described["responses"].items():
-            if int(status) >= 400:
-                for code in re.findall(r"`([a-z_]+)`", answer["description"]):
-                    assert statuses[code] == int(status), (operation.id, code)
+            if int(status) < 400:
+                continue
+            said = (operation.id, status)
+            typed = answer["content"]["application/problem+json"]["schema"]
+            assert typed == {"$ref": f"#/components/schemas/Problem{status}"}, said
+            assert answer["x-problem-codes"], said
+            assert {statuses.get(code) for code in answer["x-problem-codes"]} == {int(status)}, said
+            assert set(answer["x-problem-codes"]) <= set(schemas[f"ProblemCode{status}"]["enum"]), said
+            assert answer["description"] == ", ".join(f"`{code}`" for code in answer["x-problem-codes"]), said
+            assert schemas[f"Problem{status}"]["properties"]["status"]["const"] == int(status)
+            assert ("Retry-After" in answer.get("headers", {})) == (status in {"429", "503"}), said
+
+
+async def test_traps_that_readers_fall_into(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert '"itemSchema"' not in text
+    assert "ValidationError" not in text
+    assert "StatusType0" not in text
+    components = document["components"]["schemas"]
+    named = {id(schema) for schema in components.values()}
+    for schema in schemas_in(document):
+        if isinstance(schema.get("enum"), list):
+            assert id(schema) in named, schema
+        if isinstance(schema.get("properties"), dict) and "type" in schema:
+            assert id(schema) in named, schema
+
+
+async def test_instants_are_date_times_and_identifiers_are_uuids(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for member, described in schema.get("properties", {}).items():
+            if member.endswith("_at"):
+                texts = [s for s in (described, *described.get("anyOf", ())) if s.get("type") == "string"]
+                assert all(s.get("format") == "date-time" for s in texts), (name, member)
+    assert document["components"]["schemas"]["KeyShape"]["properties"]["id"]["format"] == "uuid"
+
+
+async def test_the_stream_is_a_text_with_named_events(document: dict[str, Any]) -> None:
+    content = document["paths"]["/api/v1/stream"]["get"]["responses"]["200"]["content"]
+    assert list(content) == ["text/event-stream"]
+    assert content["text/event-stream"]["schema"]["type"] == "string"
+    assert set(KINDS) <= set(content["text/event-stream"]["x-events"])
+
+
+async def test_webhooks_are_the_kinds_that_are_sent(document: dict[str, Any]) -> None:
+    assert set(document["webhooks"]) == {kind for kind, model in KINDS.items() if not model.live_only}
+    for kind, methods in document["webhooks"].items():
+        content = methods["post"]["requestBody"]["content"]["application/json"]
+        KINDS[kind].model_validate(content["example"]["data"])
+        named = content["schema"]["$ref"].rpartition("/")[2]
+        assert document["components"]["schemas"][named]["properties"]["type"]["const"] == kind
+
+
+async def test_each_example_of_a_body_is_one_that_is_read(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    """Whatever else may be refused, its shape is not."""
+    _, text = await make.key(resources, await make.tenant(resources), "platform")
+    for operation in await operations_of(client):
+        for media_type, content in operation.described.get("requestBody", {}).get("content", {}).items():
+            if "example" not in content or media_type != "application/json":
+                continue
+            answer = await client.request(
+                operation.method,
+                operation.url,
+                json=content["example"],
+                headers=make.bearing(text) | {"Idempotency-Key": f"example-{operation.id}"},
+            )
+            assert answer.status_code not in {400, 415, 422, 500}, (
+                operation.id,
+                content["example"],
+                answer.text,
+            )
+
+
+async def test_a_secret_in_an_answer_is_marked_as_shown_once(
+    client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    """So that no replay under an Idempotency-Key gives it again, and none is stored."""
+    components = document["components"]["schemas"]
+    for operation in await operations_of(client):
+        if operation.method != "POST":
+            continue
+        for status, answer in operation.described["responses"].items():
+            for content in answer.get("content", {}).values() if status.startswith("2") else ():
+                for name, member in members_of(content.get("schema", {}), components):
+                    if SECRETS.search(name) and name not in NO_SECRETS:
+                        assert member.get("x-shown-once"), (operation.id, name)
+
+
+def members_of(schema: dict[str, Any], components: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if "$ref" in schema:
+        schema = components[schema["$ref"].rpartition("/")[2]]
+    for name, member in schema.get("properties", {}).items():
+        yield name, member
+        yield from members_of(member, components)
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from members_of(choice, components)
+
+
+async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncClient) -> None:
+    offered = {
+        operation.id
+        for operation in await operations_of(client)
+        if any(p["name"] == "Idempotency-Key" for p in operation.described.get("parameters", ()))
+    }
+    assert offered >= {"create_key", "create_agent", "rotate_agent_key", "create_stream_ticket"}
+    # The door for telemetry has its own: ingest/replay.
+    posts = {operation.id for operation in await operations_of(client) if operation.method == "POST"}
+    assert posts - offered <= {"send_events", "send_metrics"} | OF_OTHER_DOORS
+
+
+# POST operations that create nothing of a tenant, or speak another protocol than JSON.
+OF_OTHER_DOORS: set[str] = set()
+
+
+def test_enumerations_get_names_that_stay() -> None:
+    def status(*values: str) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {"state": {"type": "string", "enum": [*values], "title": "State"}},
+        }
+
+    made: dict[str, Any] = {
+        "components": {"schemas": {"A": status("x", "y"), "B": status("x", "y"), "C": {"properties": {}}}},
+        "paths": {},
+    }
+    name_enums(made)
+    assert made["components"]["schemas"]["A"]["properties"]["state"]["$ref"] == "#/components/schemas/State"
+    assert made["components"]["schemas"]["State"]["enum"] == ["x", "y"]
+    made = {
+        "components": {"schemas": {"A": status("x"), "B": status("y"), "State": {"type": "object"}}},
+        "paths": {},
+    }
+    name_enums(made)
+    assert {"AState", "BState", "State"} <= set(made["components"]["schemas"])
 
 
 @pytest.mark.parametrize("name", ["ApiKey", "Bearer"])
-async def test_the_ways_to_present_a_key_are_described(client: httpx.AsyncClient, name: str) -> None:
-    document = (await client.get("/api/v1/openapi.json")).json()
+async def test_the_ways_to_present_a_key_are_described(document: dict[str, Any], name: str) -> None:
     assert name in document["components"]["securitySchemes"]

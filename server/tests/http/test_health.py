@@ -21,7 +21,10 @@ async def test_a_good_day(client: httpx.AsyncClient) -> None:
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
     found = (await client.get("/health")).json()
-    assert (found["status"], found["components"]) == ("ok", {"database": "ok", "objects": "ok"})
+    assert (found["status"], found["components"]) == (
+        "ok",
+        {"database": "ok", "objects": "ok", "rate_limits": "in process"},
+    )
     assert (await client.get("/api/v1/version")).json() == {"version": found["version"]}
 
 

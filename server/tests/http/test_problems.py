@@ -5,8 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import HTTPException
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guardhouse.foundation.resources import Resources
+from guardhouse.http.problems import from_validation
+from server.tests.components import api
 from server.tests.identity import make
 
 
@@ -82,9 +86,39 @@ async def test_bodies(
     assert not expected or code(answer) == (status, expected)
 
 
-async def test_bad_json_is_told_with_its_place(client: httpx.AsyncClient, admin: dict[str, str]) -> None:
-    answer = await post(client, admin, b'{\n  "id": x}')
-    assert "line 2, column 9" in answer.json()["detail"]
+@pytest.mark.parametrize(
+    ("body", "line", "column"),
+    [
+        (b'{\n  "id": x}', 2, 9),
+        (b'{\n "id": "NaN", "x": NaN}', 2, 20),
+        (b'{"x":\n-Infinity}', 2, 1),
+        (b'{"x": "\\"1e999", "y": 1e999}', 1, 23),
+        (b'{"x": 1e99, "y":\n ' + b"9" * 5000 + b"}", 2, 2),
+        (b'{"id":\n"\xff"}', 2, 2),
+        ('{"é":\n"'.encode() + b'\xff"}', 2, 2),
+        (b"\n" + b"[" * 65 + b"]" * 65, 2, 65),
+        (b"[" * 100_000, 1, 65),
+        (MANY, 1, MANY.index(b', "10000"') + 1),
+        (b"{", 1, 2),
+        (b'{"a": 1}}', 1, 9),
+    ],
+)
+async def test_bad_json_is_told_with_its_place(
+    client: httpx.AsyncClient, admin: dict[str, str], body: bytes, line: int, column: int
+) -> None:
+    answer = await post(client, admin, body)
+    assert code(answer) == (400, "invalid_json")
+    found = answer.json()
+    assert (found["line"], found["column"]) == (line, column), found["detail"]
+    assert f"line {line}, column {column}" in found["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "br"])
+async def test_only_telemetry_may_be_compressed(
+    client: httpx.AsyncClient, admin: dict[str, str], coding: str
+) -> None:
+    answer = await post(client, admin, b'{"id":"a"}', Content_Encoding=coding)
+    assert code(answer) == (415, "unsupported_coding")
 
 
 async def test_a_misspelt_member_is_told_with_the_nearest_name(
@@ -94,6 +128,70 @@ async def test_a_misspelt_member_is_told_with_the_nearest_name(
     assert code(answer) == (422, "validation_failed")
     errors = {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
     assert errors == {"/hostnam": "unknown member; did you mean hostname?", "/zzz": "unknown member"}
+
+
+class Inside(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    min_severity: str = ""
+
+
+class Around(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    filter: Inside | None = None
+    steps: list[Inside] = []
+    named: dict[str, Inside] = {}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "said"),
+    [
+        ({"filtr": {}}, "/filtr", "did you mean filter?"),
+        ({"filter": {"min_severty": 1}}, "/filter/min_severty", "did you mean min_severity?"),
+        ({"steps": [{}, {"minseverity": 1}]}, "/steps/1/minseverity", "did you mean min_severity?"),
+        ({"named": {"a": {"severity": 1}}}, "/named/a/severity", "did you mean min_severity?"),
+        ({"filter": {"filter": 1}}, "/filter/filter", "unknown member"),
+    ],
+)
+def test_a_misspelt_member_is_found_however_deep(body: dict[str, Any], pointer: str, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Around.model_validate(body)
+    errors = [{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()]
+    (violation,) = from_validation(errors, Around).errors
+    assert violation["pointer"] == pointer
+    assert str(violation["detail"]).endswith(said)
+
+
+async def test_a_request_that_takes_too_long_is_503(
+    client: httpx.AsyncClient, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection it held is free again, and a stream is not cut."""
+    monkeypatch.setattr("guardhouse.http.middleware.REQUEST_SECONDS", 0.3)
+
+    async def sleep(*_args: object, **_named: object) -> None:
+        await asyncio.sleep(30)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("guardhouse.identity.keys.list_keys", sleep)
+        answer = await client.get("/api/v1/keys", headers=admin)
+    assert code(answer) == (503, "timeout")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await client.get("/api/v1/keys", headers=admin)).status_code == 200
+
+
+async def test_a_stream_outlives_the_time_of_a_request(
+    served: str, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guardhouse.http.middleware.REQUEST_SECONDS", 0.2)
+    async with (
+        httpx.AsyncClient(base_url=served) as caller,
+        caller.stream("GET", "/api/v1/stream", headers=admin) as stream,
+    ):
+        assert stream.status_code == 200
+        chunks = stream.aiter_text()
+        await anext(chunks)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await anext(chunks)
 
 
 async def test_101_errors_are_100_and_a_count(client: httpx.AsyncClient, admin: dict[str, str]) -> None:
@@ -156,7 +254,7 @@ async def test_a_strange_length_breaks_nothing(
 async def test_a_body_that_stops_coming_is_408(
     client: httpx.AsyncClient, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("guardhouse.foundation.request.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("guardhouse.foundation.strict_body.BODY_SECONDS", 0.1)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"{"
@@ -208,3 +306,14 @@ async def test_a_fault_says_nothing_of_itself(
     assert code(answer) == (500, "internal_error")
     assert "tiger" not in answer.text
     assert "RuntimeError" not in answer.text
+
+
+async def test_a_refusal_of_the_framework_is_a_problem_too(resources: Resources) -> None:
+    async with api.running(resources) as app:
+
+        @app.get("/refused")
+        async def refuse() -> None:
+            raise HTTPException(418, "no tea")
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=api.BASE_URL) as caller:
+            assert code(await caller.get("/refused")) == (400, "invalid_request")

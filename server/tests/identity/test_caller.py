@@ -33,7 +33,12 @@ def code(answer: httpx.Response) -> tuple[int, str]:
         ([("X-API-Key", "sk-1234")], "api_key_malformed"),
         ([("X-API-Key", GOOD[:-1] + "X")], "api_key_malformed"),
         ([("X-API-Key", "g" * 10_000)], "api_key_malformed"),
-        ([("Authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")], "api_key_malformed"),
+        ([("Authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")], "invalid_token"),
+        ([("X-API-Key", "eyJhbGciOiJub25lIn0.e30.")], "api_key_malformed"),
+        (
+            [("Authorization", "Bearer eyJhbGciOiJub25lIn0.e30."), ("X-API-Key", UNKNOWN)],
+            "ambiguous_credentials",
+        ),
         ([("X-API-Key", UNKNOWN)], "api_key_unknown"),
         ([("Authorization", f"bearer {UNKNOWN}")], "api_key_unknown"),
         ([("X-API-Key", UNKNOWN), ("Authorization", f"Bearer {UNKNOWN}")], "api_key_unknown"),

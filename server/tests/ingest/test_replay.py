@@ -15,15 +15,11 @@ from guardhouse.agents import enroll_host
 from guardhouse.agents.enroll_host import IssuedKey, NewHost
 from guardhouse.foundation import signing
 from guardhouse.foundation.clock import SetClock
+from guardhouse.foundation.idempotency import IdempotencyKeyInvalid, IdempotencyKeyRequired
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.ingest import store
-from guardhouse.ingest.replay import (
-    IdempotencyKeyInvalid,
-    IdempotencyKeyMismatch,
-    IdempotencyKeyRequired,
-    batch_key,
-)
+from guardhouse.ingest.replay import IdempotencyKeyMismatch, batch_key
 from server.tests.components.hosts import EVENTS, Host, call, noon
 from server.tests.components.opened import opened
 from server.tests.ingest.make import Door

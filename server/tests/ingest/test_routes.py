@@ -346,3 +346,13 @@ async def test_installation_and_user_agent_headers(door: Door) -> None:
     rows = await door.rows("SELECT installation FROM events")
     named = [row["installation"] for row in rows if row["installation"] is not None]
     assert (len(rows), named) == (3, ["fcb99e91-a3aa-4001-af1d-9b35c88058a6"])
+
+
+@pytest.mark.parametrize("agent_id", [None, "a b"])
+async def test_a_host_batch_under_a_key_says_which_agent_it_is_from(door: Door, agent_id: str | None) -> None:
+    answer = await door.client.post(
+        "/api/v1/events",
+        json={"agent_id": agent_id, "events": [{"pid": 7, "syscall": "execve"}]},
+        headers={"X-API-Key": await make_key(door, "events:write"), "Idempotency-Key": "k"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "agent_required")

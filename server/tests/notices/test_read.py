@@ -149,7 +149,7 @@ async def test_a_restored_dump_begins_a_new_epoch_and_readers_go_on(resources: R
 async def test_a_cursor_ahead_of_the_cluster_also_means_a_restore(resources: Resources) -> None:
     async with system_transaction(resources.database) as tx:
         await tx.run(
-            "INSERT INTO notice_cursors SELECT 'webhooks', last_value, $1::xid8, 1 FROM notice_epochs", 2**40
+            "INSERT INTO notice_cursors SELECT 'another', last_value, $1::xid8, 1 FROM notice_epochs", 2**40
         )
         assert await read.keep_epoch(tx)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from guardhouse.agents import enroll_host, store
 from guardhouse.agents.enroll_host import NewHost
 from guardhouse.agents.store import Stream
+from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.resources import Resources
 
@@ -19,12 +20,16 @@ class LockedAgent:
 
 
 async def lock_agent(
-    tx: Tx, resources: Resources, tenant: TenantKey, agent_id: str, *, create: bool
+    tx: Tx, resources: Resources, tenant: TenantKey, agent_id: str, *, create_as: Actor | None
 ) -> LockedAgent | None:
-    """Lock an agent until commit; with ``create`` an unknown one is made. None: there is none."""
+    """Lock an agent until commit; an unknown one is made in the name of ``create_as``. None: there is none."""
     found = await store.lock_agent(tx, tenant, agent_id)
-    if found is None and create:
-        await enroll_host.add_host(tx, resources, tenant, NewHost(agent_id))
+    if found is None and create_as is not None:
+        made = await enroll_host.add_host(tx, resources, tenant, NewHost(agent_id))
+        if made is not None:
+            await record(
+                tx, create_as, Entry("agent.enroll", f"agent:{agent_id}", after={"by_reporting": True})
+            )
         found = await store.lock_agent(tx, tenant, agent_id)
     return None if found is None else LockedAgent(*found)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from guardhouse.agents import store
 from guardhouse.agents.store import Project
+from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
@@ -36,11 +37,12 @@ class UnknownProject(Problem):
 
 
 async def resolve_project(
-    tx: Tx, clock: Clock, tenant: TenantKey, *, bound: UUID | None, named: str | None
+    tx: Tx, clock: Clock, tenant: TenantKey, *, bound: UUID | None, named: str | None, by: Actor
 ) -> Project:
     """Return the project for a key (``bound`` to a project, or not) and the name a client gave.
 
-    A name is a project's id, slug or external id. Without one: the key's project, else ``default``.
+    A name is a project's id, slug or external id. Without one: the key's project, else ``default``. ``by`` is
+    recorded when a project is made.
 
     Raises:
         ProjectMismatch: the key is bound to another project than the named one.
@@ -49,13 +51,13 @@ async def resolve_project(
     if bound is not None:
         return await _resolve_bound(tx, tenant, bound, named)
     if not named:
-        return await _get_or_create(tx, clock, tenant, DEFAULT_SLUG)
+        return await _get_or_create(tx, clock, tenant, DEFAULT_SLUG, by)
     found = await store.find_project(tx, tenant.id, named)
     if found is not None:
         return found
     if len(named) > MAX_NAME_LENGTH:
         raise UnknownProject(f"A project's name has at most {MAX_NAME_LENGTH} characters.")
-    return await _get_or_create(tx, clock, tenant, named)
+    return await _get_or_create(tx, clock, tenant, named, by)
 
 
 async def _resolve_bound(tx: Tx, tenant: TenantKey, bound: UUID, named: str | None) -> Project:
@@ -69,7 +71,7 @@ async def _resolve_bound(tx: Tx, tenant: TenantKey, bound: UUID, named: str | No
     return project
 
 
-async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str) -> Project:
+async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str, by: Actor) -> Project:
     found = await store.find_project(tx, tenant.id, name)
     if found is not None:
         return found
@@ -94,6 +96,8 @@ async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str) -> 
             },
         )
         if made is not None:
+            after = {"slug": made.slug, "named": name[:MAX_NAME_LENGTH]}
+            await record(tx, by, Entry("project.create", f"project:{made.id}", after=after))
             return made
     raise UnknownProject(f"There is no project named {name}, and none can be made of it.")
 

@@ -18,6 +18,7 @@ from guardhouse.agents.wire import (
     agent_shape,
     enrolled_shape,
 )
+from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router
@@ -39,6 +40,8 @@ async def create_agent(caller: Writer, tx: RequestTx, shared: Shared, wanted: Ag
         None if wanted.signature_modes is None else tuple(wanted.signature_modes),
     )
     agent, issued = await enroll_host.enroll_host(tx, shared, caller.tenant, new)
+    after = {"name": agent.name, "signature_modes": agent.signature_modes, "key_id": issued.key_id}
+    await record(tx, caller.actor, Entry("agent.enroll", f"agent:{agent.id}", after=after))
     return enrolled_shape(agent, issued, shared.clock.now())
 
 
@@ -76,6 +79,9 @@ async def update_agent(
     }
     changed = await enroll_host.change_host(tx, agent, changes)
     streams = await host_status.streams_of(tx, [changed])
+    if changes:
+        before = {name: getattr(agent, name) for name in changes}
+        await record(tx, caller.actor, Entry("agent.update", f"agent:{agent.id}", before, changes))
     return agent_shape(changed, streams[changed.no], shared.clock.now())
 
 
@@ -86,6 +92,7 @@ async def delete_agent(caller: Writer, tx: RequestTx, shared: Shared, agent_id: 
     """Remove an agent: its keys end now, its events and scores stay."""
     agent = await enroll_host.get_host(tx, caller.tenant, agent_id)
     await enroll_host.delete_host(tx, shared, agent)
+    await record(tx, caller.actor, Entry("agent.remove", f"agent:{agent.id}", before={"name": agent.name}))
     return Response(status_code=204)
 
 
@@ -102,4 +109,6 @@ async def rotate_agent_key(
     agent = await enroll_host.get_host(tx, caller.tenant, agent_id)
     grace = (wanted or RotateRequest()).grace_seconds
     issued = await enroll_host.rotate_key(tx, shared, agent, grace)
+    after = {"key_id": issued.key_id, "grace_seconds": grace}
+    await record(tx, caller.actor, Entry("agent.rotate_key", f"agent:{agent.id}", after=after))
     return AgentKeyShape(key_id=issued.key_id, secret=issued.secret)

@@ -11,6 +11,7 @@ from guardhouse.agents.enroll_host import IssuedKey
 from guardhouse.agents.host_status import Status, status_of
 from guardhouse.agents.store import HostAgent, Stream
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 
 MAX_METADATA_BYTES = 16 << 10
@@ -105,7 +106,7 @@ class AgentKeyShape(BaseModel):
     """A fresh agent key; the secret is in this answer and nowhere else."""
 
     key_id: str
-    secret: Annotated[str, Field(description="32 bytes, base64url.")]
+    secret: ShownOnce
 
 
 class EnrolledShape(AgentShape, AgentKeyShape):

@@ -10,7 +10,7 @@ _SECRET_NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRET_TEXTS: Final = re.compile(
-    r"gh_(?:live|test)_[0-9A-Za-z]{32}_[0-9A-Za-z]{8}|whs(?:ec|k)_[A-Za-z0-9+/=_-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"gh_(?:live|test)_[0-9A-Za-z]{32}_[0-9A-Za-z]{8}|ghl_[\w-]{16,}|whs(?:ec|k)_[A-Za-z0-9+/=_-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
 )
 
 

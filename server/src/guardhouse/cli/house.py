@@ -37,6 +37,8 @@ HOUSEKEEPING_SECONDS = 30.0
 # Five seconds in all: the worker hands its leases back, then the database writes its checkpoint.
 CHILDREN_END_SECONDS = 3.5
 END_SECONDS = 4.5
+# Pages under development on this machine may call the API; `serve` lets nobody in by default.
+LOCAL_ORIGINS = tuple(f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 8000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,8 @@ class House:
         }
         if "public_url" not in self.settings.model_fields_set:
             ours["PUBLIC_URL"] = self.url
+        if "cors_origins" not in self.settings.model_fields_set:
+            ours["CORS_ORIGINS"] = ",".join(LOCAL_ORIGINS)
         return {**os.environ, **{PREFIX + name: value for name, value in ours.items()}}
 
     def _free_worker_port(self) -> int:

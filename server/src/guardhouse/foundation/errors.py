@@ -36,6 +36,10 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         self.extensions = extensions
         self.advice = remediation or self.remediation
 
+    def headers_at(self, public_url: str) -> Mapping[str, str]:  # noqa: ARG002 - for those whose headers link
+        """Return the headers of the answer, for a server that is reached at ``public_url``."""
+        return self.headers
+
     def body(self, *, public_url: str, instance: str, correlation_id: str) -> dict[str, Any]:
         """Return the problem document (RFC 9457 §3), at most 100 errors listed and the rest counted."""
         document: dict[str, Any] = {
@@ -182,6 +186,13 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, *, retry_after_seconds: int = 2) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class TimedOut(Unavailable):
+    """The request took longer than a minute and was given up; whether it happened is not known."""
+
+    status, code, title = 503, "timeout", "Timeout"
+    remediation = "Send it again under the same Idempotency-Key, or ask for less at once."
 
 
 class Draining(Unavailable):

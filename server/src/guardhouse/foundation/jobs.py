@@ -56,6 +56,7 @@ jobs = Table(
     Column("failures", Integer, nullable=False),
     Column("reason", Text),
     Column("correlation_id", Text, nullable=False),
+    Column("trace_id", Text),
     CheckConstraint("state IN ('waiting', 'ready', 'running', 'dead')", name="state"),
     Index("jobs_ready_idx", "fairness_key", "priority", "id", postgresql_where=text("state = 'ready'")),
     Index("jobs_waiting_idx", "run_at", postgresql_where=text("state = 'waiting'")),
@@ -135,6 +136,7 @@ class ClaimedJob:
     failures: int
     run_at: datetime
     correlation_id: str
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +231,9 @@ NOW: Final = When()
 _ENQUEUE: Final = """
 WITH made AS (
     INSERT INTO jobs (name, payload, tenant_id, tenant_no, fairness_key, priority, unique_key, state, run_at,
-                      correlation_id)
+                      correlation_id, trace_id)
     SELECT $1, payload::jsonb, $3, $4, $5, $6, $7,
-           CASE WHEN $8::timestamptz IS NULL THEN 'ready' ELSE 'waiting' END, coalesce($8, now()), $9
+           CASE WHEN $8::timestamptz IS NULL THEN 'ready' ELSE 'waiting' END, coalesce($8, now()), $9, $10
     FROM unnest($2::text[]) AS payload
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -267,5 +269,6 @@ async def enqueue_all(
         when.unique_key,
         when.run_at,
         correlation.current(),
+        correlation.trace_id(),
     )
     return [row["id"] for row in rows]

@@ -45,7 +45,7 @@ UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $5, unique
 FROM picked, unnest($3::text[], $4::float8[]) AS lease (name, seconds)
 WHERE jobs.id = picked.id AND lease.name = jobs.name
 RETURNING jobs.id, jobs.name, payload::text AS payload, tenant_id, tenant_no, fairness_key, attempt, failures,
-    run_at, correlation_id
+    run_at, correlation_id, trace_id
 """
 
 _SETTLE: Final = """
@@ -233,6 +233,7 @@ def _claimed(row: "asyncpg.Record") -> ClaimedJob:
         row["failures"],
         row["run_at"],
         row["correlation_id"],
+        row["trace_id"],
     )
 
 

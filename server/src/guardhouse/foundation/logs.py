@@ -102,4 +102,7 @@ def _add_correlation(_logger: Any, _method: str, event: Event) -> Event:
     current = correlation.current()
     if current:
         event.setdefault("correlation_id", current)
+    trace = correlation.trace_id()
+    if trace:
+        event.setdefault("trace_id", trace)
     return event

@@ -5,35 +5,33 @@ false success, and a stream starts with its transaction closed.
 """
 
 import asyncio
+import contextlib
 import json
-import math
-import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, Final, NoReturn
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 
-from guardhouse.foundation import transaction
+from guardhouse.foundation import idempotency, transaction
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.foundation.errors import (
-    BodyTooLarge,
-    InvalidJson,
-    InvalidText,
-    RequestTimeout,
-    UnsupportedMediaType,
-)
+from guardhouse.foundation.idempotency import Answer, Call, IdempotencyInProgress
+from guardhouse.foundation.marked_members import BETA, SHOWN_ONCE, Path, change_members, marked_members
 from guardhouse.foundation.pages import DEFAULT_LIMIT, MAX_LIMIT, CursorSigner, Page, bind
 from guardhouse.foundation.resources import Resources
+from guardhouse.foundation.strict_body import StrictRequest
 
-CONTROL_BODY_BYTES: Final = 1 << 20
-BODY_SECONDS: Final = 30
-MAX_DEPTH: Final = 64
-MAX_MEMBERS: Final = 10_000
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+JSON_TYPE: Final = "application/json"
+BETA_TYPE: Final = "application/vnd.guardhouse.beta+json"
+LOOK_AGAIN_SECONDS: Final = 0.1
+_TWO_STEP: Final = "answers_in_two_steps"
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def resources_of(connection: HTTPConnection) -> Resources:
@@ -43,11 +41,22 @@ def resources_of(connection: HTTPConnection) -> Resources:
 
 
 async def open_tx(request: Request) -> AsyncIterator[Tx]:
-    """Open the transaction of a request whose caller is known; its tenant is the caller's."""
+    """Open the transaction of a request whose caller is known; its tenant is the caller's.
+
+    Raises:
+        Replayed: a POST under this Idempotency-Key was answered before; the route gives that answer again.
+    """
     tenant: TenantKey = (
         request.state.tenant
     )  # set by identity.caller; absent = a route without a Caller, a bug
-    async with transaction.tenant_transaction(resources_of(request).database, tenant) as tx:
+    resources = resources_of(request)
+    call = await _call(request)
+    async with transaction.tenant_transaction(resources.database, tenant) as tx:
+        if call is not None:
+            answer = await idempotency.claim(tx, call, resources.clock.now())
+            if answer is not None:
+                raise Replayed(answer)
+            request.state.claim = _Claim(tx, call)
         yield tx
 
 
@@ -86,74 +95,51 @@ Shared = Annotated[Resources, Depends(resources_of)]
 RequestTx = Annotated[Tx, Depends(open_tx, scope="function")]
 
 
-class StrictRequest(Request):
-    """A request whose body is RFC 8259 to the letter: UTF-8, no NaN, bounded in size, depth and pace."""
+class Replayed(Exception):  # noqa: N818 - not an error: the answer was given before
+    """The call under this Idempotency-Key was answered already; its answer is on its way out."""
 
-    async def body(self) -> bytes:
-        """Return the body, refused past 1 MiB while it is still being read.
-
-        Raises:
-            BodyTooLarge: over the limit.
-            RequestTimeout: half a minute without a byte.
-            UnsupportedMediaType: not ``application/json`` in UTF-8.
-        """
-        if not hasattr(self, "_body"):
-            declared = self.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > CONTROL_BODY_BYTES:
-                raise _too_large()
-            self._body = await self._read()
-            if self._body:
-                _check_media_type(self.headers.get("content-type", ""))
-        return self._body
-
-    async def _read(self) -> bytes:
-        chunks, size = [], 0
-        try:
-            async with asyncio.timeout(BODY_SECONDS) as patience:
-                async for chunk in self.stream():
-                    size += len(chunk)
-                    if size > CONTROL_BODY_BYTES:
-                        raise _too_large()
-                    chunks.append(chunk)
-                    patience.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
-        except TimeoutError:
-            raise RequestTimeout(f"No byte of the body came for {BODY_SECONDS} seconds.") from None
-        return b"".join(chunks)
-
-    async def json(self) -> Any:
-        """Return the decoded body.
-
-        Raises:
-            InvalidJson: not UTF-8, not JSON, NaN or Infinity, deeper than 64 levels, over 10,000 members.
-            InvalidText: a text holds NUL or an unpaired surrogate, which PostgreSQL cannot store.
-        """
-        body = await self.body()
-        try:
-            value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
-        except json.JSONDecodeError as error:
-            raise InvalidJson(f"{error.msg} at line {error.lineno}, column {error.colno}.") from None
-        except (UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise InvalidJson(f"The body is not JSON: {error}.") from None
-        _check_shape(value)
-        return value
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
 class StrictRoute(APIRoute):
     """A route that judges the caller before it reads the body, and the body through :class:`StrictRequest`.
 
     FastAPI alone would read and decode the body first. Dependencies with ``before_body`` are run ahead of it.
+    A POST under an Idempotency-Key is answered once; the answer joins the request's transaction, which FastAPI
+    commits after this handler has returned and before the first byte goes out.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
-        checks = [*_before_body(self.dependant)] if self.body_field else []
+        leased = is_two_step(self.endpoint)
+        checks = [*_before_body(self.dependant)] if self.body_field or leased else []
+        once = marked_members(self.response_model, SHOWN_ONCE)
+        beta = marked_members(self.response_model, BETA)
+
+        async def once_only(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except Replayed as replayed:
+                return _replay(replayed.answer)
+            claim: _Claim | None = getattr(request.state, "claim", None)
+            if claim is not None and _is_kept(response):
+                now = resources_of(request).clock.now()
+                await idempotency.remember(claim.tx, claim.call, _answer(response, once), now)
+            return response
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
-            for check in checks:
+            for check in (*request.app.state.first_checks, *checks):
                 await check(request)
-            return await handle(request)
+            call = await _call(request) if leased else None
+            if call is None:
+                response = await once_only(request)
+            else:
+                response = await _in_two_steps(request, call, handle, once)
+            return _in_asked_type(request, response, beta)
 
         return strict
 
@@ -163,16 +149,136 @@ def api_router(tag: str, *, prefix: str = "/api/v1") -> APIRouter:
     return APIRouter(prefix=prefix, tags=[tag], route_class=StrictRoute)
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge("The body is larger than 1 MiB.", limit_bytes=CONTROL_BODY_BYTES)
+def two_step(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that talks to the network: its Idempotency-Key is held by a lease of a minute meanwhile.
+
+    Such an endpoint asks for no ``RequestTx``; it opens its own short transactions before and after.
+    """
+    setattr(endpoint, _TWO_STEP, True)
+    return endpoint
 
 
-def _check_media_type(given: str) -> None:
-    media_type, _, parameters = (part.strip().lower() for part in given.partition(";"))
-    charset = parameters.partition("charset=")[2].strip('" ')
-    if media_type != "application/json" or charset not in {"", "utf-8", "utf8"}:
-        said = given[:100] or "A body without a Content-Type"
-        raise UnsupportedMediaType(f"{said} is not read here.", supported=["application/json"])
+def is_two_step(endpoint: Callable[..., Any]) -> bool:
+    """Tell whether an endpoint is marked by :func:`two_step`."""
+    return getattr(endpoint, _TWO_STEP, False)
+
+
+def takes_idempotency_key(route: APIRoute) -> bool:
+    """Tell whether a POST under an Idempotency-Key happens once on this route."""
+    return "POST" in (route.methods or ()) and (is_two_step(route.endpoint) or _opens_tx(route.dependant))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    tx: Tx
+    call: Call
+
+
+async def _call(request: Request) -> Call | None:
+    """Return the call under its Idempotency-Key; None without a key, or for a method that needs none."""
+    if request.method != "POST":
+        return None
+    key = idempotency.read_key(request.headers.getlist("idempotency-key"))
+    if key is None:
+        return None
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    asked = idempotency.fingerprint(
+        b"POST",
+        request.scope["path"].encode(),
+        request.scope["query_string"],
+        media_type.encode(),
+        await request.body(),
+    )
+    return Call(request.state.tenant, request.scope["route"].path, key, asked)
+
+
+async def _in_two_steps(
+    request: Request,
+    call: Call,
+    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+    once: tuple[Path, ...],
+) -> Response:
+    resources = resources_of(request)
+    database, clock = resources.database, resources.clock
+    try:
+        until = await _lease(resources, call)
+    except Replayed as replayed:
+        return _replay(replayed.answer)
+    kept: Answer | None = None
+    try:
+        response = await handle(request)
+        kept = _answer(response, once) if _is_kept(response) else None
+    finally:
+        async with transaction.tenant_transaction(database, call.tenant) as tx:
+            await idempotency.finish(tx, call, until, kept, clock.now())
+    return response
+
+
+async def _lease(resources: Resources, call: Call) -> datetime:
+    """Claim the key and hold it by a lease; waits two seconds for a lease of another.
+
+    Raises:
+        Replayed: the call was answered.
+        IdempotencyInProgress: it is still under way.
+    """
+    deadline = asyncio.get_running_loop().time() + idempotency.PATIENCE_SECONDS
+    while True:
+        with contextlib.suppress(IdempotencyInProgress):
+            async with transaction.tenant_transaction(resources.database, call.tenant) as tx:
+                now = resources.clock.now()
+                answer = await idempotency.claim(tx, call, now)
+                if answer is not None:
+                    raise Replayed(answer)
+                return await idempotency.lease(tx, call, now)
+        if asyncio.get_running_loop().time() >= deadline:
+            raise IdempotencyInProgress
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _is_kept(response: Response) -> bool:
+    return 200 <= response.status_code < 300 and isinstance(getattr(response, "body", None), bytes)  # noqa: PLR2004 - success
+
+
+def _answer(response: Response, once: tuple[Path, ...]) -> Answer:
+    """Return what is stored of a response: all of it, but secrets shown once, cookies and the length."""
+    body = bytes(response.body)
+    if once and body:
+        document = json.loads(body)
+        if change_members(document, once, _blank):
+            document["remark"] = "A secret that is shown once was in the first answer only."
+            body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+    return Answer(
+        response.status_code,
+        tuple(pair for pair in headers if pair[0].lower() not in {"set-cookie", "content-length"}),
+        body,
+    )
+
+
+def _replay(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    length = [pair for pair in response.raw_headers if pair[0] == b"content-length"]
+    kept = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    response.raw_headers = [*kept, *length, (b"idempotency-replayed", b"true")]
+    return response
+
+
+def _in_asked_type(request: Request, response: Response, beta: tuple[Path, ...]) -> Response:
+    """Give the answer the media type that was asked for; without the beta type, leave beta members out."""
+    if response.headers.get("content-type") != JSON_TYPE:
+        return response
+    if getattr(request.state, "beta", False):
+        response.headers["content-type"] = BETA_TYPE
+    elif beta and response.body:
+        document = json.loads(bytes(response.body))
+        change_members(document, beta, dict.pop)
+        response.body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+def _blank(holder: dict[str, Any], member: str) -> None:
+    holder[member] = None
 
 
 def _before_body(dependant: Dependant) -> Iterator[Callable[[Request], Coroutine[Any, Any, Any]]]:
@@ -182,32 +288,5 @@ def _before_body(dependant: Dependant) -> Iterator[Callable[[Request], Coroutine
         yield from _before_body(child)
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:40]} is beyond what a number can be")
-    return number
-
-
-def _check_shape(value: Any) -> None:
-    layer, level = [value], 1
-    while layer:
-        below: list[Any] = []
-        for item in layer:
-            if isinstance(item, (dict, list)):
-                if level > MAX_DEPTH:
-                    raise InvalidJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
-                if isinstance(item, dict):
-                    if len(item) > MAX_MEMBERS:
-                        raise InvalidJson(f"An object in the body has more than {MAX_MEMBERS} members.")
-                    below += item
-                    below += item.values()
-                else:
-                    below += item
-            elif isinstance(item, str) and _UNSTORABLE.search(item):
-                raise InvalidText("A text in the body holds NUL or an unpaired surrogate.")
-        layer, level = below, level + 1
+def _opens_tx(dependant: Dependant) -> bool:
+    return any(child.call is open_tx or _opens_tx(child) for child in dependant.dependencies)

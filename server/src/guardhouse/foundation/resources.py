@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import Database, open_database
+from guardhouse.foundation.egress import EgressRules
 from guardhouse.foundation.objects import LocalObjects, ObjectStore
+from guardhouse.foundation.outbound import Outbound
 from guardhouse.foundation.seal import MasterKey
 from guardhouse.foundation.start_error import StartError
 from guardhouse.foundation.wake import Wake
@@ -39,6 +41,7 @@ class Resources:
     objects: ObjectStore
     clock: Clock
     wake: Wake
+    outbound: Outbound
     master_key: MasterKey
     peppers: tuple[Pepper, ...]
     drain: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +72,7 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         pool_size=settings.database_pool_size,
     )
     wake = Wake(database.driver_url)
+    outbound = Outbound(EgressRules.from_settings(settings), proxy=settings.egress_proxy)
     try:
         yield Resources(
             settings=settings,
@@ -76,10 +80,12 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
             objects=LocalObjects(objects_dir(settings)),
             clock=clock or Clock(),
             wake=wake,
+            outbound=outbound,
             master_key=MasterKey.parse(settings.master_key.get_secret_value()),
             peppers=parse_peppers(settings.key_peppers.get_secret_value()),
         )
     finally:
+        await outbound.close()
         await wake.close()
         await database.close()
 

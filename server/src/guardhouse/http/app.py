@@ -1,106 +1,100 @@
 """Assembles the API: middleware, problems, every feature's routes. The only importer of routes."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Final
 
-from fastapi import Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from fastapi import APIRouter, Depends, FastAPI
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
-from guardhouse.http import contract, health, problem_pages, problems
+from guardhouse.http import contract, health, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
+from guardhouse.http.cors import Cors
+from guardhouse.http.kill_switch import KillSwitch
+from guardhouse.http.memory import Memory
 from guardhouse.http.middleware import Frame
 from guardhouse.http.parameters import refuse_unknown_parameters
+from guardhouse.http.strangers import meter_open_route
 from guardhouse.identity import routes as identity_routes
-from guardhouse.identity.failures import Failures
-from guardhouse.identity.jobs import keep_last_use
-from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.audit_log import routes as audit_log_routes
+from guardhouse.identity.clients import routes as client_routes
+from guardhouse.identity.kill_switch import routes as kill_switch_routes
+from guardhouse.identity.membership import routes as membership_routes
+from guardhouse.identity.oauth import routes as oauth_routes
+from guardhouse.identity.oidc import routes as oidc_routes
 from guardhouse.identity.registration import routes as registration_routes
+from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.identity.tenancy import routes as tenancy_routes
+from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
-from guardhouse.live.hub import Hub
 from guardhouse.scores import routes as scores_routes
-from guardhouse.scores.wait import Backlog
+from guardhouse.usage import routes as usage_routes
+from guardhouse.usage.admin import routes as admin_routes
+from guardhouse.webhooks import routes as webhook_routes
+from guardhouse.webhooks.aliases import routes as webhook_alias_routes
+from guardhouse.webhooks.history import routes as webhook_history_routes
 
-EXPOSED_HEADERS = [
-    "Location",
-    "ETag",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-Correlation-ID",
-    "Idempotency-Replayed",
-    "Guardhouse-Version",
-]
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    ingest_routes.router,  # first: routes are matched in order, and this is where the load is
+    health.router,
+    identity_routes.router,
+    client_routes.router,
+    oauth_routes.router,
+    oidc_routes.pages,
+    oidc_routes.router,
+    trust_routes.router,
+    registration_routes.router,
+    registration_routes.auth_router,
+    tenancy_routes.router,
+    membership_routes.router,
+    sign_in_routes.router,
+    sign_in_routes.doors,
+    audit_log_routes.router,
+    kill_switch_routes.router,
+    agents_routes.router,
+    events_routes.router,
+    scores_routes.router,
+    live_routes.router,
+    usage_routes.router,
+    usage_routes.doors,
+    admin_routes.router,
+    webhook_history_routes.router,  # literal paths under /webhooks come before {webhook_id}
+    webhook_routes.router,
+    webhook_alias_routes.router,
+)
+OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router, reference.router)
 
 
 def create_app(resources: Resources) -> FastAPI:
     """Return the application over opened Resources."""
-    key_cache = KeyCache(lambda: resources.wake.connected)
-    hub = Hub(resources)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop = resources.wake.subscribe("identity", key_cache.drop)
-        noting = asyncio.create_task(keep_last_use(resources, key_cache))
-        try:
-            yield
-        finally:
-            noting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await noting
-            stop()
-            await hub.close()
-
+    memory = Memory(resources)
+    kill_switch = KillSwitch()
     app = FastAPI(
         title="Guardhouse",
         version=__version__,
         summary="The guards of APIs, hosts and AI agents report in.",
-        lifespan=lifespan,
+        lifespan=memory.running,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        dependencies=[Depends(refuse_unacceptable), Depends(refuse_unknown_parameters)],
+        dependencies=[
+            Depends(kill_switch),
+            Depends(refuse_unacceptable),
+            Depends(refuse_unknown_parameters),
+        ],
     )
-    app.state.resources = resources
-    app.state.key_cache = key_cache
-    app.state.failures = Failures()
-    app.state.hub = hub
-    app.state.backlog = Backlog(resources)
-    app.state.parameter_names = {}
-    app.state.readiness = health.Readiness(resources)
+    memory.lay_out(app)
+    app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
     problems.install(app)
-    for router in (
-        ingest_routes.router,  # first: routes are matched in order, and this is where the load is
-        health.router,
-        problem_pages.router,
-        contract.router,
-        identity_routes.router,
-        registration_routes.router,
-        registration_routes.auth_router,
-        tenancy_routes.router,
-        agents_routes.router,
-        events_routes.router,
-        scores_routes.router,
-        live_routes.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
+    for router in OPEN_ROUTERS:
+        app.include_router(router, dependencies=[Depends(meter_open_route)])
     if resources.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=resources.settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-            max_age=600,
-        )
-    app.add_middleware(Frame, resources=resources)
+        app.add_middleware(Cors, origins=resources.settings.cors_origins)
+    app.add_middleware(Frame, resources=resources, limiter=memory.limiter, usage_log=memory.usage_log)
     return app

@@ -5,10 +5,11 @@ import ipaddress
 import shutil
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from guardhouse import __version__
@@ -16,14 +17,39 @@ from guardhouse.foundation import logs, migration_files
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.foundation.resources import Resources, objects_dir
+from guardhouse.usage.limits import Limiter
 
 CHECK_SECONDS: Final = 2.0
 MIN_FREE_BYTES: Final = 64 << 20
+_READINESS: Final = {"$ref": "#/components/schemas/ReadinessShape"}
 router = APIRouter(tags=["health"])
 _log = logs.get(__name__)
 
 BUILD: Final = Gauge("guardhouse_build_info", "1, labelled with the version.", ["version"])
 BUILD.labels(__version__).set(1)
+
+
+class ReadinessShape(BaseModel):
+    """Whether requests can be served, and why not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class HealthShape(BaseModel):
+    """Every component's state; `age_seconds` is how old the verdict is."""
+
+    status: str
+    reasons: list[str]
+    components: dict[str, str]
+    age_seconds: float | None
+    version: str
+
+
+class VersionShape(BaseModel):
+    """The version of the server."""
+
+    version: str
 
 
 @dataclass(slots=True)
@@ -68,7 +94,12 @@ async def get_liveness() -> str:
     return "ok"
 
 
-@router.get("/readyz", operation_id="get_readiness")
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    response_model=ReadinessShape,
+    responses={503: {"description": "Not ready.", "content": {"application/json": {"schema": _READINESS}}}},
+)
 async def get_readiness(request: Request) -> Response:
     """Say whether requests can be served: 200, or 503 with reasons."""
     readiness: Readiness = request.app.state.readiness
@@ -77,24 +108,25 @@ async def get_readiness(request: Request) -> Response:
 
 
 @router.get("/health", operation_id="get_health")
-async def get_health(request: Request) -> dict[str, Any]:
+async def get_health(request: Request) -> HealthShape:
     """Show every component's state; always 200."""
     readiness: Readiness = request.app.state.readiness
     reasons = await readiness.reasons()
+    limiter: Limiter = request.app.state.limiter
     checked = readiness.checked_at
-    return {
-        "status": "ok" if not reasons else "unready",
-        "reasons": reasons,
-        "components": readiness.components,
-        "age_seconds": None if checked is None else round(time.monotonic() - checked, 1),
-        "version": __version__,
-    }
+    return HealthShape(
+        status="ok" if not reasons else "unready",
+        reasons=reasons,
+        components=readiness.components | {"rate_limits": limiter.state},
+        age_seconds=None if checked is None else round(time.monotonic() - checked, 1),
+        version=__version__,
+    )
 
 
 @router.get("/api/v1/version", operation_id="get_version")
-async def get_version() -> dict[str, str]:
+async def get_version() -> VersionShape:
     """Show the version of the server."""
-    return {"version": __version__}
+    return VersionShape(version=__version__)
 
 
 @router.get("/metrics", operation_id="get_metrics", include_in_schema=False)

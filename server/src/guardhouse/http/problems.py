@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -51,12 +52,16 @@ def render(problem: Problem, *, public_url: str) -> Response:
     if problem.status >= 500:  # noqa: PLR2004 - server errors
         _log.warning("request_failed", code=problem.code, instance=instance, detail=problem.detail)
     body = problem.body(public_url=public_url, instance=instance, correlation_id=correlation.current())
-    content = key_format.hide_keys(msgspec.json.encode(body))
-    return Response(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
+    return Response(
+        key_format.hide_keys(msgspec.json.encode(body)),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers_at(public_url),
+    )
 
 
-def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> Problem:
-    """Translate FastAPI's list of violations; ``known`` are member names for "did you mean"."""
+def from_validation(errors: Sequence[Mapping[str, Any]], shape: Any = None) -> Problem:
+    """Translate FastAPI's list of violations; ``shape`` is the body's model, for "did you mean"."""
     missing_body = [e for e in errors if e["type"] == "missing" and tuple(e["loc"]) == ("body",)]
     if missing_body:
         return InvalidJson("The body is empty; this operation takes a JSON object.")
@@ -65,15 +70,15 @@ def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = 
         return InvalidJson(str(broken[0].get("ctx", {}).get("error", "The body is not JSON.")))
     return ValidationFailed(
         f"{len(errors)} member{'s are' if len(errors) != 1 else ' is'} wrong.",
-        errors=[_violation(error, known) for error in errors],
+        errors=[_violation(error, shape) for error in errors],
     )
 
 
-def _violation(error: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+def _violation(error: Mapping[str, Any], shape: Any) -> dict[str, Any]:
     place, *path = error["loc"]
     detail = str(error["msg"])
     if error["type"] == "extra_forbidden" and path:
-        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        near = difflib.get_close_matches(str(path[-1]), _members(shape, path[:-1]), n=1)
         detail = f"unknown member; did you mean {near[0]}?" if near else "unknown member"
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
     where = {"pointer": pointer} if place == "body" else {"parameter": str(path[0]) if path else place}
@@ -99,7 +104,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     failure = cast("RequestValidationError", error)
-    problem = from_validation(failure.errors(), _member_names(request))
+    problem = from_validation(failure.errors(), _body_shape(request))
     return render(problem, public_url=resources_of(request).settings.public_url)
 
 
@@ -124,7 +129,20 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=InvalidRequest.status)  # nobody reads it
 
 
-def _member_names(request: Request) -> list[str]:
+def _body_shape(request: Request) -> Any:
     field = getattr(request.scope.get("route"), "body_field", None)
-    model = getattr(getattr(field, "field_info", None), "annotation", None)
-    return list(getattr(model, "model_fields", {}))
+    return getattr(getattr(field, "field_info", None), "annotation", None)
+
+
+def _members(shape: Any, path: Sequence[object]) -> list[str]:
+    """Return the member names of the model that a path leads to, through lists and unions."""
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        if not path:
+            return [field.alias or name for name, field in shape.model_fields.items()]
+        head, *rest = path
+        inside = {field.alias or name: field.annotation for name, field in shape.model_fields.items()}
+        return _members(inside[str(head)], rest) if str(head) in inside else _members(shape, rest)
+    found = []
+    for part in get_args(shape):
+        found += _members(part, path[1:] if path and isinstance(path[0], int) else path)
+    return found

@@ -4,9 +4,9 @@ Exactly one credential per request, judged from the headers before a byte of the
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -18,8 +18,9 @@ from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.foundation.resources import Resources
-from guardhouse.identity import key_format, keys
+from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
 from guardhouse.identity.addresses import check_address
+from guardhouse.identity.bearers import Bearer, Bearers
 from guardhouse.identity.failures import Failures
 from guardhouse.identity.key_cache import KeyCache, Known
 from guardhouse.identity.refusals import (
@@ -31,18 +32,22 @@ from guardhouse.identity.refusals import (
     ApiKeySuspended,
     ApiKeyUnknown,
     ScopeMissing,
+    SessionExpired,
     TenantSuspended,
     Unauthenticated,
 )
+from guardhouse.identity.session_cache import SessionCache
+from guardhouse.identity.sessions import Presented
 from guardhouse.identity.signatures import SignedBy
 from guardhouse.identity.store import ApiKey
 
+_OTHER_CREDENTIALS: Final = ("x-api-key", "authorization", "signature", "signature-input")
 _NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Requests that a credential may make per minute and per day; None is no limit of its own."""
+    """Calls that a credential may make in any minute and in any day; None = no limit of its own."""
 
     minute: int | None = None
     day: int | None = None
@@ -51,9 +56,19 @@ class Limits:
 NO_LIMITS: Final = Limits()
 
 
+class Admit(Protocol):
+    """Lets an identified caller in, or raises the problem that says when to come back (``usage.limits``)."""
+
+    async def __call__(self, caller: "Caller") -> object:
+        """Return what the answer tells of the limits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project."""
+    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project.
+
+    ``session_id`` is set when a cookie stands for the credential.
+    """
 
     tenant: TenantKey
     tenant_slug: str
@@ -64,6 +79,7 @@ class Caller:
     project_id: UUID | None = None
     agent_id: str | None = None
     signed: SignedBy | None = None
+    session_id: UUID | None = None
     env: str = "live"
     expires_at: datetime | None = None
     limits: Limits = NO_LIMITS
@@ -71,7 +87,8 @@ class Caller:
     @property
     def actor(self) -> Actor:
         """The caller as the audit log names it."""
-        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", self.credential_id)
+        credential = f"session:{self.session_id}" if self.session_id else self.credential_id
+        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", credential)
 
     def need(self, scope: str) -> None:
         """Insist on a scope.
@@ -80,13 +97,7 @@ class Caller:
             ScopeMissing: the caller does not have it.
         """
         if scope not in self.scopes:
-            raise ScopeMissing(
-                f"This needs the scope {scope}.",
-                headers={
-                    "WWW-Authenticate": f'Bearer realm="guardhouse", error="insufficient_scope", scope="{scope}"'
-                },
-                required_scope=scope,
-            )
+            raise ScopeMissing(f"This needs the scope {scope}.", required_scope=scope)
 
 
 def agent_caller(signed: SignedBy) -> Caller:
@@ -100,6 +111,24 @@ def agent_caller(signed: SignedBy) -> Caller:
         credential_id=signed.keyid,
         agent_id=signed.agent_id,
         signed=signed,
+    )
+
+
+def bearer_caller(bearer: Bearer) -> Caller:
+    """Return the caller for a good token.
+
+    Raises:
+        TenantSuspended: its tenant is not active.
+    """
+    if bearer.tenant.state != "active":
+        raise TenantSuspended("The tenant of this token is not active.")
+    return Caller(
+        tenant=bearer.tenant.key,
+        tenant_slug=bearer.tenant.slug,
+        kind=bearer.kind,
+        role=bearer.role,
+        scopes=bearer.scopes,
+        credential_id=bearer.credential_id,
     )
 
 
@@ -138,21 +167,40 @@ PlatformCaller = Annotated[Caller, Depends(Require("platform"))]
 PlatformTx = Annotated[Tx, Depends(open_platform_tx, scope="function")]
 
 
-async def identify(request: HTTPConnection) -> Caller:
-    """Return the caller of a request from its headers alone and remember its tenant for Tx and Page."""
+async def identify(request: HTTPConnection, *, metered: bool = True) -> Caller:
+    """Return the caller of a request from its headers alone and remember it, for Tx, Page and usage.
+
+    A metered request is charged to the caller's limits, once however often it is identified. A bad credential
+    counts as a failure of its address.
+
+    Raises:
+        Problem: a 401 or 403 of api-webhooks-identity §2.3, or a limit's 429.
+    """
+    cookie = read_cookie(request)
     try:
-        caller = await _key_caller(request, read_key(request))
-    except ApiKeyMissing:
+        caller = await _by_header(request) if cookie is None else await _by_session(request, cookie)
+    except (ApiKeyMissing, SessionExpired):
         raise
     except Unauthenticated:
         failures: Failures = request.app.state.failures
         failures.count(peer.current().address)
         raise
-    request.state.tenant = caller.tenant
+    remember(request, caller)
+    if metered and not hasattr(request.state, "verdict"):
+        admit: Admit = request.app.state.admit
+        request.state.verdict = await admit(caller)
     return caller
 
 
-async def _key_caller(request: HTTPConnection, text: str) -> Caller:
+async def _by_header(request: HTTPConnection) -> Caller:
+    text = read_key(request)
+    if jws.looks_like_token(text) and not request.headers.get("x-api-key"):
+        bearers: Bearers = request.app.state.bearers
+        return bearer_caller(await bearers.find(text))
+    return await _by_key(request, text)
+
+
+async def _by_key(request: HTTPConnection, text: str) -> Caller:
     cache: KeyCache = request.app.state.key_cache
     known = cache.find(text) or await _look_up(resources_of(request), cache, text)
     key = known.key
@@ -191,6 +239,62 @@ def check(known: Known, key: ApiKey, now: datetime) -> Caller:
     ends = [end for end in (key.expires_at, key.rotates_until) if end is not None]
     known.judged_until = min(ends, default=_NO_END)
     return caller
+
+
+def read_cookie(request: HTTPConnection) -> str | None:
+    """Return the session's cookie; None when there is none, or any other credential beside it."""
+    if any(name in request.headers for name in _OTHER_CREDENTIALS):
+        return None
+    name = session_cookie.cookie_name(resources_of(request).settings.public_url)
+    return request.cookies.get(name)
+
+
+async def _by_session(request: HTTPConnection, cookie: str) -> Caller:
+    session_cookie.check_origin(request.scope.get("method", "GET"), request.headers)
+    if not sessions.well_formed(cookie):
+        raise SessionExpired("This is not a session of Guardhouse.")
+    cache: SessionCache = request.app.state.session_cache
+    resources = resources_of(request)
+    now, known_as = resources.clock.now(), sessions.digest(cookie)
+    found = cache.get(known_as)
+    if found is None or sessions.is_over(found.session, cache.seen_at(found), now):
+        generation = cache.generation
+        async with system_transaction(resources) as tx:
+            found = await sessions.find_presented(tx, cookie)
+        if found is None or sessions.is_over(found.session, cache.seen_at(found), now):
+            raise SessionExpired("The session has ended.")
+        cache.put(known_as, found, generation)
+    caller = judge_session(found, now)
+    cache.mark_seen(found.session.id, now)
+    return caller
+
+
+def judge_session(found: Presented, now: datetime) -> Caller:
+    """Return the caller for a session: all its key can do now, or what it was opened with.
+
+    Raises:
+        Problem: its key does not open anything any more, or its tenant is not active.
+    """
+    session = found.session
+    if found.key is not None:
+        return replace(judge(found.key, now), session_id=session.id)
+    if session.tenant.state != "active":
+        raise TenantSuspended("The tenant of this session is not active.")
+    return Caller(
+        tenant=session.tenant.key,
+        tenant_slug=session.tenant.slug,
+        kind="user",
+        role=session.role,
+        scopes=frozenset(session.scopes),
+        credential_id=str(sessions.holder_id(session)),
+        session_id=session.id,
+    )
+
+
+def remember(request: HTTPConnection, caller: Caller) -> None:
+    """Say for the rest of the request who its caller is."""
+    request.state.tenant = caller.tenant
+    request.state.caller = caller
 
 
 def read_key(request: HTTPConnection) -> str:

@@ -1,4 +1,4 @@
-"""What time does to credentials: spent nonces and old registrations go, ends of keys are told, last uses written."""
+"""What time does to credentials: what ran out is forgotten, ends of keys are told, last uses are written."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,12 @@ from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import JobContext, every
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity import expiry, store
+from guardhouse.identity import expiry, sessions, store
 from guardhouse.identity.agent_keys.store import prune_nonces as prune_spent
 from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.people import store as people_store
 from guardhouse.identity.registration import store as registration
+from guardhouse.identity.session_cache import SessionCache
 
 PRUNED_AT_ONCE: Final = 5000
 LAST_USE_SECONDS: Final = 10.0
@@ -25,6 +27,14 @@ async def prune_nonces(context: JobContext) -> None:
             gone = await prune_spent(tx, context.resources.clock.now(), PRUNED_AT_ONCE)
         if gone < PRUNED_AT_ONCE:
             return
+
+
+@every(600, "identity.prune_sessions")
+async def prune_sessions(context: JobContext) -> None:
+    """Delete sessions and links that open nothing any more."""
+    now = context.resources.clock.now()
+    async with system_transaction(context.resources.database) as tx:
+        await people_store.prune(tx, now, now - sessions.IDLE)
 
 
 @every(600, "identity.tell_expiring")
@@ -61,3 +71,25 @@ async def write_last_use(resources: Resources, cache: KeyCache) -> None:
         with contextlib.suppress(DatabaseAway):
             async with system_transaction(resources.database) as tx:
                 await store.mark_used(tx, used)
+
+
+async def keep_last_seen(resources: Resources, cache: SessionCache) -> None:
+    """Write when sessions were used, in one statement every ten seconds and once more at the end."""
+    try:
+        while True:
+            await asyncio.sleep(LAST_USE_SECONDS)
+            await write_last_seen(resources, cache)
+    finally:
+        await write_last_seen(resources, cache)
+
+
+async def write_last_seen(resources: Resources, cache: SessionCache) -> None:
+    """Write the uses noted since the last time; while the database is away they wait."""
+    seen = cache.take_seen()
+    if seen:
+        try:
+            async with system_transaction(resources.database) as tx:
+                await people_store.mark_seen(tx, seen)
+        except DatabaseAway:
+            for session_id, at in seen:
+                cache.keep_seen(session_id, at)

@@ -3,19 +3,33 @@
 A 401 always carries both challenges; a 403 names what is missing.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from guardhouse.foundation.errors import Problem
 
 KEY_CHALLENGE: Final = 'ApiKey realm="guardhouse", header="X-API-Key"'
-CHALLENGE: Final = {"WWW-Authenticate": f'Bearer realm="guardhouse", {KEY_CHALLENGE}'}
+METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
+
+
+def challenges(public_url: str, **parameters: str | None) -> dict[str, str]:
+    """Return both challenges (RFC 6750 §3, RFC 9728 §5.1), the first with the parameters that apply."""
+    said = {"realm": "guardhouse", "resource_metadata": public_url + METADATA_PATH, **parameters}
+    bearer = ", ".join(f'{name}="{value}"' for name, value in said.items() if value is not None)
+    return {"WWW-Authenticate": f"Bearer {bearer}, {KEY_CHALLENGE}"}
 
 
 class Unauthenticated(Problem):
     """The base of every 401: carries the challenges."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=CHALLENGE)
+    error: ClassVar[str | None] = None
+    error_description: str | None = None
+
+    def headers_at(self, public_url: str) -> Mapping[str, str]:
+        """Return the challenges."""
+        return self.headers | challenges(
+            public_url, error=self.error, error_description=self.error_description
+        )
 
 
 class ApiKeyMissing(Unauthenticated):
@@ -60,6 +74,39 @@ class ApiKeySuspended(Unauthenticated):
     remediation = "Ask an admin to make the key active again."
 
 
+class InvalidToken(Unauthenticated):
+    """The bearer token is not one that is good here; the reason is told only when its signature is."""
+
+    status, code, title = 401, "invalid_token", "Invalid token"
+    remediation = "Get a new access token from /oauth/token, or from an issuer that this tenant trusts."
+    error = "invalid_token"
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(f"The token is refused: {reason}." if reason else "The token is not good here.")
+        self.error_description = reason
+
+
+class TokenExpired(Unauthenticated):
+    """The bearer token was good and its time is over."""
+
+    status, code, title = 401, "token_expired", "Token expired"
+    remediation = (
+        "Get a new access token; clients do so when this comes, or shortly before expires_in is over."
+    )
+    error = "invalid_token"
+
+    def __init__(self) -> None:
+        super().__init__("The token has expired.")
+        self.error_description = "the token has expired"
+
+
+class SessionExpired(Unauthenticated):
+    """The session has ended: signed out, unused for an hour, or twelve hours old."""
+
+    status, code, title = 401, "session_expired", "Session expired"
+    remediation = "Sign in again."
+
+
 class AmbiguousCredentials(Unauthenticated):
     """Two different credentials in one request."""
 
@@ -79,6 +126,20 @@ class ScopeMissing(Problem):
 
     status, code, title = 403, "scope_missing", "Scope missing"
     remediation = "Use a key that has the scope named in `required_scope`."
+
+    def headers_at(self, public_url: str) -> Mapping[str, str]:
+        """Return the challenges, with the scope that would do."""
+        scope = self.extensions.get("required_scope")
+        return self.headers | challenges(public_url, error="insufficient_scope", scope=scope)
+
+
+class NoRoleMapped(Problem):
+    """The token is good, but nothing in it stands for a role here; ``claim`` names what was read."""
+
+    status, code, title = 403, "no_role_mapped", "No role mapped"
+    remediation = (
+        "Put a value that the issuer's role map knows into the claim named in `claim`, or extend the map."
+    )
 
 
 class TenantSuspended(Problem):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -196,6 +196,18 @@ def tenant_of(row: Any) -> Tenant:
     )
 
 
+# The same beside columns of another table: each with `tenant_` before its name, for Core and for plain SQL over `t`.
+LABELLED_TENANT: Final = tuple(column.label(f"tenant_{column.name}") for column in TENANT_COLUMNS)
+LABELLED_TENANT_SQL: Final = ", ".join(
+    f"t.{column.name} AS tenant_{column.name}" for column in TENANT_COLUMNS
+)
+
+
+def labelled_tenant(row: Any) -> Tenant:
+    """Return the tenant of a mapping that holds ``LABELLED_TENANT``."""
+    return Tenant(*(row[f"tenant_{column.name}"] for column in TENANT_COLUMNS))
+
+
 def _api_key(row: Any) -> ApiKey:
     members = {name: getattr(row, f"key_{name}") for name in _MEMBERS}
     members |= {name: tuple(members[name]) for name in ("scopes", "ip_allow")}
@@ -315,6 +327,12 @@ async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID, *, lock: bool = False) 
     query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.key_id == key_id)
     row = (await tx.execute(query.with_for_update(of=api_keys) if lock else query)).one_or_none()
     return None if row is None else _api_key(row)
+
+
+async def find_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[ApiKey]:
+    """Return the keys of a tenant with this prefix."""
+    query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.prefix == prefix)
+    return [_api_key(row) for row in await tx.execute(query)]
 
 
 async def list_keys(

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.identity.caller import Caller
 from guardhouse.identity.store import ApiKey
@@ -123,7 +124,7 @@ class KeyShape(BaseModel):
 class NewKeyShape(KeyShape):
     """An API key with its text, given once."""
 
-    api_key: str
+    api_key: ShownOnce
 
 
 class KeyList(BaseModel):

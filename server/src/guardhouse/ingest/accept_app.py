@@ -23,6 +23,7 @@ from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Problem, Unavailable
+from guardhouse.foundation.idempotency import IdempotencyKeyReused
 from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
@@ -31,7 +32,6 @@ from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTE
 from guardhouse.ingest.decode_body import decode_member
 from guardhouse.ingest.decode_lenient import Cut, storable_text
 from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
-from guardhouse.ingest.replay import IdempotencyKeyReused
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
@@ -113,7 +113,7 @@ async def keep_malformed(
     now = resources.clock.now()
     async with tenant_transaction(resources, caller.tenant) as tx:
         project = await resolve_project(
-            tx, resources.clock, caller.tenant, bound=caller.project_id, named=named
+            tx, resources.clock, caller.tenant, bound=caller.project_id, named=named, by=caller.actor
         )
         owner = Owner(caller.tenant.no, project.no)
         await quarantine.keep_body(tx, owner, problem.code, problem.detail, raw, now)
@@ -147,8 +147,14 @@ async def _store(
     """Store a batch in one transaction and fill in the answer; tells whether it was stored before."""
     tenant, now = request.caller.tenant, parsed.now
     async with tenant_transaction(resources, tenant) as tx:
+        caller = request.caller
         project = await resolve_project(
-            tx, resources.clock, tenant, bound=request.caller.project_id, named=_named(request)
+            tx,
+            resources.clock,
+            tenant,
+            bound=caller.project_id,
+            named=_named(request),
+            by=caller.actor,
         )
         owner = Owner(tenant.no, project.no)
         if not await store.claim_receipt(tx, owner, receipt, now):

@@ -172,9 +172,8 @@ async def _store(
             return _Stored(verdicts, answered, None, replayed=True, legacy=key.legacy)
         fresh = AnsweredBatch(key.key, key.hash, now, 0, frozenset())
         verdicts = _judge(resources, caller.tenant, agent_id, batch, key, fresh)
-        agent = await positions.lock_agent(
-            tx, resources, caller.tenant, agent_id, create=caller.agent_id is None
-        )
+        create_as = caller.actor if caller.agent_id is None else None
+        agent = await positions.lock_agent(tx, resources, caller.tenant, agent_id, create_as=create_as)
         if agent is None:
             raise signatures.Unauthorized(resources.clock)
         duplicates = await _write(tx, caller.tenant, agent, batch, verdicts, fresh, careful=careful)

@@ -18,6 +18,12 @@ from guardhouse.foundation.errors import (
     UnsupportedCoding,
     UnsupportedMediaType,
 )
+from guardhouse.foundation.idempotency import (
+    IdempotencyInProgress,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+)
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import StrictRoute, resources_of
 from guardhouse.identity.caller import Caller, identify
@@ -28,6 +34,7 @@ from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_
 from guardhouse.ingest.accept_host import AgentMismatch, AgentRequired, HostRequest, accept_host
 from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
+from guardhouse.ingest.host_batch import BatchTooLarge
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
@@ -55,8 +62,8 @@ _READING: Final[tuple[type[Problem], ...]] = (
     UnsupportedCoding,
     RequestTimeout,
     Unavailable,
-    replay.IdempotencyKeyInvalid,
-    replay.IdempotencyKeyReused,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
     ApiKeyMissing,
     ScopeMissing,
     ProjectMismatch,
@@ -65,25 +72,24 @@ _READING: Final[tuple[type[Problem], ...]] = (
 )
 _HOST: Final[tuple[type[Problem], ...]] = (
     Unauthorized,
+    BatchTooLarge,
     AgentMismatch,
     AgentRequired,
     UnknownEventFamily,
     UnsupportedMediaType,
-    replay.IdempotencyKeyRequired,
+    IdempotencyKeyRequired,
     replay.IdempotencyKeyMismatch,
-    replay.IdempotencyInProgress,
+    IdempotencyInProgress,
     IngestBacklogged,
 )
 router = APIRouter(tags=["telemetry"], route_class=StrictRoute)
 
 
-def _extra(
-    media: dict[str, tuple[type[Any], ...]], description: str, scopes: list[str], aliases: list[str]
-) -> dict[str, Any]:
+def _extra(media: dict[str, tuple[type[Any], ...]], description: str, scopes: list[str]) -> dict[str, Any]:
     security = [{scheme: [scope]} for scope in scopes for scheme in ("ApiKey", "Bearer")]
     if HOST_SCOPE in scopes:
         security.append({"Signature": []})
-    return raw_body(media, description) | {"security": security, "x-aliases": aliases}
+    return raw_body(media, description) | {"security": security}
 
 
 @router.post(
@@ -98,14 +104,8 @@ def _extra(
         {_JSON: (AppBatch, HostBatch), NDJSON: (HostBatch,)},
         "Plain, or with `Content-Encoding: gzip` or `zstd`. As NDJSON: one host event per line.",
         [APP_SCOPE, HOST_SCOPE],
-        ["/v1/events", "/api/v1/api/v1/events"],
     ),
 )
-@router.post("/api/v1/events/", include_in_schema=False)
-@router.post("/v1/events", include_in_schema=False)
-@router.post("/v1/events/", include_in_schema=False)
-@router.post("/api/v1/api/v1/events", include_in_schema=False)
-@router.post("/api/v1/api/v1/events/", include_in_schema=False)
 async def send_events(request: Request) -> Response:
     """Take a batch of an in-app agent (answer 200) or of a host agent (answer 207, also with a signature)."""
     family = tell_by_headers(request.headers)
@@ -128,12 +128,8 @@ async def send_events(request: Request) -> Response:
         {_JSON: (AppBatch,)},
         "Plain, or with `Content-Encoding: gzip` or `zstd`.",
         [APP_SCOPE],
-        ["/api/v1/api/v1/metrics"],
     ),
 )
-@router.post("/api/v1/metrics/", include_in_schema=False)
-@router.post("/api/v1/api/v1/metrics", include_in_schema=False)
-@router.post("/api/v1/api/v1/metrics/", include_in_schema=False)
 async def send_metrics(request: Request) -> Response:
     """Take a batch of an in-app agent; the same as the other path, for clients that send metrics apart."""
     caller = await _judge(request, "app")
@@ -153,7 +149,7 @@ async def _judge(request: Request, family: Family | None) -> Caller | None:
             return None
         if not {"x-api-key", "authorization"} & set(request.headers):
             raise FamilyMismatch("An agent of a host has signed, and the batch is said to be an app batch.")
-    caller = await identify(request)
+    caller = await identify(request, metered=False)  # the backlog is the limit of telemetry
     if family == "host":
         caller.need(HOST_SCOPE)
     elif family == "app" or HOST_SCOPE not in caller.scopes:

@@ -10,7 +10,7 @@ from guardhouse.foundation.errors import NotFound, ValidationFailed
 from guardhouse.foundation.pages import InvalidCursor
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import RequestTx, Shared, api_router, resources_of, system_transaction
-from guardhouse.identity.caller import Caller, Require
+from guardhouse.identity.caller import Caller, Require, remember
 from guardhouse.identity.refusals import AmbiguousCredentials, ScopeMissing
 from guardhouse.live import tickets
 from guardhouse.live.client import Interest
@@ -57,8 +57,7 @@ async def _spend(request: Request, ticket: str) -> Caller:
     resources = resources_of(request)
     async with system_transaction(resources) as tx:
         visitor = await tickets.redeem(tx, ticket, resources.clock.now())
-    request.state.tenant = visitor.tenant
-    return Caller(
+    caller = Caller(
         tenant=visitor.tenant,
         tenant_slug="",
         kind="ticket",
@@ -67,6 +66,8 @@ async def _spend(request: Request, ticket: str) -> Caller:
         credential_id=visitor.credential_id,
         project_id=visitor.project_id,
     )
+    remember(request, caller)
+    return caller
 
 
 Listener = Annotated[Caller, Depends(Listening(None))]

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.notices.kind import Severity
 from guardhouse.notices.kinds import KINDS
 
@@ -101,6 +102,6 @@ class StreamEvent(
 class StreamTicket(BaseModel):
     """A ticket for `GET /api/v1/stream?ticket=`: one stream, within a minute."""
 
-    ticket: str
+    ticket: ShownOnce
     expires_at: datetime
     expires_in_seconds: int

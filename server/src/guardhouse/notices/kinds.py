@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from guardhouse.notices.agent_kinds import TelemetryReceived
+from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -12,7 +13,17 @@ from guardhouse.notices.identity_kinds import (
     KeyRotated,
 )
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.member_kinds import MemberChanged
+from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
+from guardhouse.notices.webhook_kinds import (
+    WebhookDisabled,
+    WebhookExhausted,
+    WebhookRecovered,
+    WebhookTest,
+    WebhookThrottled,
+)
 
 KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
@@ -24,6 +35,16 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         KeyRevoked,
         KeyExpiring,
         KeyExposed,
+        MemberChanged,
+        AuditChainBroken,
+        ModeChanged,
+        RateLimitReached,
+        UsageThreshold,
+        WebhookTest,
+        WebhookThrottled,
+        WebhookDisabled,
+        WebhookRecovered,
+        WebhookExhausted,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())

@@ -104,5 +104,5 @@ def _row(draft: Draft) -> store.Row:
         api_key_id=origin.api_key_id,
         project_id=origin.project_id,
         correlation_id=correlation.current() if origin.correlation_id is None else origin.correlation_id,
-        trace_id=origin.trace_id,
+        trace_id=correlation.trace_id() if origin.trace_id is None else origin.trace_id,
     )

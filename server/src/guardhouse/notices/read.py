@@ -8,10 +8,11 @@ from uuid import UUID
 
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.pages import InvalidCursor
-from guardhouse.notices import store
+from guardhouse.notices import cursor_store, store
 from guardhouse.notices.store import Mark, Notice, Position, Slice
 
 RESUME_DAYS: Final = 7
+KEPT_DAYS: Final = 31  # the log keeps thirty days and the one that is being dropped
 # A notice is written within its transaction and no transaction lives this long, so nothing that comes after
 # a notice in the log is older than it by more.
 SKEW: Final = timedelta(minutes=10)
@@ -64,6 +65,23 @@ async def resume_at(tx: Tx, position: Position, now: datetime) -> tuple[Mark, bo
     found = await store.mark_at(tx, start)
     since = now - timedelta(days=RESUME_DAYS + 1) if found is None else found.occurred_at
     return Mark(start, since), reset
+
+
+async def reader_mark(tx: Tx, reader: str, now: datetime) -> Mark:
+    """Return where a durable reader goes on; one that is new begins at the end of the log."""
+    at = await cursor_store.get_cursor(tx, reader)
+    if at is None:
+        await cursor_store.add_cursor(tx, reader, (await store.newest(tx)).position)
+        at = await cursor_store.get_cursor(tx, reader)
+    if at is None:
+        raise RuntimeError(f"the cursor of {reader} was removed while it was made")
+    found = await store.mark_at(tx, at)
+    return Mark(at, now - timedelta(days=KEPT_DAYS) if found is None else found.occurred_at)
+
+
+async def move_reader(tx: Tx, reader: str, expected: Position, to: Position) -> bool:
+    """Move a durable reader in the transaction of its step; False when another process has done the step."""
+    return await cursor_store.move_cursor(tx, reader, expected, to)
 
 
 async def list_notices(

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
+from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
@@ -126,6 +127,8 @@ async def get_score(caller: Reader, tx: RequestTx, score_id: UUID) -> ScoreShape
 async def recalculate_score(caller: Writer, tx: RequestTx, wanted: RecalculateRequest) -> RecalculatedShape:
     """Compute a process's numbers anew from the stored events and say whether they are what is stored."""
     done = await recalculate.recalculate(tx, caller.tenant, wanted.process_id, wanted.mode)
+    after = {"mode": done.mode, "equal": done.equal, "events": done.events}
+    await record(tx, caller.actor, Entry("score.recalculate", f"process:{done.process_id}", after=after))
     return recalculated_shape(done)
 
 
@@ -140,9 +143,10 @@ async def learn_profiles(
 ) -> ProfilesShape:
     """Take what an agent's group has done so far as usual; from now on rarity is judged against it."""
     teacher = learn.Teacher(caller.credential_id, shared.clock)
-    return profiles_shape(
-        await learn.learn_profiles(tx, caller.tenant, wanted.agent_id, wanted.until, teacher)
-    )
+    learned = await learn.learn_profiles(tx, caller.tenant, wanted.agent_id, wanted.until, teacher)
+    after = {"version": learned.version, "programs": learned.programs, "runs": learned.runs}
+    await record(tx, caller.actor, Entry("risk.learn", f"profiles:{learned.group}", after=after))
+    return profiles_shape(learned)
 
 
 @router.get("/risk/profiles", operation_id="list_profiles", response_model=ProfilesList)

@@ -163,7 +163,7 @@ class Engine:
                 self._look.set()
 
     async def _run_one(self, job: ClaimedJob) -> None:
-        correlation.begin(job.correlation_id or f"job-{job.id}")
+        correlation.begin(job.correlation_id or f"job-{job.id}", trace_id=job.trace_id)
         kind = self.claimer.jobs[job.name]
         started = time.perf_counter()
         _PICKUP.observe(max(0.0, (self.resources.clock.now() - job.run_at).total_seconds()))

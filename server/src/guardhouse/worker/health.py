@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from guardhouse.audit import check
 from guardhouse.foundation import jobs_claim, logs
 from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.resources import Resources
@@ -21,6 +22,9 @@ _HEARTBEAT: Final = Gauge(
     "guardhouse_worker_last_heartbeat_timestamp_seconds", "When this worker last wrote its row."
 )
 _DUE: Final = Gauge("guardhouse_jobs_due", "Jobs that are ready and not yet claimed.", ["kind"])
+_CHAIN_OK: Final = Gauge(
+    "guardhouse_audit_chain_ok", "1 while the last check of every tenant's audit log found it whole."
+)
 _PROBE_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 20.0
 _log = logs.get(__name__)
@@ -63,6 +67,7 @@ class Health:
         with contextlib.suppress(DatabaseAway, TimeoutError):
             async with asyncio.timeout(_PROBE_SECONDS), system_transaction(self._resources.database) as tx:
                 due = await jobs_claim.count_due(tx)
+                _CHAIN_OK.set(0 if await check.count_broken(tx) else 1)
             for kind in self._engine.claimer.jobs:
                 _DUE.labels(kind).set(due.get(kind, 0))
         return generate_latest()

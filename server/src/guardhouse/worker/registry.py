@@ -12,10 +12,14 @@ from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
+from guardhouse.identity.audit_log import jobs as audit_log_jobs
+from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.usage import jobs as usage_jobs
+from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.worker import upkeep
 
 
@@ -27,11 +31,15 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = ()
+JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay,)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
     identity_jobs.prune_nonces,
+    token_jobs.keep_signing_keys,
+    token_jobs.prune_tokens,
+    identity_jobs.prune_sessions,
+    audit_log_jobs.check_audit_logs,
     identity_jobs.prune_registrations,
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
@@ -39,7 +47,14 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     scores_jobs.keep_partitions,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
+    usage_jobs.keep_log,
+    webhooks_jobs.keep_partitions,
     upkeep.prune_dead_letters,
+    upkeep.prune_answers,
 )
 
-LOOPS: Final[tuple[LongLoop, ...]] = (LongLoop("score_lanes", scores_jobs.score_lanes),)
+LOOPS: Final[tuple[LongLoop, ...]] = (
+    LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("webhook_fan_out", webhooks_jobs.turn_notices),
+    LongLoop("webhook_deliver", webhooks_jobs.deliver),
+)

@@ -1,0 +1,1 @@
+"""What proves the audit log: the walk along the chain, signed heads, signed exports."""

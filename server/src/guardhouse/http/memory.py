@@ -1,0 +1,71 @@
+"""What an API process keeps in memory between requests: caches, limiter, live clients, the last verdict on its parts.
+
+All of it may be lost at any time: it is a copy of what the database holds, or a figure of the moment.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from guardhouse.foundation.resources import Resources
+from guardhouse.http.health import Readiness
+from guardhouse.identity.bearers import Bearers
+from guardhouse.identity.failures import Failures
+from guardhouse.identity.jobs import keep_last_seen, keep_last_use
+from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.kill_switch.mode import ModeCache
+from guardhouse.identity.kill_switch.store import CHANNEL
+from guardhouse.identity.session_cache import SessionCache
+from guardhouse.live.hub import Hub
+from guardhouse.scores.wait import Backlog
+from guardhouse.usage import jobs as usage_jobs
+from guardhouse.usage.limits import Limiter
+from guardhouse.usage.log import UsageLog
+
+
+class Memory:
+    """The parts, made once per application and alive as long as it runs."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.keys = KeyCache(lambda: resources.wake.connected)
+        self.sessions = SessionCache(lambda: resources.wake.connected)
+        self.bearers = Bearers(resources)
+        self.mode = ModeCache(resources)
+        self.limiter = Limiter(resources)
+        self.usage_log = UsageLog()
+        self.hub = Hub(resources)
+
+    def lay_out(self, app: FastAPI) -> None:
+        """Put each part where routes and dependencies look for it."""
+        state = app.state
+        state.resources = self.resources
+        state.key_cache, state.session_cache, state.bearers = self.keys, self.sessions, self.bearers
+        state.platform_mode, state.failures = self.mode, Failures()
+        state.limiter, state.admit = self.limiter, self.limiter.admit
+        state.hub, state.backlog = self.hub, Backlog(self.resources)
+        state.readiness = Readiness(self.resources)
+        state.parameter_names = {}
+
+    @asynccontextmanager
+    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Keep caches fresh and write what was noted, for the length of the block (the application's lifespan)."""
+        wake = self.resources.wake
+        stops = [wake.subscribe("identity", cache.drop) for cache in (self.keys, self.sessions, self.bearers)]
+        stops.append(wake.subscribe(CHANNEL, self.mode.drop))
+        noting = [
+            asyncio.create_task(keep_last_use(self.resources, self.keys)),
+            asyncio.create_task(keep_last_seen(self.resources, self.sessions)),
+        ]
+        try:
+            async with usage_jobs.keep(self.resources, self.limiter, self.usage_log):
+                yield
+        finally:
+            for task in noting:
+                task.cancel()
+            await asyncio.gather(*noting, return_exceptions=True)
+            for stop in stops:
+                stop()
+            await self.hub.close()

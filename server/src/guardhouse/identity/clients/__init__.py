@@ -1,0 +1,1 @@
+"""OAuth2 clients as their owners keep them."""

@@ -1,0 +1,1 @@
+"""Members, their sessions and one-time links, as stored."""

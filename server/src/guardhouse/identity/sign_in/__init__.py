@@ -1,0 +1,1 @@
+"""Signing in and out over HTTP: sessions and one-time links."""

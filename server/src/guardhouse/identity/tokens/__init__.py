@@ -1,0 +1,1 @@
+"""OAuth2 clients, and the access tokens this server signs for them."""

@@ -1,0 +1,1 @@
+"""External issuers as the admins of a tenant keep them."""

@@ -1,0 +1,1 @@
+"""What administrators see of usage and decide about it."""

@@ -1,0 +1,1 @@
+"""What became of messages: deliveries with their tries, dead letters, replays."""
