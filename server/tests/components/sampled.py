@@ -50,7 +50,8 @@ def _text(schema: dict[str, Any]) -> str:
         "uri": "https://receiver.example/",
         "email": "someone@example.com",
     }
-    return known.get(str(schema.get("format", "")), "x" * max(1, schema.get("minLength", 1)))
+    least: int = schema.get("minLength", 1)
+    return known.get(str(schema.get("format", "")), "x" * max(1, least))
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 What is there is found through the API itself: the first of a list, or what a POST to the list makes.
 """
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
-import pytest
 
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
@@ -34,6 +34,10 @@ PARAMETER = re.compile(r"\{(\w+)\}")
 # Written behind the answers of earlier calls, or by every call: what is in them is not a change by the one under test.
 LATE_TABLES = {"usage_log", "usage_daily", "usage_buckets", "jobs"}
 LATE_COLUMNS = "'{last_used_at,last_used_ip,last_seen_at,seen_at}'"
+
+
+class NothingKnown(AssertionError):
+    """The first tenant has nothing that an operation could be tried with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,15 @@ class TwoTenants:
     async def know_everything(self) -> set[str]:
         """Find an id for every operation that takes one; return those long enough to be nothing else."""
         for path in sorted({operation.path for operation in BEARING_IDS}):
-            await self.real_url(path)
+            with contextlib.suppress(NothingKnown):  # the tests of that operation say so
+                await self.real_url(path)
         return {value for value in self.ids.values() if len(value) >= LONG}
 
     async def _id(self, name: str, prefix: str) -> str:
         if prefix not in self.ids:
             made = self.ids.get(name) or await self._first(name, prefix) or await self._made(name, prefix)
             if made is None:
-                pytest.fail(
+                raise NothingKnown(
                     f"Nothing of the first tenant is known for {prefix}/{{{name}}}: let a list or a POST there give"
                     f" one, describe the POST's body in sampled.BODIES, or make one in two_tenants._fill."
                 )
