@@ -5,7 +5,14 @@ from typing import Any
 from server.tests.components.operations import Operation, document
 
 # What a schema cannot say. An operation whose sampled body is refused gets an entry here.
-BODIES: dict[str, dict[str, Any]] = {}
+BODIES: dict[str, dict[str, Any]] = {
+    "create_issuer": {
+        "name": "canary-a",
+        "issuer": "https://issuer.example",
+        "audience": "guardhouse",
+        "role_map": {"staff": "viewer"},
+    },
+}
 _PLAIN = {"boolean": False, "null": None}
 
 

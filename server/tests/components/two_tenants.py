@@ -3,6 +3,7 @@
 What is there is found through the API itself: the first of a list, or what a POST to the list makes.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ import httpx
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
+from guardhouse.identity import members
+from guardhouse.webhooks import jobs as webhooks_jobs
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
@@ -36,7 +39,7 @@ LATE_TABLES = {"usage_log", "usage_daily", "usage_buckets", "jobs"}
 LATE_COLUMNS = "'{last_used_at,last_used_ip,last_seen_at,seen_at}'"
 
 
-class NothingKnown(AssertionError):
+class NothingKnown(AssertionError):  # noqa: N818 - a sentence for whoever adds an operation
     """The first tenant has nothing that an operation could be tried with."""
 
 
@@ -50,23 +53,25 @@ class Owner:
 
 @dataclass(slots=True)
 class TwoTenants:
-    """The first tenant owns everything, the second asks for it. ``ids``: the first one's, by name and by path."""
+    """The first tenant owns everything, the second asks for it, the third names it in what it makes of its own.
+
+    ``ids``: the first one's, by name and by path.
+    """
 
     client: httpx.AsyncClient
     resources: Resources
     database: "asyncpg.Connection[asyncpg.Record]"
     first: Owner
     second: Owner
+    third: Owner
     ids: dict[str, str] = field(default_factory=dict)
 
     async def real_url(self, path: str) -> tuple[str, dict[str, str]]:
         """Return a path with the first tenant's own ids in it, and those ids by parameter."""
         found: dict[str, str] = {}
-        while (hole := PARAMETER.search(path)) is not None:
-            name, prefix = hole[1], path[: hole.start() - 1]
-            found[name] = await self._id(name, prefix)
-            path = path[: hole.start()] + found[name] + path[hole.end() :]
-        return path, found
+        for hole in PARAMETER.finditer(path):
+            found[hole[1]] = await self._id(hole[1], path[: hole.start() - 1], found)
+        return path.format(**found), found
 
     async def know_everything(self) -> set[str]:
         """Find an id for every operation that takes one; return those long enough to be nothing else."""
@@ -75,30 +80,35 @@ class TwoTenants:
                 await self.real_url(path)
         return {value for value in self.ids.values() if len(value) >= LONG}
 
-    async def _id(self, name: str, prefix: str) -> str:
-        if prefix not in self.ids:
-            made = self.ids.get(name) or await self._first(name, prefix) or await self._made(name, prefix)
+    async def _id(self, name: str, template: str, outer: dict[str, str]) -> str:
+        """Return an id for the parameter behind a path whose own parameters are ``outer``."""
+        if template not in self.ids:
+            made = self.ids.get(name)
+            for find in (self._listed, self._made):
+                made = made or await find(name, template, outer)
             if made is None:
                 raise NothingKnown(
-                    f"Nothing of the first tenant is known for {prefix}/{{{name}}}: let a list or a POST there give"
+                    f"Nothing of the first tenant is known for {template}/{{{name}}}: let a list or a POST there give"
                     f" one, describe the POST's body in sampled.BODIES, or make one in two_tenants._fill."
                 )
-            self.ids[prefix] = made
+            self.ids[template] = made
             self.ids.setdefault(name, made)
-        return self.ids[prefix]
+        return self.ids[template]
 
-    async def _first(self, name: str, prefix: str) -> str | None:
-        answer = await self.client.get(prefix, headers=self.first.headers)
-        listed = answer.json().get("data", []) if answer.status_code == 200 else []
-        return _id_in(name, listed[0]) if listed else None
+    async def _listed(self, name: str, template: str, outer: dict[str, str]) -> str | None:
+        answer = await self.client.get(template.format(**outer), headers=self.first.headers)
+        found = answer.json().get("data", []) if answer.status_code == httpx.codes.OK else []
+        return _id_in(name, found[0]) if found else None
 
-    async def _made(self, name: str, prefix: str) -> str | None:
+    async def _made(self, name: str, template: str, outer: dict[str, str]) -> str | None:
         for operation in documented():
-            if operation.method == "POST" and operation.path == prefix:
+            if operation.method == "POST" and operation.path == template:
                 body = body_of(operation, self.ids) or {}
                 body |= {"name": MARK} if "name" in body else {}
-                answer = await self.client.post(prefix, json=body, headers=self.first.headers)
-                return _id_in(name, answer.json()) if answer.status_code == 201 else None
+                answer = await self.client.post(
+                    template.format(**outer), json=body, headers=self.first.headers
+                )
+                return _id_in(name, answer.json()) if answer.status_code == httpx.codes.CREATED else None
         return None
 
     async def rows(self) -> dict[str, tuple[int, str]]:
@@ -142,10 +152,10 @@ async def two_tenants(postgres: Clone, folder: Path) -> AsyncIterator[TwoTenants
         await database.execute("SELECT testing.clean()")
         async with opened(postgres.database_url, folder) as resources, api.client_of(resources) as client:
             owners = []
-            for slug in (MARK, "second"):
+            for slug in (MARK, "second", "third"):
                 tenant, text = await add_tenant(resources, slug)
                 owners.append(Owner(tenant, {"X-API-Key": text, "X-Correlation-ID": "probe"}))
-            made = TwoTenants(client, resources, database, owners[0], owners[1])
+            made = TwoTenants(client, resources, database, owners[0], owners[1], owners[2])
             await _fill(made)
             yield made
     finally:
@@ -175,6 +185,45 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["score_id"] = history.json()["data"][0]["id"]
     me = (await made.client.get("/api/v1/me", headers=made.first.headers)).json()
     made.ids |= dict.fromkeys(("key_id", "api_key_id", "key"), me["credential_id"])
+    made.ids["plan"] = "basic"  # the platform's, and the same for all
+    await _fill_people(made)
+    await _fill_webhooks(made)
+
+
+async def _fill_people(made: TwoTenants) -> None:
+    async with system_transaction(made.resources.database) as tx:
+        member = await members.upsert_member(
+            tx, made.first.tenant, "https://issuer.example", MARK, email=None, name=MARK, role="viewer"
+        )
+    made.ids["member_id"] = str(member.id)
+    key = {"api_key": made.first.headers["X-API-Key"]}
+    signed_in = await made.client.post("/auth/session", json=key)
+    assert signed_in.is_success, signed_in.text
+    made.client.cookies.clear()
+
+
+async def _fill_webhooks(made: TwoTenants) -> None:
+    """Register a webhook, let something happen, and make its delivery and a replay."""
+
+    async def post(path: str, **body: object) -> dict[str, Any]:
+        answer = await made.client.post(f"/api/v1{path}", json=body, headers=made.first.headers)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    webhook = await post("/webhooks", url="https://receiver.example/", kinds=["key.*"], description=MARK)
+    await post("/keys", name=MARK)
+    stop = asyncio.Event()
+    turning = asyncio.create_task(webhooks_jobs.turn_notices(made.resources, stop))
+    path = f"/api/v1/webhooks/{webhook['id']}/deliveries"
+    async with asyncio.timeout(30):
+        while not (listed := await made.client.get(path, headers=made.first.headers)).json()["data"]:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await turning
+    made.ids["/api/v1/webhooks/deliveries"] = listed.json()["data"][0]["id"]
+    replay = await post(f"/webhooks/{webhook['id']}/replay", mode="failed")
+    made.ids["/api/v1/webhooks/replays"] = replay["id"]
 
 
 def _id_in(name: str, item: dict[str, Any]) -> str | None:

@@ -59,7 +59,7 @@ async def made(client: httpx.AsyncClient, admin: dict[str, str], **wanted: Any) 
 async def becomes(client: httpx.AsyncClient, text: str, code: str) -> None:
     """Wait until a key is answered with a code, or served (``good``): a change is heard within a second."""
     found = ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while found != code:
             answer = await client.get("/api/v1/me", headers=make.bearing(text))
             found = "good" if answer.status_code == 200 else str(answer.json()["code"])

@@ -39,15 +39,22 @@ SYSTEM_INDEXES = {
     "agent_keys_agent_id_idx",  # signatures: the key that fits names the tenant
     "agent_nonces_expires_at_idx",  # pruning
     "api_keys_expires_at_idx",  # the notice that a key ends
+    "idempotency_keys_expires_at_idx",  # pruning
+    "identity_issuers_issuer_idx",  # a bearer's issuer, before the tenant is known
     "ingest_batches_keep_until_idx",  # pruning
     "jobs_dead_idx",  # workers serve every tenant
     "jobs_ready_idx",
     "jobs_running_idx",
     "jobs_waiting_idx",
+    "oauth_assertions_expires_at_idx",  # pruning
+    "oauth_revocations_expires_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning
     "telemetry_receipts_received_at_idx",  # pruning
     "telemetry_seen_seen_at_idx",  # pruning
+    "webhook_deliveries_due_idx",  # the dispatcher, by endpoint
+    "webhook_deliveries_ordered_idx",  # the dispatcher, by endpoint and subject
+    "webhook_endpoints_shard_idx",  # the dispatcher, by its share
 }
 
 
