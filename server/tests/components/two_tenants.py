@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
+from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
@@ -222,7 +224,8 @@ async def _fill_webhooks(made: TwoTenants) -> None:
     stop.set()
     await turning
     made.ids["/api/v1/webhooks/deliveries"] = listed.json()["data"][0]["id"]
-    replay = await post(f"/webhooks/{webhook['id']}/replay", mode="failed")
+    since = rfc3339(made.resources.clock.now() - timedelta(hours=1))
+    replay = await post(f"/webhooks/{webhook['id']}/replay", mode="missing", since=since)
     made.ids["/api/v1/webhooks/replays"] = replay["id"]
 
 
