@@ -151,7 +151,7 @@ async def test_pages_of_keys(client: httpx.AsyncClient, admin: dict[str, str], r
 def plain(answer: httpx.Response) -> tuple[int, dict[str, object], dict[str, str]]:
     """Return what may be compared: all but the occurrence's own marks."""
     body = json.loads(re.sub(r"urn:uuid:[0-9a-f-]{36}", "urn", answer.text)) if answer.text else {}
-    marks = {"x-response-time", "x-correlation-id", "x-request-id"}
+    marks = {"x-response-time", "x-correlation-id", "x-request-id", "traceparent"}
     return answer.status_code, body, {k: v for k, v in answer.headers.items() if k not in marks}
 
 
