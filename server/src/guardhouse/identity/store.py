@@ -329,12 +329,6 @@ async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID, *, lock: bool = False) 
     return None if row is None else _api_key(row)
 
 
-async def find_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[ApiKey]:
-    """Return the keys of a tenant with this prefix."""
-    query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.prefix == prefix)
-    return [_api_key(row) for row in await tx.execute(query)]
-
-
 async def list_keys(
     tx: Tx,
     tenant_id: UUID,
