@@ -31,6 +31,10 @@ class Owner:
             for guard in ("ENABLE TRIGGER USER", "ENABLE ROW LEVEL SECURITY"):
                 await self.connection.execute(f"ALTER TABLE audit_log {guard}")
 
+    async def forget(self) -> None:
+        """Empty every log: of what making tenants and keys has recorded."""
+        await self.run("DELETE FROM audit_log", "DELETE FROM audit_heads")
+
 
 @asynccontextmanager
 async def owner_of(owner_url: str) -> AsyncIterator[Owner]:

@@ -132,9 +132,11 @@ async def test_ranges(client: httpx.AsyncClient, analyst: dict[str, str], query:
 
 
 async def test_an_empty_log_is_exported_too(
-    client: httpx.AsyncClient, resources: Resources, verify: Verify
+    client: httpx.AsyncClient, resources: Resources, owner_url: str, verify: Verify
 ) -> None:
     _, text = await make.key(resources, await make.tenant(resources, "empty"), "analyst")
+    async with owner_of(owner_url) as owner:
+        await owner.forget()
     empty = await export(client, make.bearing(text))
     assert len(empty.splitlines()) == 2
     assert (await verify(empty)).returncode == 0

@@ -18,14 +18,17 @@ async def acme(resources: Resources) -> Tenant:
 
 
 @pytest.fixture
-async def admin(resources: Resources, acme: Tenant) -> dict[str, str]:
-    return make.bearing((await make.key(resources, acme))[1])
-
-
-@pytest.fixture
 async def owner(owner_url: str) -> AsyncIterator[Owner]:
     async with owner_of(owner_url) as found:
         yield found
+
+
+@pytest.fixture
+async def admin(resources: Resources, acme: Tenant, owner: Owner) -> dict[str, str]:
+    """Return the header of an admin's key, in a log that is empty still."""
+    _, text = await make.key(resources, acme)
+    await owner.forget()
+    return make.bearing(text)
 
 
 async def add(resources: Resources, tenant: Tenant, actor: str, action: str, target: str) -> None:
@@ -121,11 +124,11 @@ async def test_billing_sees_its_own_area(
 
 
 async def test_a_tenant_sees_its_own_log_only(
-    client: httpx.AsyncClient, resources: Resources, acme: Tenant, admin: dict[str, str]
+    client: httpx.AsyncClient, resources: Resources, acme: Tenant, admin: dict[str, str], owner: Owner
 ) -> None:
-    other = await make.tenant(resources, "other")
+    _, foreign = await make.key(resources, await make.tenant(resources, "other"))
+    await owner.forget()
     await add(resources, acme, "key:1", "key.create", "key:7")
-    _, foreign = await make.key(resources, other)
     assert await listed(client, make.bearing(foreign)) == []
     assert (await client.get("/api/v1/audit/verify", headers=make.bearing(foreign))).json()["last_seq"] == 0
     exported = (await client.get("/api/v1/audit/export", headers=make.bearing(foreign))).text
