@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from guardhouse.foundation import outbound as module
-from guardhouse.foundation.egress import EgressRefused, EgressRules, Opening
+from guardhouse.foundation import own_addresses
+from guardhouse.foundation.egress import EgressRefused, EgressRules
 from guardhouse.foundation.outbound import Outbound, Unreachable
 from guardhouse.settings import Settings
 from server.tests.components import receiver as hostile
@@ -344,7 +345,7 @@ async def test_the_systems_own_look_up() -> None:
 
 
 async def test_addresses_of_this_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "own_addresses", lambda: [ip_address(PUBLIC)])
+    monkeypatch.setattr(own_addresses, "own_addresses", lambda: [ip_address(PUBLIC)])
     names = Names()
     names.say("me.example", [PUBLIC])
     async with going_out(names=names) as outbound:
@@ -354,7 +355,7 @@ async def test_addresses_of_this_machine_are_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_the_machine_knows_its_addresses() -> None:
-    assert ip_address("127.0.0.1") in set(module.own_addresses())
+    assert ip_address("127.0.0.1") in set(own_addresses.own_addresses())
 
 
 # Surroundings and the configured proxy
@@ -403,9 +404,3 @@ async def test_a_hundred_at_once(outbound: Outbound) -> None:
 
 def _paths(requests: Sequence[Received]) -> set[str]:
     return {request.path for request in requests}
-
-
-def test_openings_are_read_from_settings() -> None:
-    rules = EgressRules.from_settings(Settings(egress_allow=["10.0.0.0/8:443", "fd00::/8:*"]))
-    assert [(str(o.network), o.port) for o in rules.allow] == [("10.0.0.0/8", 443), ("fd00::/8", None)]
-    assert Opening(rules.allow[0].network, 443).covers(ip_address("10.9.9.9"), 443)
