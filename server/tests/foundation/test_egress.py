@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.foundation.egress import FORBIDDEN, EgressRefused, EgressRules, Opening
+from guardhouse.foundation.own_addresses import own_addresses
 from guardhouse.settings import Settings
 
 RULES = EgressRules()
@@ -298,3 +299,7 @@ def test_openings_are_read_from_settings() -> None:
     rules = EgressRules.from_settings(Settings(egress_allow=["10.0.0.0/8:443", "fd00::/8:*"]))
     assert [(str(o.network), o.port) for o in rules.allow] == [("10.0.0.0/8", 443), ("fd00::/8", None)]
     assert Opening(rules.allow[0].network, 443).covers(ip_address("10.9.9.9"), 443)
+
+
+def test_the_machine_knows_its_addresses() -> None:
+    assert ip_address("127.0.0.1") in set(own_addresses())
