@@ -57,7 +57,7 @@ class Bearers:
         self._clients: Remembered[UUID, Client | None] = Remembered(connected, seconds=CLIENT_SECONDS)
         self._rings: Remembered[str, KeyRing] = Remembered(connected, seconds=RING_SECONDS)
         self._trusted: Remembered[str, tuple[Issuer, ...]] = Remembered(connected, seconds=TRUSTED_SECONDS)
-        self.directory = Directory(resources.outbound)
+        self.directory = Directory(resources.outbound, resources.clock)
 
     def drop(self, _payload: str = "") -> None:
         """Forget everything: something of identity has changed somewhere."""

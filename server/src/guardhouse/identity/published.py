@@ -6,11 +6,11 @@ while the party is away, the last good one serves for a day.
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.egress import EgressRefused
 from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.outbound import Outbound, Unreachable
@@ -51,12 +51,10 @@ class _Entry(Generic[T]):
 class Published(Generic[T]):
     """Documents of one kind by URL; ``parse`` turns JSON into the document and raises ValueError with a reason."""
 
-    def __init__(
-        self, outbound: Outbound, parse: Callable[[Any], T], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, outbound: Outbound, clock: Clock, parse: Callable[[Any], T]) -> None:
         self._outbound = outbound
+        self._clock = clock
         self._parse = parse
-        self._monotonic = monotonic
         self._entries: dict[str, _Entry[T]] = {}
 
     async def get(self, url: str, *, enough: Callable[[T], bool] = lambda _: True) -> T:
@@ -70,8 +68,8 @@ class Published(Generic[T]):
             if len(self._entries) >= DOCUMENTS:
                 self._entries.pop(next(iter(self._entries)))
             entry = self._entries[url] = _Entry()
-        now = self._monotonic()
-        fresh = now - entry.good_at < FRESH_SECONDS
+        now = self._now()
+        fresh = 0 <= now - entry.good_at < FRESH_SECONDS
         if entry.value is None or not fresh or not enough(entry.value):
             await self._look_again(url, entry, now)
         if entry.value is None or now - entry.good_at > LAST_GOOD_SECONDS:
@@ -105,10 +103,13 @@ class Published(Generic[T]):
         except ValueError as error:
             raise NotPublished(f"{url} is not what it should be: {error}.") from None
 
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
     async def _look_again(self, url: str, entry: _Entry[T], now: float) -> None:
         if entry.flight is None:
             pause = NEVER_HAD_SECONDS if entry.value is None else AGAIN_SECONDS
-            if now - entry.tried_at < pause:
+            if 0 <= now - entry.tried_at < pause:
                 return
             entry.tried_at = now
             entry.flight = asyncio.create_task(self._refresh(url, entry))
@@ -117,7 +118,7 @@ class Published(Generic[T]):
     async def _refresh(self, url: str, entry: _Entry[T]) -> None:
         try:
             entry.value = await self.fetch(url)
-            entry.good_at = self._monotonic()
+            entry.good_at = self._now()
         except NotPublished as failure:
             entry.failure = str(failure)
         finally:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.errors import Unavailable
 from guardhouse.foundation.outbound import Outbound
 from guardhouse.identity import jws
@@ -38,9 +39,9 @@ class Discovered:
 class Directory:
     """Metadata and keys of issuers, and key sets of clients, as this process has them."""
 
-    def __init__(self, outbound: Outbound) -> None:
-        self.metadata: Published[Discovered] = Published(outbound, read_metadata)
-        self.keys: Published[KeySet] = Published(outbound, read_keys)
+    def __init__(self, outbound: Outbound, clock: Clock) -> None:
+        self.metadata: Published[Discovered] = Published(outbound, clock, read_metadata)
+        self.keys: Published[KeySet] = Published(outbound, clock, read_keys)
 
     async def discover(self, issuer: str) -> Discovered:
         """Return an issuer's metadata, which must name that issuer byte for byte.

@@ -147,11 +147,10 @@ async def examine_issuer(
     async with tenant_transaction(shared, caller.tenant) as tx:
         issuer = await trust.get_issuer(tx, caller.tenant.id, issuer_id)
     token = None if wanted is None else wanted.token
-    return await try_issuer(shared.outbound, issuer, token, shared.clock.now())
+    return await try_issuer(shared.outbound, shared.clock, issuer, token)
 
 
 def _check_issuer(shared: Resources, issuer: str) -> None:
-    check_url(shared.outbound, issuer, "/issuer")
     if issuer == shared.settings.public_url or "?" in issuer:
         raise ValidationFailed(
             "This is no external issuer.",
@@ -159,6 +158,7 @@ def _check_issuer(shared: Resources, issuer: str) -> None:
                 {"pointer": "/issuer", "code": "issuer", "detail": "must be another server, without a query"}
             ],
         )
+    check_url(shared.outbound, issuer, "/issuer")
 
 
 def _check_maps(caller: Caller, roles: Iterable[str], scopes: Mapping[str, Iterable[str]]) -> None:

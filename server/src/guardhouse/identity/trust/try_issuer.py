@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.outbound import Outbound
 from guardhouse.identity import jws
 from guardhouse.identity.claims import ClaimRefused
@@ -17,9 +18,9 @@ from guardhouse.identity.trust.wire import IssuerCheck, IssuerTest
 _NEEDED: Final = ("authorization_endpoint", "token_endpoint")
 
 
-async def try_issuer(outbound: Outbound, issuer: Issuer, token: str | None, now: datetime) -> IssuerTest:
+async def try_issuer(outbound: Outbound, clock: Clock, issuer: Issuer, token: str | None) -> IssuerTest:
     """Return what was found, step by step; the first step that fails ends it."""
-    directory = Directory(outbound)
+    directory = Directory(outbound, clock)
     checks: list[IssuerCheck] = []
     accepted: Accepted | None = None
     try:
@@ -34,7 +35,7 @@ async def try_issuer(outbound: Outbound, issuer: Issuer, token: str | None, now:
         step = "keys" if checks else "metadata"
         checks.append(IssuerCheck(step=step, ok=False, detail=str(failure)))
     if token is not None and all(check.ok for check in checks):
-        accepted = await _judge(directory, issuer, token, now, checks)
+        accepted = await _judge(directory, issuer, token, clock.now(), checks)
     return IssuerTest(
         ok=all(check.ok for check in checks),
         checks=checks,

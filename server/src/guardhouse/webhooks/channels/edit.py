@@ -19,7 +19,7 @@ from guardhouse.webhooks import endpoints
 from guardhouse.webhooks.channels import store
 from guardhouse.webhooks.channels.config import PAGERDUTY_URL, ChannelConfig, read_config, stored_form
 from guardhouse.webhooks.endpoints import NewEndpoint
-from guardhouse.webhooks.rules import Filter, filter_of
+from guardhouse.webhooks.narrow import Filter
 from guardhouse.webhooks.send import secret_purpose
 from guardhouse.webhooks.store import Endpoint, get_endpoint
 
@@ -128,7 +128,7 @@ def shown(url: str) -> str:
 
 def _columns(resources: Resources, channel: Endpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the endpoint's members that a change touches."""
-    config, narrowed = read_config(channel.channel_config), filter_of(channel.filter)
+    config, narrowed = read_config(channel.channel_config), channel.filter
     own = {name: changes[name] for name in ChannelConfig.__struct_fields__ if name in changes}
     narrowing = {name: changes[name] for name in ("min_severity", "project_id") if name in changes}
     columns: dict[str, Any] = {}

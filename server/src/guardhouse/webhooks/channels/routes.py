@@ -34,8 +34,8 @@ from guardhouse.webhooks.channels.wire import (
     test_shape,
 )
 from guardhouse.webhooks.endpoints import WebhookUrlRefused
+from guardhouse.webhooks.narrow import Filter
 from guardhouse.webhooks.queries import Figures
-from guardhouse.webhooks.rules import Filter
 from guardhouse.webhooks.store import Endpoint
 
 READ, WRITE, REPLAY = "webhooks:read", "webhooks:write", "webhooks:replay"

@@ -12,7 +12,6 @@ from guardhouse.foundation.pages import Pagination
 from guardhouse.notices.kind import Severity
 from guardhouse.webhooks.channels.config import PAGERDUTY_URL, Quiet, read_config
 from guardhouse.webhooks.queries import Figures
-from guardhouse.webhooks.rules import filter_of
 from guardhouse.webhooks.send import Delivered, Outcome, Unreachable
 from guardhouse.webhooks.store import Endpoint
 from guardhouse.webhooks.wire import Kinds, Url
@@ -204,7 +203,7 @@ class ChannelTestShape(BaseModel):
 
 def channel_shape(endpoint: Endpoint, figures: Figures) -> ChannelShape:
     """Return the public form of a channel."""
-    config, narrowed = read_config(endpoint.channel_config), filter_of(endpoint.filter)
+    config, narrowed = read_config(endpoint.channel_config), endpoint.filter
     return ChannelShape(
         id=endpoint.id,
         kind=endpoint.channel,
