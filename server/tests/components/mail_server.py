@@ -40,6 +40,7 @@ class MailServer:
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content, _class=EmailMessage, policy=policy.SMTP))
         self.recipients.append(list(envelope.rcpt_tos))
+        assert server.transport is not None
         self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
         return self.answer
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.foundation.egress import FORBIDDEN, EgressRefused, EgressRules
+from guardhouse.foundation.egress import FORBIDDEN, EgressRefused, EgressRules, Opening
+from guardhouse.foundation.own_addresses import own_addresses
 from guardhouse.settings import Settings
 
 RULES = EgressRules()
@@ -292,3 +293,13 @@ def test_the_platforms_resolver_agrees_on_what_a_number_is() -> None:
     for spelling in ("127.1", "0x7f.1", "2130706433", "017700000001", "0x7f000001"):
         assert socket.inet_aton(spelling) == b"\x7f\0\0\1"
         assert refusal(f"https://{spelling}/") == "host"
+
+
+def test_openings_are_read_from_settings() -> None:
+    rules = EgressRules.from_settings(Settings(egress_allow=["10.0.0.0/8:443", "fd00::/8:*"]))
+    assert [(str(o.network), o.port) for o in rules.allow] == [("10.0.0.0/8", 443), ("fd00::/8", None)]
+    assert Opening(rules.allow[0].network, 443).covers(ip_address("10.9.9.9"), 443)
+
+
+def test_the_machine_knows_its_addresses() -> None:
+    assert ip_address("127.0.0.1") in set(own_addresses())

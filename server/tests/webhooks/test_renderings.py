@@ -71,7 +71,7 @@ def test_hostile_text_is_shown_and_does_nothing_in_slack() -> None:
 
 
 def test_slack_limits_are_kept() -> None:
-    long = {f"fact_{n}": "&" * 20_000 for n in range(40)}
+    long: dict[str, Any] = {f"fact_{n}": "&" * 20_000 for n in range(40)}
     found = rendered(SLACK, notice("key.revoked", name="n" * 9000, **long))
     assert len(found["text"]) <= 3000
     assert len(found["blocks"]) <= 50
@@ -148,6 +148,11 @@ def test_what_hides_in_text_is_taken_out() -> None:
 
 
 def test_a_summary_counts() -> None:
-    data = {"channel_id": str(UUID(int=1)), "held": 41, "since": "2026-01-15T11:00:00.000Z", "worst": "high"}
+    data: dict[str, Any] = {
+        "channel_id": str(UUID(int=1)),
+        "held": 41,
+        "since": "2026-01-15T11:00:00.000Z",
+        "worst": "high",
+    }
     said = say(notice("channel.summary", **data), CONTEXT.public_url)
     assert said.title == "41 more since 2026-01-15T11:00:00.000Z, the worst of them high"

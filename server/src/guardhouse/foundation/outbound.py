@@ -8,7 +8,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,15 @@ from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 import aiohttp
-import psutil
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from guardhouse.foundation.egress import Address, EgressRefused, EgressRules, Target
+from guardhouse.foundation.egress import EgressRefused, EgressRules, Target
+from guardhouse.foundation.own_addresses import CurrentRules
 
 CONNECT_SECONDS: Final = 5.0
 RESOLVE_SECONDS: Final = 3.0
 NAME_CACHE_SECONDS: Final = 10
 CONNECTION_SECONDS: Final = 60.0
-OWN_ADDRESSES_SECONDS: Final = 60.0
 LOOKUPS_AT_ONCE: Final = 64
 STALE_CONNECTIONS: Final = 2  # kept connections that may prove closed before a request fails for it
 _WHOLE_SECONDS: Final = 1e9  # above which aiohttp would round a deadline up; never
@@ -87,7 +86,7 @@ class Outbound:
         lookup: Lookup | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._rules = _OwnAddresses(rules)
+        self._rules = CurrentRules(rules)
         self._proxy = proxy
         self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
         self._names = _Names(lookup or self._system_lookup)
@@ -282,22 +281,6 @@ class _Request:
     max_bytes: int
 
 
-class _OwnAddresses:
-    """The rules with this machine's addresses, which come and go, as of a minute ago at most."""
-
-    def __init__(self, rules: EgressRules) -> None:
-        self._rules = rules
-        self._until = 0.0
-
-    def now(self) -> EgressRules:
-        """Return the rules that hold now."""
-        moment = time.monotonic()
-        if moment >= self._until:
-            self._rules = replace(self._rules, own=frozenset(own_addresses()))
-            self._until = moment + OWN_ADDRESSES_SECONDS
-        return self._rules
-
-
 class _Names:
     """Look-ups that end in time, one at once per name: a name server that hangs holds one thread."""
 
@@ -353,14 +336,6 @@ class _Checked(AbstractResolver):
 
     async def close(self) -> None:
         """There is nothing to close."""
-
-
-def own_addresses() -> Iterable[Address]:
-    """Yield the addresses of this machine's interfaces."""
-    for interface in psutil.net_if_addrs().values():
-        for found in interface:
-            if found.family in {socket.AF_INET, socket.AF_INET6}:
-                yield ip_address(found.address.partition("%")[0])
 
 
 def _response_class() -> type[aiohttp.ClientResponse]:

@@ -38,12 +38,16 @@ async def mailing(
     database_url: str, folder: Path, url: str, *, trust: Authority | None = None, **settings: Any
 ) -> AsyncIterator[Resources]:
     """Open resources whose mail server is at a URL, and whose names lead to loopback."""
-    values = {"egress_allow": ["127.0.0.1/32:*"], "smtp_url": SecretStr(url), "mail_from": "gh@guard.example"}
+    values: dict[str, Any] = {
+        "egress_allow": ["127.0.0.1/32:*"],
+        "smtp_url": SecretStr(url),
+        "mail_from": "gh@guard.example",
+    }
     async with opened(database_url, folder, **values | settings) as resources:
         names = Names()
         names.say(HOST, ["127.0.0.1"])
         rules = EgressRules.from_settings(resources.settings)
-        outbound = Outbound(rules, lookup=names, tls=trust and trust.trust)
+        outbound = Outbound(rules, lookup=names, tls=trust.trust if trust else None)
         yield replace(resources, outbound=outbound)
         await outbound.close()
 
