@@ -19,7 +19,7 @@ async def acme(resources: Resources) -> Tenant:
 
 @pytest.fixture
 async def admin(resources: Resources, acme: Tenant) -> dict[str, str]:
-    return make.bearing((await make.key(resources, acme))[1])
+    return make.bearing((await make.silent_key(resources, acme))[1])
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ async def test_pages(
 async def test_billing_sees_its_own_area(
     client: httpx.AsyncClient, resources: Resources, acme: Tenant
 ) -> None:
-    key, text = await make.key(resources, acme, "billing")
+    key, text = await make.silent_key(resources, acme, "billing")
     for actor, action in (
         ("key:1", "key.create"),
         ("key:1", "ledger.top_up"),
@@ -125,7 +125,7 @@ async def test_a_tenant_sees_its_own_log_only(
 ) -> None:
     other = await make.tenant(resources, "other")
     await add(resources, acme, "key:1", "key.create", "key:7")
-    _, foreign = await make.key(resources, other)
+    _, foreign = await make.silent_key(resources, other)
     assert await listed(client, make.bearing(foreign)) == []
     assert (await client.get("/api/v1/audit/verify", headers=make.bearing(foreign))).json()["last_seq"] == 0
     exported = (await client.get("/api/v1/audit/export", headers=make.bearing(foreign))).text
@@ -137,7 +137,7 @@ async def test_staff_that_reads_is_recorded_where_it_read(
     client: httpx.AsyncClient, resources: Resources, acme: Tenant, admin: dict[str, str]
 ) -> None:
     await add(resources, acme, "key:1", "key.create", "key:7")
-    staff_key, text = await make.key(resources, await make.tenant(resources, "platform"), "platform")
+    staff_key, text = await make.silent_key(resources, await make.tenant(resources, "platform"), "platform")
     url = f"/api/v1/admin/tenants/{acme.id}/audit"
     read = await client.get(f"{url}?action=key.*", headers=make.bearing(text))
     assert [entry["action"] for entry in read.json()["data"]] == ["key.create"]
