@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver, algorithms
 
+from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.signing import SignedMessage
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity import keys, signatures, tenants
+from guardhouse.identity import key_format, keys, signatures, tenants
 from guardhouse.identity.keys import NewKey
 from guardhouse.identity.store import ApiKey, Tenant
 
@@ -49,6 +50,29 @@ async def key(resources: Resources, owner: Tenant, role: str = "admin", **wanted
             NewKey("test", role, **wanted),
             created_by="test",
         )
+
+
+async def silent_key(resources: Resources, owner: Tenant, role: str = "admin") -> tuple[ApiKey, str]:
+    """Make an API key of which neither the audit log nor a notice tells, for tests that count what is told."""
+    text = key_format.new_key("live")
+    made = ApiKey(
+        id=new_id(),
+        tenant=owner,
+        name="test",
+        role=role,
+        scopes=keys.granted(role, None),
+        project_id=None,
+        env="live",
+        state="active",
+        prefix=text[: key_format.PREFIX_LENGTH],
+        last4=text[-4:],
+        expires_at=None,
+        created_at=resources.clock.now(),
+        created_by="test",
+    )
+    async with system_transaction(resources.database) as tx:
+        await keys.add_key(tx, made, text, resources.peppers[0])
+    return made, text
 
 
 def bearing(text: str) -> dict[str, str]:

@@ -39,6 +39,8 @@ SYSTEM_INDEXES = {
     "agent_keys_agent_id_idx",  # signatures: the key that fits names the tenant
     "agent_nonces_expires_at_idx",  # pruning
     "api_keys_expires_at_idx",  # the notice that a key ends
+    "channel_subjects_told_at_idx",  # pruning
+    "channel_tallies_due_idx",  # summaries that are due
     "idempotency_keys_expires_at_idx",  # pruning
     "identity_issuers_issuer_idx",  # a bearer's issuer, before the tenant is known
     "ingest_batches_keep_until_idx",  # pruning
