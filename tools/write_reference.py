@@ -1,9 +1,10 @@
-"""Writes the pages of docs/reference/ that follow from the code: problems and settings.
+"""Writes the pages of docs/reference/ that follow from the code: problems, settings and roles.
 
 Run it after a change (``python tools/write_reference.py``); a test compares the pages with the code.
 """
 
 import importlib
+import json
 import pkgutil
 from inspect import getdoc
 from pathlib import Path
@@ -15,14 +16,16 @@ from pydantic_core import PydanticUndefined
 
 import guardhouse
 from guardhouse.foundation.errors import Problem, catalogue
+from guardhouse.identity.roles import ROLES, SCOPES
 from guardhouse.settings import PREFIX, Settings
 
-FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+REPOSITORY = Path(__file__).parents[1]
+FOLDER = REPOSITORY / "docs" / "reference"
 
 
 def pages() -> dict[str, str]:
     """Return the text of every page by its file name."""
-    return {"problems.md": _problems(), "settings.md": _settings()}
+    return {"problems.md": _problems(), "settings.md": _settings(), "roles.md": _roles()}
 
 
 def _problems() -> str:
@@ -80,6 +83,39 @@ def _default(field: FieldInfo) -> str:
     if value is None or value == []:
         return "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _roles() -> str:
+    names = ("viewer", "analyst", "admin", "agent", "billing", "platform")
+    lines = [
+        "# Roles",
+        "",
+        "A role is a named set of scopes; a credential has the scopes of its role or fewer. Scopes that end in",
+        "`:own` reach only what belongs to the credential itself. This page is written by",
+        "`tools/write_reference.py` from `identity/roles.py` and `contract/openapi.json`; a test calls every",
+        "operation as every role.",
+        "",
+        f"| scope | {' | '.join(names)} |",
+        "|---|" + ":-:|" * len(names),
+    ]
+    for scope in sorted(SCOPES):
+        marks = ("✓" if scope in ROLES[name] else "" for name in names)
+        lines.append(f"| `{scope}` | {' | '.join(marks)} |")
+    lines += ["", "| operation | any of these scopes |", "|---|---|", *_operations()]
+    return "\n".join(lines) + "\n"
+
+
+def _operations() -> list[str]:
+    document = json.loads((REPOSITORY / "contract" / "openapi.json").read_text(encoding="utf-8"))
+    lines = []
+    for path, methods in sorted(document["paths"].items()):
+        for method, operation in sorted(methods.items()):
+            ways = operation.get("security")
+            scopes = sorted({scope for way in ways or () for named in way.values() for scope in named})
+            needed = " ".join(f"`{scope}`" for scope in scopes)
+            said = "open to anybody" if ways is None else needed or "any credential"
+            lines.append(f"| `{method.upper()} {path}` | {said} |")
+    return lines
 
 
 def main() -> None:

@@ -11,27 +11,34 @@ depends_on = None
 
 # The bytes that are hashed: the previous hash, then every member as its length, a colon and its UTF-8 text ("-" for
 # none), so that no two entries have the same bytes. Times are microseconds since 1970, JSON is PostgreSQL's own text.
-HASH = """
-CREATE FUNCTION guardhouse_audit_hash(prev bytea, entry audit_log) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
-  SELECT sha256(prev || convert_to(
-    string_agg(coalesce(octet_length(member) || ':' || member, '-'), ',' ORDER BY place), 'UTF8'))
-  FROM unnest(ARRAY[
-    entry.tenant_id::text, entry.seq::text, (extract(epoch FROM entry.at) * 1000000)::bigint::text, entry.actor,
-    entry.credential, entry.action, entry.target, entry.before::text, entry.after::text, entry.reason, entry.ip,
-    entry.user_agent, entry.correlation_id]) WITH ORDINALITY AS members (member, place)
-$$
+MEMBERS = (
+    "entry.tenant_id::text", "entry.seq::text", "(extract(epoch FROM entry.at) * 1000000)::bigint::text", "entry.actor",
+    "entry.credential", "entry.action", "entry.target", "text_before", "text_after", "entry.reason", "entry.ip",
+    "entry.user_agent", "entry.correlation_id",
+)  # fmt: skip
+BYTES = " || ',' || ".join(f"coalesce(octet_length({m}) || ':' || {m}, '-')" for m in MEMBERS)
+# One plain expression: PL/pgSQL keeps it prepared, which a query with an aggregate is not.
+HASH = f"""
+CREATE FUNCTION guardhouse_audit_hash(prev bytea, entry audit_log) RETURNS bytea LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  text_before text := entry.before::text;
+  text_after text := entry.after::text;
+BEGIN
+  RETURN sha256(prev || convert_to({BYTES}, 'UTF8'));
+END $$
 """
 CHAIN = """
 CREATE FUNCTION guardhouse_audit_chain() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-  INSERT INTO audit_heads AS head (tenant_id, seq, hash) VALUES (NEW.tenant_id, 1, ''::bytea)
-    ON CONFLICT (tenant_id) DO UPDATE SET seq = head.seq + 1
-    RETURNING head.seq, head.hash INTO NEW.seq, NEW.prev_hash;
+  SELECT seq + 1, hash INTO NEW.seq, NEW.prev_hash FROM audit_heads WHERE tenant_id = NEW.tenant_id FOR UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO audit_heads (tenant_id, seq, hash) VALUES (NEW.tenant_id, 0, '') ON CONFLICT DO NOTHING;
+    SELECT seq + 1, hash INTO NEW.seq, NEW.prev_hash FROM audit_heads WHERE tenant_id = NEW.tenant_id FOR UPDATE;
+  END IF;
   NEW.at := clock_timestamp();
   NEW.hash := guardhouse_audit_hash(NEW.prev_hash, NEW);
-  UPDATE audit_heads SET hash = NEW.hash WHERE tenant_id = NEW.tenant_id;
+  UPDATE audit_heads SET seq = NEW.seq, hash = NEW.hash WHERE tenant_id = NEW.tenant_id;
   RETURN NEW;
 END $$
 """

@@ -93,6 +93,24 @@ def ask(port: int, path: str) -> tuple[int, dict[str, str]]:
         connection.close()
 
 
+def test_a_login_link_signs_a_browser_in_once(
+    call: Callable[..., Called], settings: dict[str, str], served: subprocess.Popen[bytes], port: int
+) -> None:
+    assert served.poll() is None
+    settings = settings | {"GUARDHOUSE_PUBLIC_URL": f"http://127.0.0.1:{port}"}
+    call("keys", "create", "--tenant", "acme", "--new-tenant", **settings)
+    made = call("keys", "login-link", "--tenant", "acme", "--role", "viewer", **settings)
+    assert made.returncode == 0, made.stderr
+    url = made.stdout.strip()
+    assert url.startswith(f"http://127.0.0.1:{port}/auth/link?token=ghl_")
+    target = url.partition(str(port))[2]
+    assert ask(port, target)[0] == 303
+    assert ask(port, target)[0] == 410
+    wrong = call("keys", "login-link", "--tenant", "acme", "--role", "platform", **settings)
+    assert wrong.returncode == 1
+    assert "no role platform for people" in wrong.stderr
+
+
 def test_keys_are_made_listed_and_revoked(call: Callable[..., Called], settings: dict[str, str]) -> None:
     missing = call("keys", "create", "--tenant", "acme", **settings)
     assert (missing.returncode, missing.stdout) == (1, "")

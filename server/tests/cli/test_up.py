@@ -1,5 +1,6 @@
 """``guardhouse up`` as a person meets it: real processes, real signals, real faults."""
 
+import http.client
 import json
 import re
 import shlex
@@ -124,6 +125,28 @@ def test_a_killed_house_everywhere_at_once_recovers(place: Path) -> None:
 def test_while_the_api_comes_back_callers_wait_and_are_not_refused(house: RunningHouse) -> None:
     house.part("serve").kill()
     assert house.get("/healthz") == (200, b"ok")
+
+
+def test_pages_of_this_machine_may_call_it_and_no_others(house: RunningHouse) -> None:
+    port = int(house.ready["url"].rpartition(":")[2])
+    allowed = {}
+    for origin in (
+        "http://localhost:3000",
+        "http://127.0.0.1:8000",
+        "http://localhost:3001",
+        "https://a.example",
+        "null",
+    ):
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        asked.request(
+            "OPTIONS", "/api/v1/me", headers={"Origin": origin, "Access-Control-Request-Method": "GET"}
+        )
+        allowed[origin] = asked.getresponse().getheader("Access-Control-Allow-Origin") == origin
+        asked.close()
+    assert [origin for origin in allowed if allowed[origin]] == [
+        "http://localhost:3000",
+        "http://127.0.0.1:8000",
+    ]
 
 
 def test_no_secret_stands_on_a_command_line_or_in_a_log(house: RunningHouse) -> None:

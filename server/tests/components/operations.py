@@ -27,6 +27,7 @@ FILLED = {
         "webhook_id",
         "delivery_id",
         "replay_id",
+        "channel_id",
     )
 }
 FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}

@@ -6,7 +6,7 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "tools" / "write_reference.py"
 
 
-@pytest.mark.parametrize("page", ["problems.md", "settings.md"])
+@pytest.mark.parametrize("page", ["problems.md", "settings.md", "roles.md"])
 def test_the_reference_says_what_the_code_says(page: str) -> None:
     found = importlib.util.spec_from_file_location("write_reference", SCRIPT)
     assert found is not None

@@ -1,7 +1,9 @@
+import asyncio
 import importlib.util
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from guardhouse.foundation.errors import catalogue
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.openapi.enums import name_enums
 from guardhouse.notices.kinds import KINDS
+from server.tests.components.openapi.validator import complaints
 from server.tests.components.operations import operations_of
 from server.tests.components.requirements import require
 from server.tests.identity import make
@@ -42,6 +45,17 @@ async def test_the_document_is_valid(client: httpx.AsyncClient, document: dict[s
     require(importlib.util.find_spec("openapi_spec_validator"), "pip install openapi-spec-validator")
     validate = importlib.import_module("openapi_spec_validator").validate
     validate(document)
+
+
+async def test_a_validator_of_another_make_finds_it_valid_too(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    written = tmp_path / "openapi.json"
+    written.write_text(json.dumps(document), encoding="utf-8")
+    assert await asyncio.to_thread(complaints, written) == ""
+    document["paths"]["/api/v1/me"]["get"]["responses"]["200"].pop("description")
+    written.write_text(json.dumps(document), encoding="utf-8")
+    assert "description" in await asyncio.to_thread(complaints, written)  # and it does look
 
 
 async def test_what_it_says_of_itself(document: dict[str, Any]) -> None:

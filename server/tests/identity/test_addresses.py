@@ -140,7 +140,6 @@ async def test_a_key_works_from_its_networks_only(database_url: str, tmp_path: P
                 async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
                     answer = await client.get("/api/v1/me", headers=make.bearing(text))
                 assert answer.status_code == status, address
-            assert answer.status_code == 200
         async with system_transaction(resources.database) as tx:
             assert await tx.fetch_value("SELECT last_used_ip FROM api_keys") == "192.0.2.10"
         assert key.ip_allow == ("192.0.2.0/24",)

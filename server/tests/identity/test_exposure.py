@@ -1,5 +1,6 @@
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,6 +9,8 @@ from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import exposure, key_format
+from server.tests.components import api
+from server.tests.components.opened import opened
 from server.tests.identity import make
 
 
@@ -58,11 +61,10 @@ async def test_what_is_no_living_key_is_not_told(client: httpx.AsyncClient, reso
     assert await told(resources) == []
 
 
-async def test_a_refusal_comes_whatever_becomes_of_the_telling(
-    resources: Resources, client: httpx.AsyncClient
-) -> None:
-    _, text = await make.key(resources, await make.tenant(resources))
-    async with system_transaction(resources.database) as tx:
-        await tx.run("SELECT 1")
-    await resources.database.engine.dispose()
-    assert (await client.get(f"/api/v1/me?key={text}")).status_code == 400
+async def test_a_refusal_comes_whatever_becomes_of_the_telling(tmp_path: Path) -> None:
+    async with (
+        opened("postgresql://nobody@127.0.0.1:1/none", tmp_path) as away,
+        api.client_of(away) as client,
+    ):
+        answer = await client.get(f"/api/v1/me?key={key_format.new_key('live')}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "raw_key_in_url")

@@ -58,7 +58,7 @@ async def test_signing_in_makes_the_member_and_takes_the_issuers_role(
     risen = await signed_in(resources, acme, "ada", "analyst")
     assert (risen.id, risen.role, risen.version) == (first.id, "analyst", 2)
     assert await said(resources) == [("joined", "viewer"), ("updated", "analyst")]
-    assert await recorded(resources) == ["member.joined", "member.updated"]
+    assert await recorded(resources) == ["member.create", "member.update"]
 
 
 async def test_one_person_signing_in_many_times_at_once_is_one_member(
@@ -106,7 +106,7 @@ async def test_the_life_of_a_member(
         "joined", "updated", "updated", "removed", "joined",
     ]  # fmt: skip
     assert await recorded(resources) == [
-        "member.joined", "member.updated", "member.updated", "member.removed", "member.joined",
+        "member.create", "member.update", "member.update", "member.remove", "member.create",
     ]  # fmt: skip
 
 

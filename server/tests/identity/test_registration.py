@@ -175,7 +175,7 @@ async def test_a_registered_key_rotates_and_ends_itself(database_url: str, tmp_p
         assert gone.json() == {
             "message": "The key is revoked.", "key_id": new["key_id"], "revoked_at": "2026-01-01T00:01:00.000Z",
         }  # fmt: skip
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             while "tenant" in await me(client, new["api_key"]):
                 await asyncio.sleep(0.01)
 

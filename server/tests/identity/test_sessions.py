@@ -369,3 +369,27 @@ async def test_a_refused_sign_in_is_recorded(
         "session.refuse", f"key:{key.id}", {"code": "api_key_revoked"},
     )  # fmt: skip
     assert not re.search(r"gh_live_\w{32}", str(last))
+
+
+async def test_a_keys_networks_bind_its_sessions_too(
+    client: httpx.AsyncClient, resources: Resources, acme: tuple[Tenant, ApiKey, str]
+) -> None:
+    value = await sign_in(client, acme[2])
+    async with system_transaction(resources.database) as tx:
+        await tx.run("UPDATE api_keys SET ip_allow = '{192.0.2.0/24}'")
+    refused = await client.post("/auth/session", json={"api_key": acme[2]})
+    assert (refused.status_code, refused.json()["code"]) == (403, "address_not_allowed")
+    refused = await client.get("/api/v1/me", headers=carrying(value))
+    assert (refused.status_code, refused.json()["code"]) == (403, "address_not_allowed")
+
+
+async def test_guessing_is_slowed_down(client: httpx.AsyncClient) -> None:
+    answers = []
+    for _ in range(16):
+        answers += [
+            await client.post("/auth/session", json={"api_key": "gh_live_x"}),
+            await client.get("/auth/link?token=ghl_x"),
+        ]
+    assert {answer.status_code for answer in answers[:30]} == {401, 410}
+    assert [answer.json()["code"] for answer in answers[30:]] == ["too_many_failures"] * 2
+    assert "retry-after" in answers[-1].headers

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from pathlib import Path
 
 import httpx
@@ -122,6 +123,31 @@ async def test_a_call_may_cost_more_and_never_more_than_the_limit(resources: Res
     await limiter.admit(caller, cost=2)
 
 
+async def test_a_key_has_limits_of_its_own_and_a_change_holds(
+    client: httpx.AsyncClient, resources: Resources
+) -> None:
+    tenant = await make.tenant(resources)
+    _, admin = await make.key(resources, tenant)
+    key, text = await make.key(resources, tenant, "viewer", rate_limit_per_minute=2, rate_limit_per_day=3)
+    answers = [await client.get("/api/v1/me", headers=make.bearing(text)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["ratelimit-policy"] == '"minute";q=2;w=60, "day";q=3;w=86400'
+    assert answers[1].headers["x-ratelimit-remaining-minute"] == "0"
+    assert answers[1].headers["x-ratelimit-remaining-day"] == "1"
+    changed = await client.patch(
+        f"/api/v1/keys/{key.id}", json={"rate_limit_per_minute": 50}, headers=make.bearing(admin)
+    )
+    assert changed.status_code == 200
+    deadline = time.monotonic() + 30
+    while (answer := await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 429:
+        if answer.json()["code"] == "quota_exceeded":
+            break
+        assert time.monotonic() < deadline
+    answer = await client.get("/api/v1/me", headers=make.bearing(text))
+    assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    assert answer.headers["x-ratelimit-limit-minute"] == "50"
+
+
 async def test_keys_of_one_tenant_have_limits_of_their_own(resources: Resources) -> None:
     limiter, someone = Limiter(resources, LocalWindows(Ticks())), Someone(minute=1)
     await limiter.admit(someone.caller())
@@ -153,20 +179,6 @@ async def test_a_stranger_has_sixty_a_minute_whatever_it_asks(database_url: str,
             assert (await client.get("/api/v1/me", headers=make.bearing(text))).status_code == 200
             async with api.client_for(app, "203.0.113.10") as other:
                 assert (await other.get("/api/v1/me")).status_code == 401
-
-
-async def test_five_registrations_an_hour(resources: Resources) -> None:
-    ticks = Ticks()
-    limiter = Limiter(resources, LocalWindows(ticks))
-    for _ in range(5):
-        await limiter.admit_registration(PUBLIC)
-        ticks.move(60)
-    with pytest.raises(RateLimitExceeded) as refused:
-        await limiter.admit_registration(PUBLIC)
-    assert refused.value.headers["Retry-After"] == str(3600 - 300)
-    await limiter.admit_registration("203.0.113.10")
-    ticks.move(3300)
-    await limiter.admit_registration(PUBLIC)
 
 
 def test_shares_add_up_to_the_limit() -> None:

@@ -211,6 +211,25 @@ async def test_hung_and_back(server: RedisServer, database_url: str, tmp_path: P
         await limiter.close()
 
 
+async def test_one_late_answer_is_decided_here_and_paid_later(
+    server: RedisServer, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database_url, tmp_path, redis_url=SecretStr(server.url)) as resources:
+        limiter = Limiter(resources)
+        await limiter.start()
+        caller = Someone(minute=9, tenant=(await make.tenant(resources)).key).caller()
+        server.hang()
+        assert (await limiter.admit(caller)).degraded
+        assert not limiter.degraded  # one late answer is not yet a Redis that is away
+        assert sum(limiter.debts.values()) == 1
+        server.wake()
+        monkeypatch.setattr("guardhouse.usage.redis_windows.PATIENCE_SECONDS", 5.0)
+        assert await limiter.mend()
+        assert not limiter.debts
+        assert (await limiter.admit(caller)).readings[0].left < 8
+        await limiter.close()
+
+
 async def test_away_from_the_start_and_what_the_setting_says(database_url: str, tmp_path: Path) -> None:
     nowhere = SecretStr("redis://127.0.0.1:9/0")
     async with opened(database_url, tmp_path, redis_url=nowhere, rate_limit_fallback="open") as resources:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,10 +22,12 @@ from guardhouse.notices.publish import HERE, Origin, publish
 from guardhouse.webhooks import endpoints, jobs
 from guardhouse.webhooks.endpoints import NewEndpoint
 from guardhouse.webhooks.store import Endpoint
+from server.tests.components.receiver import Behaviour, Receiver, Turn, answer
 
 PATIENCE_SECONDS = 30.0
 OPEN_LOOPBACK = ["127.0.0.1/32:*"]
 KEY = UUID(int=77)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def caller_of(tenant: TenantKey, role: str = "admin", credential: str = str(KEY)) -> Caller:
@@ -110,3 +113,23 @@ async def key(resources: Resources, tenant: TenantKey, wanted: NewKey) -> str:
         )
         await tx.run("DELETE FROM notices")
     return text
+
+
+def names(receiver: Receiver) -> list[str]:
+    """Return what came, in order."""
+    return [json.loads(request.body)["data"]["name"] for request in receiver.requests]
+
+
+def failing(*wrong: str, times: int = 1, status: int = 500) -> Behaviour:
+    """Refuse these names so many times, take everything else."""
+    left = dict.fromkeys(wrong, times)
+
+    async def behave(turn: Turn) -> None:
+        name = json.loads(turn.request.body)["data"].get("name")
+        if left.get(name, 0):
+            left[name] -= 1
+            await answer(status)(turn)
+        else:
+            await turn.write(OK)
+
+    return behave

@@ -175,8 +175,8 @@ async def test_an_agent_has_its_own_endpoints_alone(
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/disable"), ("GET", "/deliveries"),
         ("POST", "/rotate-secret"), ("DELETE", "/previous-secret"),
     ):  # fmt: skip
-        body = {"json": {}} if method in {"PATCH", "POST"} else {}
-        away = await client.request(method, f"{HOOKS}/{theirs['id']}{path}", headers=agent, **body)
+        body: dict[str, str] | None = {} if method in {"PATCH", "POST"} else None
+        away = await client.request(method, f"{HOOKS}/{theirs['id']}{path}", headers=agent, json=body)
         assert away.status_code == 404, (method, path, away.text)
     widened = await client.patch(
         f"{HOOKS}/{own['id']}", json={"filter": {"min_severity": "low"}}, headers=agent
@@ -195,8 +195,8 @@ async def test_another_tenant_finds_nothing(
     other = {"X-API-Key": text}
     assert (await client.get(HOOKS, headers=other)).json()["data"] == []
     for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/enable")):
-        body = {"json": {}} if method in {"PATCH", "POST"} else {}
-        away = await client.request(method, f"{HOOKS}/{hook['id']}{path}", headers=other, **body)
+        body: dict[str, str] | None = {} if method in {"PATCH", "POST"} else None
+        away = await client.request(method, f"{HOOKS}/{hook['id']}{path}", headers=other, json=body)
         assert away.status_code == 404
 
 

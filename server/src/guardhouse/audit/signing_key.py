@@ -37,19 +37,25 @@ class SigningKey:
 
 
 async def current_key(tx: Tx, resources: Resources) -> SigningKey:
-    """Return the key that signs now, made when there is none that opens; under the newest master key afterwards."""
+    """Return the key that signs now, made when there is none that opens."""
+    found = _newest(await trusted_keys(tx, resources.master_key))
+    if found is not None:
+        return found
     await store.lock_keys(tx)
-    found = await trusted_keys(tx, resources.master_key)
-    newest = max(found.values(), key=lambda key: (key.created_at, key.id), default=None)
-    for key in found.values():
-        await store.reseal_key(tx, key.id, _seal(resources.master_key, key))
-    if newest is not None:
-        return newest
+    found = _newest(await trusted_keys(tx, resources.master_key))  # made while we waited
+    if found is not None:
+        return found
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw()
     made = SigningKey(hashlib.sha256(public).hexdigest()[:16], public, resources.clock.now(), private)
     await store.add_key(tx, KeyRow(made.id, public, _seal(resources.master_key, made), made.created_at))
     return made
+
+
+async def reseal_keys(tx: Tx, master_key: MasterKey) -> None:
+    """Seal every key under the newest generation, so that a rotation of the master key strands none."""
+    for key in (await trusted_keys(tx, master_key)).values():
+        await store.reseal_key(tx, key.id, _seal(master_key, key))
 
 
 async def trusted_keys(tx: Tx, master_key: MasterKey) -> dict[str, SigningKey]:
@@ -68,6 +74,10 @@ def is_signed(keys: Mapping[str, SigningKey], key_id: str, message: bytes, signa
     except InvalidSignature:
         return False
     return True
+
+
+def _newest(keys: Mapping[str, SigningKey]) -> SigningKey | None:
+    return max(keys.values(), key=lambda key: (key.created_at, key.id), default=None)
 
 
 def _open(master_key: MasterKey, row: KeyRow) -> SigningKey | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from guardhouse.cli import doctor_database, doctor_machine, doctor_settings
+from guardhouse.cli import doctor_database, doctor_limits, doctor_machine, doctor_settings
 from guardhouse.cli.finding import Mark
 from guardhouse.cli.local_settings import local_settings
 
@@ -25,6 +25,7 @@ def doctor(
         *doctor_machine.look(settings),
         *doctor_settings.look(settings),
         *doctor_database.look(settings),
+        *doctor_limits.look(settings),
     ]
     worst = max(findings, key=lambda finding: finding.mark.severity).mark
     if as_json:

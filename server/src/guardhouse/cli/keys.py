@@ -1,4 +1,4 @@
-"""``guardhouse keys``: make, list and revoke API keys of a tenant, and make a server's two secrets."""
+"""``guardhouse keys``: make, list and revoke API keys of a tenant, sign in by link, make a server's two secrets."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,16 +6,17 @@ from uuid import UUID
 import typer
 
 from guardhouse.cli.database_door import with_transaction
-from guardhouse.cli.local_settings import local_settings, new_secrets
+from guardhouse.cli.local_settings import READY_FILE, local_settings, new_secrets
+from guardhouse.foundation.data_folder import read_object
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.start_error import StartError
 from guardhouse.identity import keys as api_keys
-from guardhouse.identity import tenants
+from guardhouse.identity import sign_in_links, tenants
 from guardhouse.identity.keys import NewKey
-from guardhouse.identity.roles import ROLES
+from guardhouse.identity.roles import ROLES, TENANT_ROLES
 from guardhouse.identity.store import ApiKey, Tenant
-from guardhouse.settings import PREFIX
+from guardhouse.settings import PREFIX, Settings
 
 CREATOR = "guardhouse keys"
 LIST_LIMIT = 1000
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(show)
     group.command("revoke")(revoke)
+    group.command("login-link")(login_link)
     group.command("init-secrets")(init_secrets)
     app.add_typer(group, name="keys")
 
@@ -83,6 +85,30 @@ def revoke(
 
     key = with_transaction(local_settings(), work)
     print(f"The key {key.prefix}…{key.last4} is revoked.")
+
+
+def login_link(
+    tenant: TenantName = "demo",
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(sorted(TENANT_ROLES))}.")] = "admin",
+) -> None:
+    """Print a link that signs a browser in: once, within ten minutes."""
+    if role not in TENANT_ROLES:
+        raise StartError(f"There is no role {role} for people: use one of {', '.join(sorted(TENANT_ROLES))}.")
+
+    async def work(resources: Resources, tx: Tx) -> str:
+        found = await _tenant(tx, tenant)
+        made = await sign_in_links.make_link(tx, resources, found, role, created_by=CREATOR)
+        return made.url
+
+    print(with_transaction(_reachable(local_settings()), work))
+
+
+def _reachable(settings: Settings) -> Settings:
+    """Return settings whose public URL is that of the house of this data folder, unless it is set."""
+    running = read_object(settings.data_dir / READY_FILE).get("url")
+    if running is None or "public_url" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"public_url": str(running)})
 
 
 def init_secrets() -> None:

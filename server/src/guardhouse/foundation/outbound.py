@@ -171,6 +171,12 @@ class Outbound:
                 return opened, address
         raise failure
 
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What certificates are checked with."""
+        self._tls = self._tls or ssl.create_default_context()
+        return self._tls
+
     def opened(self, address: str, port: int) -> bool:
         """Tell whether the operator opened this very address and port."""
         return self._rules.now().opened(ip_address(address), port)
@@ -218,7 +224,7 @@ class Outbound:
             connector = aiohttp.TCPConnector(
                 resolver=_Checked(self._resolve_for_connect),
                 socket_factory=self._checked_socket,
-                ssl=self._tls or ssl.create_default_context(),
+                ssl=self.trust,
                 limit=0,
                 ttl_dns_cache=NAME_CACHE_SECONDS,
                 keepalive_timeout=CONNECTION_SECONDS,

@@ -10,7 +10,6 @@ from typing import Final
 
 MICROSECONDS: Final = 1_000_000
 MINUTE: Final = (60 * MICROSECONDS, 10_000)  # span and grain: at most 6,001 cells
-HOUR: Final = (3600 * MICROSECONDS, 60 * MICROSECONDS)
 DAY: Final = (86_400 * MICROSECONDS, 900 * MICROSECONDS)  # at most 97 cells
 
 

@@ -8,7 +8,7 @@ from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
-from guardhouse.http import contract, health, problem_pages, problems, reference
+from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
 from guardhouse.http.cors import Cors
 from guardhouse.http.kill_switch import KillSwitch
@@ -34,6 +34,7 @@ from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
 from guardhouse.webhooks.aliases import routes as webhook_alias_routes
+from guardhouse.webhooks.channels import routes as channel_routes
 from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -63,8 +64,14 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhook_history_routes.router,  # literal paths under /webhooks come before {webhook_id}
     webhook_routes.router,
     webhook_alias_routes.router,
+    channel_routes.router,
 )
-OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (problem_pages.router, contract.router, reference.router)
+OPEN_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    problem_pages.router,
+    contract.router,
+    reference.router,
+    llms_txt.router,
+)
 
 
 def create_app(resources: Resources) -> FastAPI:

@@ -25,6 +25,7 @@ from guardhouse.foundation.errors import (
 )
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.request import resources_of
+from guardhouse.identity import key_format
 
 MEDIA_TYPE = "application/problem+json"
 _log = logs.get(__name__)
@@ -52,7 +53,7 @@ def render(problem: Problem, *, public_url: str) -> Response:
         _log.warning("request_failed", code=problem.code, instance=instance, detail=problem.detail)
     body = problem.body(public_url=public_url, instance=instance, correlation_id=correlation.current())
     return Response(
-        msgspec.json.encode(body),
+        key_format.hide_keys(msgspec.json.encode(body)),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=problem.headers_at(public_url),

@@ -1,6 +1,6 @@
-"""`/api/v1/docs`: the reference page, and `/llms.txt`: the same for programs that read; both from the document.
+"""`/api/v1/docs`: the reference page, made from the document.
 
-The page is plain HTML that works without script, with an anchor per operation; nothing is loaded from elsewhere.
+Plain HTML that works without script, with an anchor per operation; nothing is loaded from elsewhere.
 """
 
 import json
@@ -9,44 +9,19 @@ from html import escape
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Request
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse
 
 from guardhouse.http.contract import document
 from guardhouse.http.html_page import html_page, table
 
 router = APIRouter()
 _BODY: Final = "application/json"
-# The calls that somebody who writes a client needs first; those that exist are shown.
-MAIN_CALLS: Final = (
-    "send_events",
-    "list_events",
-    "list_processes",
-    "list_scores",
-    "get_process",
-    "create_agent",
-    "create_key",
-    "create_webhook",
-    "replay_webhook",
-    "stream_notices",
-)
 
 
 @router.get("/api/v1/docs", include_in_schema=False)
 async def get_docs(request: Request) -> HTMLResponse:
     """Serve the reference page."""
     return reference_page(document(cast("FastAPI", request.app)))
-
-
-@router.get("/llms.txt", include_in_schema=False)
-async def get_llms(request: Request) -> PlainTextResponse:
-    """Serve what a program needs to begin: how to authenticate, the main calls, the rules of retrying."""
-    return _text(request, MAIN_CALLS)
-
-
-@router.get("/llms-full.txt", include_in_schema=False)
-async def get_llms_full(request: Request) -> PlainTextResponse:
-    """Serve the same with every operation."""
-    return _text(request, None)
 
 
 def reference_page(made: dict[str, Any]) -> HTMLResponse:
@@ -60,6 +35,7 @@ def reference_page(made: dict[str, Any]) -> HTMLResponse:
         '<nav aria-label="Areas"><ul>',
         *(f'<li><a href="#area-{escape(tag)}">{escape(tag)}</a></li>' for tag in by_tag),
         '<li><a href="#area-sent">sent by us</a></li>',
+        '<li><a href="#area-shapes">shapes</a></li>',
         "</ul></nav>",
     ]
     descriptions = {tag["name"]: tag["description"] for tag in made["tags"]}
@@ -70,6 +46,8 @@ def reference_page(made: dict[str, Any]) -> HTMLResponse:
         body += [_operation(made, *each) for each in operations]
     body.append('<h2 id="area-sent">Sent by us</h2>')
     body += [_sent(kind, methods["post"]) for kind, methods in made["webhooks"].items()]
+    body.append('<h2 id="area-shapes">Shapes</h2>')
+    body += [_named(name, schema) for name, schema in sorted(made["components"]["schemas"].items())]
     return html_page("API reference", body)
 
 
@@ -95,17 +73,16 @@ def _operation(made: dict[str, Any], method: str, path: str, operation: dict[str
             (
                 f"<code>{escape(p['name'])}</code>",
                 p["in"] + (", required" if p.get("required") else ""),
-                escape(_shape(p["schema"])),
+                _linked(p["schema"]),
                 escape(p.get("description", "")),
             )
             for p in operation["parameters"]
         ]
         parts += ["<h3>Parameters</h3>", table(("name", "in", "type", "meaning"), rows)]
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(
-            f"<h3>Body</h3><p><code>{escape(media_type)}</code>: {escape(_shape(content['schema']))}</p>"
-        )
-        parts += [_members(made, content["schema"]), _example(content)]
+        parts.append(f"<h3>Body</h3><p><code>{escape(media_type)}</code>: {_linked(content['schema'])}</p>")
+        schema = made["components"]["schemas"].get(shape_of(content["schema"]), content["schema"])
+        parts += [_members(schema), _example(content)]
     parts += ["<h3>Answers</h3>", table(("status", "content"), _answers(operation))]
     summary = (
         f'<span class="verb">{method}</span> <code>{escape(path)}</code> <span class="soft">{name}</span>'
@@ -120,21 +97,28 @@ def _answers(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield status, ", ".join(f'<a href="/problems/{code}"><code>{code}</code></a>' for code in codes)
             continue
         for media_type, content in response.get("content", {"": {}}).items():
-            shape = f"{escape(media_type)} {escape(_shape(content.get('schema', {})))}"
-            yield status, f"{escape(response['description'])} {shape}"
+            yield status, f"<code>{escape(media_type)}</code> {_linked(content.get('schema', {}))}"
 
 
-def _members(made: dict[str, Any], schema: dict[str, Any]) -> str:
-    resolved = made["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
+def _members(schema: dict[str, Any]) -> str:
     rows = [
         (
-            f"<code>{escape(name)}</code>" + (" required" if name in resolved.get("required", ()) else ""),
-            escape(_shape(member)),
+            f"<code>{escape(name)}</code>" + (" required" if name in schema.get("required", ()) else ""),
+            _linked(member),
             escape(member.get("description", "")),
         )
-        for name, member in resolved.get("properties", {}).items()
+        for name, member in schema.get("properties", {}).items()
     ]
     return table(("member", "type", "meaning"), rows) if rows else ""
+
+
+def _named(name: str, schema: dict[str, Any]) -> str:
+    values = ", ".join(f"<code>{escape(str(value))}</code>" for value in schema.get("enum", ()))
+    about = escape(schema.get("description", ""))
+    return (
+        f'<details id="shape-{escape(name)}"><summary><code>{escape(name)}</code></summary>'
+        f"<div><p>{about}</p>{_members(schema) or f'<p>{values or _linked(schema)}</p>'}</div></details>"
+    )
 
 
 def _example(content: dict[str, Any]) -> str:
@@ -153,64 +137,26 @@ def _sent(kind: str, operation: dict[str, Any]) -> str:
     )
 
 
-def _shape(schema: dict[str, Any]) -> str:
+def shape_of(schema: dict[str, Any]) -> str:
+    """Return the type of a schema in a few words."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     for choice in ("oneOf", "anyOf"):
         if choice in schema:
-            return " or ".join(_shape(each) for each in schema[choice])
+            return " or ".join(shape_of(each) for each in schema[choice])
     if schema.get("type") == "array":
-        return f"list of {_shape(schema['items'])}"
+        return f"list of {shape_of(schema['items'])}"
     return " ".join(str(schema[key]) for key in ("type", "format") if key in schema)
 
 
-def _text(request: Request, names: tuple[str, ...] | None) -> PlainTextResponse:
-    app = cast("FastAPI", request.app)
-    made = document(app)
-    base = app.state.resources.settings.public_url
-    lines = [
-        f"# {made['info']['title']}",
-        f"> {made['info']['summary']} Self-hosted; version {made['info']['version']}.",
-        "",
-        "## Authentication",
-        "- Send `X-API-Key: gh_live_…` or `Authorization: Bearer gh_live_…`, exactly one credential per request.",
-        "- A key has scopes; each call below names the one it needs. `GET /api/v1/me` shows yours.",
-        "- Never put a key into a URL.",
-        "",
-        "## Errors and retries",
-        f"- Every refusal is `application/problem+json` with a stable `code`; {base}/problems lists cause and remedy.",
-        "- Try again after `Retry-After` on 429 and 503; do not repeat other 4xx unchanged.",
-        "- Send `Idempotency-Key` with each POST: a retry under the same key happens once.",
-        "- Lists: follow `pagination.cursor` while `has_more`, with the same filters; a cursor lives an hour.",
-        "",
-        "## Calls" if names is None else "## Main calls",
-    ]
-    for path, methods in made["paths"].items():
-        for method, operation in methods.items():
-            if names is None or operation["operationId"] in names:
-                lines += _call(method, path, operation)
-    lines += [
-        "",
-        "## More",
-        f"- [Every call]({base}/llms-full.txt)",
-        f"- [OpenAPI document]({base}/api/v1/openapi.json)",
-        f"- [Reference page]({base}/api/v1/docs)",
-        f"- [Problems]({base}/problems)",
-    ]
-    return PlainTextResponse("\n".join(lines) + "\n")
-
-
-def _call(method: str, path: str, operation: dict[str, Any]) -> list[str]:
-    scopes = sorted({s for way in operation.get("security", ()) for named in way.values() for s in named})
-    asks = f" (scope {' or '.join(scopes)})" if scopes else ""
-    lines = [f"- `{method.upper()} {path}`{asks}: {' '.join(operation['description'].split())}"]
-    content = operation.get("requestBody", {}).get("content", {}).get(_BODY)
-    if content is not None:
-        example = json.dumps(content.get("example"), ensure_ascii=False)
-        lines.append(f"  body {_shape(content['schema'])}, such as `{example}`")
-    good = next((s for s in operation["responses"] if s.startswith("2")), "")
-    shapes = [
-        _shape(c.get("schema", {})) for c in operation["responses"].get(good, {}).get("content", {}).values()
-    ]
-    lines.append(f"  answers {good} {' or '.join(dict.fromkeys(shapes))}".rstrip())
-    return lines
+def _linked(schema: dict[str, Any]) -> str:
+    """Return the same as HTML, each named shape leading to its place on the page."""
+    if "$ref" in schema:
+        name = escape(shape_of(schema))
+        return f'<a href="#shape-{name}">{name}</a>'
+    for choice in ("oneOf", "anyOf"):
+        if choice in schema:
+            return " or ".join(_linked(each) for each in schema[choice])
+    if schema.get("type") == "array":
+        return f"list of {_linked(schema['items'])}"
+    return escape(shape_of(schema))

@@ -15,7 +15,8 @@ from starlette.requests import HTTPConnection
 from guardhouse.audit.record import Actor
 from guardhouse.foundation import peer
 from guardhouse.foundation.clock import rfc3339
-from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.foundation.database import DatabaseAway, TenantKey, Tx
+from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.request import resources_of, system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
@@ -85,10 +86,14 @@ class Caller:
     limits: Limits = NO_LIMITS
 
     @property
+    def credential(self) -> str:
+        """What was presented: a session as ``session:`` and its id, anything else as its own id."""
+        return f"session:{self.session_id}" if self.session_id else self.credential_id
+
+    @property
     def actor(self) -> Actor:
         """The caller as the audit log names it."""
-        credential = f"session:{self.session_id}" if self.session_id else self.credential_id
-        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", credential)
+        return Actor(self.tenant.id, f"{self.kind}:{self.credential_id}", self.credential)
 
     def need(self, scope: str) -> None:
         """Insist on a scope.
@@ -265,6 +270,8 @@ async def _by_session(request: HTTPConnection, cookie: str) -> Caller:
             raise SessionExpired("The session has ended.")
         cache.put(known_as, found, generation)
     caller = judge_session(found, now)
+    if found.key is not None:
+        check_address(found.key.ip_allow, peer.current().address)
     cache.mark_seen(found.session.id, now)
     return caller
 
@@ -289,6 +296,30 @@ def judge_session(found: Presented, now: datetime) -> Caller:
         credential_id=str(sessions.holder_id(session)),
         session_id=session.id,
     )
+
+
+async def judge_again(resources: Resources, tenant_id: UUID, credential: str) -> Caller | None:
+    """Return the caller that a key or a session stands for now; None when it opens nothing any more.
+
+    For whoever holds a door open: ``credential`` is :attr:`Caller.credential`. Tokens are not kept and give None.
+
+    Raises:
+        DatabaseAway: nobody can say for now.
+    """
+    kind, _, session_id = credential.rpartition(":")
+    now = resources.clock.now()
+    try:
+        async with system_transaction(resources) as tx:
+            if kind != "session":
+                return judge(await keys.get_key(tx, tenant_id, UUID(credential)), now)
+            found = await sessions.find_again(tx, tenant_id, UUID(session_id))
+        if found is None or sessions.is_over(found.session, found.session.seen_at, now):
+            return None
+        return judge_session(found, now)
+    except DatabaseAway:
+        raise
+    except (Problem, ValueError):
+        return None
 
 
 def remember(request: HTTPConnection, caller: Caller) -> None:

@@ -8,9 +8,10 @@ from guardhouse.foundation.database import DatabaseAway
 from guardhouse.foundation.jobs import JobContext, every
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.identity import expiry, sessions, store
+from guardhouse.identity import expiry, sessions
 from guardhouse.identity.agent_keys.store import prune_nonces as prune_spent
 from guardhouse.identity.key_cache import KeyCache
+from guardhouse.identity.last_use.store import mark_used
 from guardhouse.identity.people import store as people_store
 from guardhouse.identity.registration import store as registration
 from guardhouse.identity.session_cache import SessionCache
@@ -70,7 +71,7 @@ async def write_last_use(resources: Resources, cache: KeyCache) -> None:
     if used:
         with contextlib.suppress(DatabaseAway):
             async with system_transaction(resources.database) as tx:
-                await store.mark_used(tx, used)
+                await mark_used(tx, used)
 
 
 async def keep_last_seen(resources: Resources, cache: SessionCache) -> None:

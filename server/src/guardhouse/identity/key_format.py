@@ -17,6 +17,7 @@ CHECKSUM_LENGTH: Final = 8
 PREFIX_LENGTH: Final = 16
 LENGTH: Final = len("gh_live_") + SECRET_LENGTH + 1 + CHECKSUM_LENGTH
 SHAPE: Final = re.compile(r"gh_(?:live|test)_[0-9A-Za-z]{32}_[0-9A-Za-z]{8}")
+_SHAPE_BYTES: Final = re.compile(SHAPE.pattern.encode())
 
 
 def new_key(env: str) -> str:
@@ -43,6 +44,11 @@ def well_formed(key: str) -> bool:
 def find_keys(text: str) -> list[str]:
     """Return every key that stands in a text."""
     return [found for found in SHAPE.findall(text) if well_formed(found)]
+
+
+def hide_keys(data: bytes) -> bytes:
+    """Return bytes with every key in them cut to what is shown of one: an answer does not repeat what it was sent."""
+    return _SHAPE_BYTES.sub(lambda found: found[0][:PREFIX_LENGTH] + b"***", data) if b"gh_" in data else data
 
 
 def digest(pepper: Pepper, key: str) -> bytes:

@@ -177,11 +177,6 @@ async def list_keys(
     return await store.list_keys(tx, tenant_id, limit, after, wanted)
 
 
-async def find_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[ApiKey]:
-    """Return the keys of a tenant whose text begins like this, as ``prefix`` of a key shows it."""
-    return await store.find_by_prefix(tx, tenant_id, prefix)
-
-
 async def find_key(tx: Tx, peppers: Sequence[Pepper], text: str) -> ApiKey | None:
     """Return the stored key for a text, tried under every live pepper; a used key moves to the newest."""
     digests = [key_format.digest(pepper, text) for pepper in peppers]

@@ -5,7 +5,7 @@ Whoever may do something else than before is signed out, and a tenant keeps some
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from guardhouse.audit.record import Actor, Entry, record
@@ -141,6 +141,9 @@ async def _save(tx: Tx, actor: Actor, before: Member, after: Member) -> Member:
     return after
 
 
+_VERBS: Final = {"joined": "create", "updated": "update", "removed": "remove"}
+
+
 async def _tell(
     tx: Tx,
     actor: Actor,
@@ -156,7 +159,7 @@ async def _tell(
         tx,
         actor,
         Entry(
-            f"member.{change}",
+            f"member.{_VERBS[change]}",
             f"member:{after.id}",
             before=None if before is None else _access(before),
             after=None if change == "removed" else _access(after),

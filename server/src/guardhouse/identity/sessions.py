@@ -94,7 +94,16 @@ async def open_session(
 
 async def find_presented(tx: Tx, value: str) -> Presented | None:
     """Return what a cookie's value stands for; None when it opens nothing, whatever the reason."""
-    found = await store.find_session(tx, digest(value))
+    return await _presented(tx, await store.find_session(tx, digest(value)))
+
+
+async def find_again(tx: Tx, tenant_id: UUID, session_id: UUID) -> Presented | None:
+    """Return a session that was presented before; None when it opens nothing any more."""
+    session = await store.get_session(tx, tenant_id, session_id)
+    return None if session is None else await _presented(tx, await store.find_session(tx, session.digest))
+
+
+async def _presented(tx: Tx, found: tuple[Session, bool] | None) -> Presented | None:
     if found is None or not found[1]:
         return None
     session = found[0]

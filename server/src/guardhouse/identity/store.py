@@ -329,12 +329,6 @@ async def get_key(tx: Tx, tenant_id: UUID, key_id: UUID, *, lock: bool = False) 
     return None if row is None else _api_key(row)
 
 
-async def find_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[ApiKey]:
-    """Return the keys of a tenant with this prefix."""
-    query = _KEYS.where(api_keys.c.tenant_id == tenant_id, api_keys.c.prefix == prefix)
-    return [_api_key(row) for row in await tx.execute(query)]
-
-
 async def list_keys(
     tx: Tx,
     tenant_id: UUID,
@@ -380,17 +374,6 @@ async def change_key(tx: Tx, key: ApiKey, values: Mapping[str, Any]) -> int:
 async def notify_change(tx: Tx) -> None:
     """Tell every process, at commit, that credentials have changed."""
     await tx.run("SELECT pg_notify('identity', '')")
-
-
-async def mark_used(tx: Tx, used: Sequence[tuple[UUID, datetime, str | None]]) -> None:
-    """Write the last use of many keys in one statement, in key order so that two writers cannot deadlock."""
-    ordered = sorted(used, key=lambda use: use[0])
-    await tx.run(
-        "UPDATE api_keys k SET last_used_at = u.at, last_used_ip = u.ip"
-        " FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS u(id, at, ip)"
-        " WHERE k.key_id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.at)",
-        *(list(column) for column in zip(*ordered, strict=True)),
-    )
 
 
 async def take_expiring(tx: Tx, now: datetime, until: datetime, limit: int) -> list[ApiKey]:

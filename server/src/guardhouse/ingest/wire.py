@@ -97,7 +97,9 @@ class HostBatch(BaseModel):
     stream: str | None = None
     boot_id: str | None = None
     alphabet: str | None = None
-    idempotency_key: Annotated[str, Field(description="Instead of the header.")] | None = None
+    idempotency_key: (
+        Annotated[str, Field(pattern="^[ -~]{1,255}$", description="Instead of the header.")] | None
+    ) = None
     events: Annotated[list[HostEvent], Field(min_length=1, max_length=10_000)]
 
 

@@ -15,12 +15,12 @@ from prometheus_client import Counter, Gauge
 
 from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
-from guardhouse.foundation.errors import Draining, Problem, Unavailable
+from guardhouse.foundation.errors import Draining, Unavailable
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.request import system_transaction
 from guardhouse.foundation.resources import Resources
-from guardhouse.identity import caller, keys
+from guardhouse.identity import caller
 from guardhouse.live import encode
 from guardhouse.live.client import Client, Interest
 from guardhouse.live.store import Visitor
@@ -226,14 +226,7 @@ class Hub:
         except DatabaseAway:
             self._identity_changed = True  # ask again
 
-    async def _still_good(self, tenant_id: UUID, credential_id: str, visitor: Visitor) -> bool:
-        """Judge a key anew, as at a request."""
-        try:
-            async with system_transaction(self.resources) as tx:
-                key = await keys.get_key(tx, tenant_id, UUID(credential_id))
-            now = caller.judge(key, self.resources.clock.now())
-        except DatabaseAway:
-            raise
-        except Problem:
-            return False
-        return visitor.scopes <= now.scopes
+    async def _still_good(self, tenant_id: UUID, credential: str, visitor: Visitor) -> bool:
+        """Judge a key or a session anew, as at a request."""
+        now = await caller.judge_again(self.resources, tenant_id, credential)
+        return now is not None and visitor.scopes <= now.scopes

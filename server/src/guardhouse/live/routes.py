@@ -157,7 +157,7 @@ async def stream_notices(
     The stream resumes exactly after `Last-Event-ID`, without loss or repeat, for seven days. A client that
     reads too slowly gets `gap` and is closed; one that was away too long gets `reset` and what is kept.
     """
-    visitor = Visitor(caller.tenant, caller.scopes, caller.project_id, caller.credential_id)
+    visitor = Visitor(caller.tenant, caller.scopes, caller.project_id, caller.credential)
     await hub.admit()
     client = hub.new_client(visitor, interest)
     last = last_event_id_header or last_event_id
@@ -178,6 +178,6 @@ async def create_stream_ticket(
         raise ScopeMissing(
             "A stream needs a scope that reads something.", required_scope=" or ".join(sorted(READ_SCOPES))
         )
-    visitor = Visitor(caller.tenant, caller.scopes, caller.project_id, caller.credential_id)
+    visitor = Visitor(caller.tenant, caller.scopes, caller.project_id, caller.credential)
     ticket, expires_at = await tickets.issue(tx, visitor, shared.clock.now())
     return StreamTicket(ticket=ticket, expires_at=expires_at, expires_in_seconds=TICKET_SECONDS)

@@ -5,6 +5,7 @@ from typing import Final
 
 from guardhouse.notices.agent_kinds import TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
+from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -45,6 +46,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         WebhookDisabled,
         WebhookRecovered,
         WebhookExhausted,
+        ChannelSummary,
     )
 }
 READ_SCOPES: Final = frozenset(model.scope for model in KINDS.values())

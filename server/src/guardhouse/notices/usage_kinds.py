@@ -18,8 +18,8 @@ class _Limit(NoticeData):
 
     @property
     def subject(self) -> str:
-        """Return whose limit it is."""
-        return self.limited
+        """Return the usage of whose limit it is: a line of its own beside what happens to a key."""
+        return f"usage:{self.limited}"
 
 
 _EXAMPLE: Final = {

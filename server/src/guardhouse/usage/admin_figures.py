@@ -69,7 +69,7 @@ async def users(tx: Tx, tenant_id: UUID, found: Sequence[ApiKey], now: datetime)
     """Return keys with what they used."""
     span = Span(tenant_id, BEGINNING, now.date())
     used = await queries.read_totals_of(tx, span, [str(key.id) for key in found], now - LATELY)
-    return [user_shape(key, *used.get(str(key.id), (0, 0, 0))) for key in found]
+    return [user_shape(key, now, *used.get(str(key.id), (0, 0, 0))) for key in found]
 
 
 async def find_user(tx: Tx, tenant_id: UUID, named: str) -> ApiKey:
@@ -80,10 +80,10 @@ async def find_user(tx: Tx, tenant_id: UUID, named: str) -> ApiKey:
     """
     if _KEY_ID.fullmatch(named):
         return await keys.get_key(tx, tenant_id, UUID(named))
-    found = await keys.find_by_prefix(tx, tenant_id, named)
+    found = await queries.find_keys_by_prefix(tx, tenant_id, named)
     if len(found) != 1:
         raise NotFound("There is no such key.")
-    return found[0]
+    return await keys.get_key(tx, tenant_id, found[0])
 
 
 async def user_usage(tx: Tx, tenant_id: UUID, key: ApiKey, now: datetime) -> UserUsage:

@@ -22,13 +22,12 @@ from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.usage import plans
 from guardhouse.usage.local_windows import LocalWindows, Share
 from guardhouse.usage.plans import UNLIMITED, Plan
-from guardhouse.usage.policy import Policy, Verdict, day, hour, minute
+from guardhouse.usage.policy import Policy, Verdict, day, minute
 from guardhouse.usage.rate_fields import retry_after
 from guardhouse.usage.redis_windows import FAULTS, RedisWindows
 from guardhouse.usage.refusals import LimiterAway, refusal
 from guardhouse.usage.tell import REFUSED_PAUSE, Word
 
-REGISTRATIONS_PER_HOUR: Final = 5
 PLAN_SECONDS: Final = 60.0
 KNOWN_CALLERS: Final = 20_000
 MOST_DEBTS: Final = 50_000
@@ -97,16 +96,12 @@ class Limiter:
         """
         limit = self.resources.settings.anonymous_per_minute
         subject = f"address:{network_of(address)}"
-        return await self._insist([minute("address", subject, limit, subject)] if limit else [])
-
-    async def admit_registration(self, address: str | None) -> Verdict:
-        """Let an address register a key.
-
-        Raises:
-            RateLimitExceeded: it has registered five within an hour.
-        """
-        subject = f"address:{network_of(address)}"
-        return await self._insist([hour("registration", subject, REGISTRATIONS_PER_HOUR, subject)])
+        if not limit:
+            return FREE
+        verdict = await self.take([minute("address", subject, limit, subject)])
+        if not verdict.admitted:
+            raise self._refusal(verdict, 1)
+        return verdict
 
     async def take(self, policies: Sequence[Policy], cost: int = 1) -> Verdict:
         """Decide on one call, on Redis or here.
@@ -129,14 +124,18 @@ class Limiter:
         return self._alone(policies, cost)
 
     async def mend(self) -> bool:
-        """Try to reach Redis again and pay what was admitted meanwhile; tells whether limits are shared now."""
-        if self.shared is None or not self.degraded:
-            return not self.degraded
+        """Try to reach Redis again and pay what was admitted without it; tells whether limits are shared now."""
+        if self.shared is None:
+            return False
         try:
-            await self.shared.connect()
+            if self.degraded:
+                await self.shared.connect()
             while self.debts:
-                policy, cost = self.debts.popitem()
+                policy, cost = next(iter(self.debts.items()))
                 await self.shared.take([policy], cost, forced=True)
+                self.debts[policy] -= cost
+                if not self.debts[policy]:
+                    del self.debts[policy]
         except FAULTS:
             return False
         self._set_degraded(degraded=False)
@@ -198,14 +197,6 @@ class Limiter:
         policies = tuple(policy for policy in wanted if policy is not None)
         self._policies[name] = (caller.limits, plan, policies)
         return policies
-
-    async def _insist(self, policies: Sequence[Policy]) -> Verdict:
-        if not policies:
-            return FREE
-        verdict = await self.take(policies)
-        if not verdict.admitted:
-            raise self._refusal(verdict, 1)
-        return verdict
 
     def _refusal(self, verdict: Verdict, cost: int) -> Exception:
         for policy in verdict.violated:

@@ -41,36 +41,38 @@ class LocalWindows:
 
     now: Callable[[], int] = monotonic_microseconds
     share: Share = field(default_factory=Share)
-    _windows: dict[tuple[str, str], RateWindow] = field(default_factory=dict)
+    _windows: dict[str, RateWindow] = field(default_factory=dict)
 
     def take(self, policies: Sequence[Policy], cost: int = 1) -> Verdict:
         """Admit a call if every policy lets it in; a refused call costs nothing."""
-        now, share = self.now(), self.share
-        windows = [self._window(policy) for policy in policies]
-        limits = [share.of(policy.limit) for policy in policies]
-        waits = [window.wait(now, limit, cost) for window, limit in zip(windows, limits, strict=True)]
-        if cost and not any(wait != 0 for wait in waits):
-            for window in windows:
+        now, known, share = self.now(), self._windows, self.share
+        alone = share.processes == 1
+        found, fits = [], cost > 0
+        for policy in policies:
+            window = known.get(policy.place) or self._new_window(policy)
+            limit = policy.limit if alone else share.of(policy.limit)
+            wait = window.wait(now, limit, cost)
+            if wait != 0:
+                fits = False
+            found.append((window, limit, NEVER if wait is None else wait))
+        readings = []
+        for window, limit, wait in found:
+            if fits:
                 window.add(now, cost)
-        return Verdict(
-            policies,
-            [
-                Reading(max(0, limit - window.total), window.leaves(now), NEVER if wait is None else wait)
-                for window, limit, wait in zip(windows, limits, waits, strict=True)
-            ],
-        )
+            readings.append(Reading(max(0, limit - window.total), window.leaves(now), wait))
+        return Verdict(policies, readings)
 
     def note(self, policies: Sequence[Policy], cost: int) -> None:
         """Count what was admitted elsewhere, so that this process knows it when it decides alone."""
         now = self.now()
         for policy in policies:
-            window = self._window(policy)
+            window = self._windows.get(policy.place) or self._new_window(policy)
             window.used(now)
             window.add(now, cost)
 
     def peek(self, policy: Policy) -> int:
         """Return what a policy's window counts now."""
-        window = self._windows.get((policy.name, policy.subject))
+        window = self._windows.get(policy.place)
         return 0 if window is None else window.used(self.now())
 
     def sweep(self) -> int:
@@ -80,11 +82,8 @@ class LocalWindows:
             del self._windows[key]
         return len(self._windows)
 
-    def _window(self, policy: Policy) -> RateWindow:
-        key = (policy.name, policy.subject)
-        window = self._windows.get(key)
-        if window is None:
-            if len(self._windows) >= MOST_WINDOWS and self.sweep() >= MOST_WINDOWS:
-                del self._windows[next(iter(self._windows))]
-            window = self._windows[key] = RateWindow(policy.span, policy.grain)
+    def _new_window(self, policy: Policy) -> RateWindow:
+        if len(self._windows) >= MOST_WINDOWS and self.sweep() >= MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
+        window = self._windows[policy.place] = RateWindow(policy.span, policy.grain)
         return window

@@ -1,10 +1,10 @@
 """What is promised to whom, and what was found: a policy is a limit on one subject, a verdict the answer for a call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-from guardhouse.foundation.rate_window import DAY, HOUR, MICROSECONDS, MINUTE
+from guardhouse.foundation.rate_window import DAY, MICROSECONDS, MINUTE
 
 NEVER: Final = -1
 
@@ -22,6 +22,11 @@ class Policy:
     span: int
     grain: int
     group: str
+    place: str = field(init=False)  # what its window is kept under; made once, it is looked up at every call
+
+    def __post_init__(self) -> None:
+        """Put name and subject together."""
+        object.__setattr__(self, "place", f"{self.name}:{self.subject}")
 
     @property
     def is_quota(self) -> bool:
@@ -34,8 +39,7 @@ class Policy:
         return self.span // MICROSECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One policy's window after a call: what is left, when the oldest cost leaves, and how long a refused call waits.
 
     ``wait`` is 0 for a policy that would have let the call in, :data:`NEVER` when the cost is above the limit.
@@ -46,9 +50,9 @@ class Reading:
     wait: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
-    """What the limits say to one call; readings stand in the order of the policies."""
+    """What the limits say to one call; readings stand in the order of the policies. Made at every call: not frozen."""
 
     policies: Sequence[Policy]
     readings: Sequence[Reading]
@@ -68,11 +72,6 @@ class Verdict:
 def minute(name: str, subject: str, limit: int, group: str) -> Policy:
     """Return a policy over any 60 seconds."""
     return Policy(name, subject, limit, *MINUTE, group)
-
-
-def hour(name: str, subject: str, limit: int, group: str) -> Policy:
-    """Return a policy over any 60 minutes."""
-    return Policy(name, subject, limit, *HOUR, group)
 
 
 def day(name: str, subject: str, limit: int, group: str) -> Policy:

@@ -165,6 +165,14 @@ async def count_requests(tx: Tx, tenant_id: UUID, credential: str, since: dateti
     return found
 
 
+async def find_keys_by_prefix(tx: Tx, tenant_id: UUID, prefix: str) -> list[UUID]:
+    """Return the ids of the keys whose text begins like this."""
+    rows = await tx.fetch(
+        "SELECT key_id FROM api_keys WHERE tenant_id = $1 AND prefix = $2 LIMIT 2", tenant_id, prefix
+    )
+    return [row["key_id"] for row in rows]
+
+
 async def count_verdicts(
     tx: Tx, tenant_id: UUID, since: datetime, credential: str | None = None
 ) -> dict[str, dict[str, int]]:

@@ -181,7 +181,7 @@ class RedisWindows:
             raise ConnectionError("there is no connection to Redis")
         async with self._redis.pipeline(transaction=False) as pipeline:
             for asked in batch:
-                names = [f"{PREFIX}{{{p.group}}}:{p.name}:{p.subject}" for p in asked.policies]
+                names = [f"{PREFIX}{{{p.group}}}:{p.place}" for p in asked.policies]
                 numbers: list[int] = []
                 for policy in asked.policies:
                     numbers += (policy.limit, policy.span, policy.grain)

@@ -66,4 +66,4 @@ def _longest(verdict: Verdict) -> Policy:
 
 
 def _span(policy: Policy) -> str:
-    return {60: "minute", 3600: "hour", 86_400: "day"}.get(policy.seconds, f"{policy.seconds} s")
+    return {60: "minute", 86_400: "day"}.get(policy.seconds, f"{policy.seconds} s")

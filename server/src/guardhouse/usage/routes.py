@@ -105,9 +105,7 @@ async def get_usage_plan(caller: Reader, limiter: Annotated[Limiter, Depends(lim
 
 
 @doors.get("/auth/profile", operation_id="get_profile", responses=refusals(NotFound))
-async def get_profile(
-    caller: Annotated[Caller, Depends(Require(None))], tx: RequestTx, shared: Shared
-) -> ProfileShape:
+async def get_profile(caller: Reader, tx: RequestTx, shared: Shared) -> ProfileShape:
     """Show the calling key and what it has used; a caller that is no key gets 404.
 
     `malicious_detections` and `decisions` count what the log keeps, ninety days.

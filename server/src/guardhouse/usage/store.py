@@ -214,16 +214,21 @@ async def sum_day(tx: Tx, day: date, now: datetime) -> bool:
 async def claim_word(
     tx: Tx, tenant_id: UUID, subject: str, kind: str, now: datetime, pause: timedelta
 ) -> int | None:
-    """Return the number of this word, or None when the same was said less than ``pause`` ago."""
-    number: int | None = await tx.fetch_value(
+    """Return the number of this word among those of its subject; None: the same was said less than ``pause`` ago."""
+    claimed = await tx.fetch_value(
         "INSERT INTO usage_told AS told (tenant_id, subject, kind, told_at, times) VALUES ($1, $2, $3, $4, 1)"
         " ON CONFLICT (tenant_id, subject, kind) DO UPDATE SET told_at = excluded.told_at, times = told.times + 1"
-        " WHERE told.told_at <= excluded.told_at - $5::interval RETURNING times",
+        " WHERE told.told_at <= excluded.told_at - $5::interval RETURNING true",
         tenant_id,
         subject,
         kind,
         now,
         pause,
+    )
+    if not claimed:
+        return None
+    number: int = await tx.fetch_value(
+        "SELECT sum(times)::bigint FROM usage_told WHERE tenant_id = $1 AND subject = $2", tenant_id, subject
     )
     return number
 

@@ -5,7 +5,7 @@ or zero as long as no request is a detection.
 """
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -245,13 +245,13 @@ def limit_shapes(verdict: Verdict) -> list[LimitShape]:
     ]
 
 
-def user_shape(key: ApiKey, total: int, recent: int, malicious: int) -> UserShape:
+def user_shape(key: ApiKey, now: datetime, total: int, recent: int, malicious: int) -> UserShape:
     """Return a key as its administrator sees it."""
     return UserShape(
         id=str(key.id),
         name=key.name,
         role=key.role,
-        state=key.state,
+        state=key.state_at(now),
         prefix=key.prefix,
         owner=key.created_by,
         last_used_at=rfc3339(key.last_used_at) if key.last_used_at else None,

@@ -4,7 +4,7 @@ A secret is in the answer that makes it and nowhere else; at rest it is sealed f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +21,7 @@ from guardhouse.foundation.outbound import Outbound, Unreachable
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.webhooks import delivery_store, rules, sign, store
-from guardhouse.webhooks.rules import Filter
+from guardhouse.webhooks.narrow import Filter, stored_form
 from guardhouse.webhooks.schedule import PRESETS
 from guardhouse.webhooks.send import secret_purpose
 from guardhouse.webhooks.store import Endpoint
@@ -176,8 +176,8 @@ async def change(
             values["scopes"] = sorted(caller.scopes)
     if "filter" in changes:
         own = endpoint.scopes is None  # registered for one key: it stays with that key
-        key = rules.filter_of(endpoint.filter).api_key_id if own else changes["filter"].api_key_id
-        values["filter"] = _stored_filter(replace(changes["filter"], api_key_id=key))
+        key = endpoint.filter.api_key_id if own else changes["filter"].api_key_id
+        values["filter"] = stored_form(replace(changes["filter"], api_key_id=key))
     if "preset" in changes:
         values["steps"] = list(changes.get("steps") or PRESETS[changes["preset"]])
     if "headers" in changes:
@@ -264,7 +264,7 @@ def _settings_of(wanted: NewEndpoint) -> dict[str, Any]:
         "url": wanted.url,
         "description": wanted.description,
         "kinds": list(wanted.kinds),
-        "filter": _stored_filter(wanted.filter),
+        "filter": stored_form(wanted.filter),
         "preset": wanted.preset,
         "steps": list(wanted.steps or PRESETS[wanted.preset]),
         "timeout_ms": wanted.timeout_ms,
@@ -272,12 +272,6 @@ def _settings_of(wanted: NewEndpoint) -> dict[str, Any]:
         "rate_per_second": wanted.rate_per_second,
         "fifo": wanted.fifo,
     }
-
-
-def _stored_filter(wanted: Filter) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(asdict(wanted))
-    standing = msgspec.to_builtins(asdict(Filter()))
-    return {name: value for name, value in plain.items() if value != standing[name]}
 
 
 def _asymmetric(resources: Resources, endpoint: Endpoint, *, wanted: bool) -> dict[str, Any]:
@@ -303,7 +297,7 @@ def _told(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "description": endpoint.description,
         "kinds": list(endpoint.kinds),
-        "filter": endpoint.filter,
+        "filter": stored_form(endpoint.filter),
         "preset": endpoint.preset,
         "steps": list(endpoint.steps),
         "timeout_ms": endpoint.timeout_ms,
@@ -312,7 +306,9 @@ def _told(endpoint: Endpoint) -> dict[str, Any]:
         "fifo": endpoint.fifo,
         "asymmetric": endpoint.private_key is not None,
         "state": endpoint.state,
-    }
+    } | (
+        {"channel": {"kind": endpoint.channel, **endpoint.channel_config}} if endpoint.channel_config else {}
+    )
 
 
 async def _changed(

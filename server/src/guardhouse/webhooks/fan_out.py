@@ -15,6 +15,7 @@ from guardhouse.foundation.ids import new_id
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark, Notice
 from guardhouse.webhooks import delivery_store, formats, rules, store
+from guardhouse.webhooks.channels.admit import admit
 from guardhouse.webhooks.delivery_store import NewDelivery, NewMessage
 from guardhouse.webhooks.formats import STANDARD, RenderContext
 from guardhouse.webhooks.store import Endpoint
@@ -77,7 +78,7 @@ async def fan_out(tx: Tx, mark: Mark, cache: EndpointCache, context: RenderConte
         for endpoint in endpoints.get(notice.tenant_id, ())
         if (form := rules.admits(endpoint, notice)) is not None
     ]
-    made = await add(tx, pairs, context, now)
+    made = await add(tx, await admit(tx, pairs, now), context, now)
     last = found.notices[-1]
     reached = Mark(last.position, last.occurred_at)
     if not await read.move_reader(tx, READER, mark.position, reached.position):

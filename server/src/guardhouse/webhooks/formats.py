@@ -11,10 +11,16 @@ import msgspec
 
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.notices.read import Notice
+from guardhouse.webhooks.format_mail import render_mail
+from guardhouse.webhooks.format_pagerduty import render_pagerduty
+from guardhouse.webhooks.format_slack import render_slack
 from guardhouse.webhooks.legacy_bodies import NAME_OF, render_legacy
 
 STANDARD: Final = "standard"
 LEGACY: Final = "legacy"
+SLACK: Final = "slack"
+PAGERDUTY: Final = "pagerduty"
+MAIL: Final = "email"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,13 @@ def _legacy(notice: Notice, _context: RenderContext) -> bytes:
 
 
 Renderer = Callable[[Notice, RenderContext], bytes]
-FORMATS: Final[Mapping[str, Renderer]] = {STANDARD: render_standard, LEGACY: _legacy}
+FORMATS: Final[Mapping[str, Renderer]] = {
+    STANDARD: render_standard,
+    LEGACY: _legacy,
+    SLACK: lambda notice, context: render_slack(notice, context.public_url),
+    PAGERDUTY: lambda notice, context: render_pagerduty(notice, context.public_url),
+    MAIL: lambda notice, context: render_mail(notice, context.public_url),
+}
 
 
 def render(form: str, notice: Notice, context: RenderContext) -> bytes:

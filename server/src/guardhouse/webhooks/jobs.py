@@ -25,6 +25,7 @@ from guardhouse.foundation.transaction import system_transaction
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark
 from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, replay, send, store
+from guardhouse.webhooks.channels.deliver import deliver as deliver_one
 from guardhouse.webhooks.delivery_store import Due
 from guardhouse.webhooks.dispatch import Board, Outlet
 from guardhouse.webhooks.fan_out import READER, CursorMoved, EndpointCache
@@ -225,7 +226,7 @@ class Dispatcher:
             _DELAY.observe(max(0.0, (at - due.message_at).total_seconds()))
         _UNDER_WAY.inc()
         try:
-            outcome = await send.send(self.resources.outbound, outlet.destination, _message(due), at)
+            outcome = await deliver_one(self.resources, outlet.destination, _message(due), at)
         except Exception as error:  # noqa: BLE001 - a bug in sending must not leave the delivery in hand for ever
             _log.exception("webhook_send_failed", delivery_id=str(due.id))
             elapsed = (time.monotonic() - began) * 1000

@@ -36,6 +36,7 @@ from sqlalchemy import Sequence as DatabaseSequence
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 
 from guardhouse.foundation.database import Tx, metadata
+from guardhouse.webhooks.narrow import Filter, filter_of
 
 SHARDS: Final = 64
 _INSTANT: Final = DateTime(timezone=True)
@@ -215,7 +216,7 @@ class Endpoint:
     description: str | None
     kinds: tuple[str, ...]
     scopes: frozenset[str] | None
-    filter: dict[str, Any]
+    filter: Filter
     preset: str
     steps: tuple[float, ...]
     timeout_ms: int
@@ -395,4 +396,5 @@ def _endpoint(row: Any) -> Endpoint:
     values["kinds"] = tuple(values["kinds"])
     values["scopes"] = None if values["scopes"] is None else frozenset(values["scopes"])
     values["steps"] = tuple(values["steps"])
+    values["filter"] = filter_of(values["filter"])
     return Endpoint(**values)

@@ -11,8 +11,8 @@ from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.notices.kind import Severity
 from guardhouse.webhooks.endpoints import NewEndpoint
+from guardhouse.webhooks.narrow import Filter
 from guardhouse.webhooks.queries import Figures
-from guardhouse.webhooks.rules import Filter, filter_of
 from guardhouse.webhooks.sample import Tried
 from guardhouse.webhooks.schedule import LONGEST_STEP_SECONDS, MAX_STEPS, PRESETS
 from guardhouse.webhooks.send import Delivered, Rejected
@@ -273,7 +273,7 @@ def test_shape(tried: Tried) -> TestShape:
 def webhook_shape(endpoint: Endpoint, figures: Figures) -> WebhookShape:
     """Return the public form of an endpoint."""
     breaker = endpoint.breaker or {"state": "closed", "until": None}
-    filter_ = filter_of(endpoint.filter)
+    filter_ = endpoint.filter
     return WebhookShape(
         id=endpoint.id,
         url=endpoint.url,

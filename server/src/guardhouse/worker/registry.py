@@ -20,6 +20,7 @@ from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
+from guardhouse.webhooks.channels import jobs as channels_jobs
 from guardhouse.worker import upkeep
 
 
@@ -49,6 +50,8 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
     webhooks_jobs.keep_partitions,
+    channels_jobs.summarise_channels,
+    channels_jobs.prune_channels,
     upkeep.prune_dead_letters,
     upkeep.prune_answers,
 )

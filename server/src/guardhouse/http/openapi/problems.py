@@ -10,8 +10,10 @@ from guardhouse.foundation.idempotency import (
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
 )
+from guardhouse.foundation.marked_members import BETA
 from guardhouse.foundation.problem_docs import CODES
 from guardhouse.foundation.request import StrictRoute, takes_idempotency_key
+from guardhouse.http.accept import BetaRequired
 from guardhouse.http.kill_switch import OPEN_TAGS, is_of_the_platform, is_on_hold
 from guardhouse.http.requirement import required
 from guardhouse.identity import refusals
@@ -135,6 +137,8 @@ def _promised(operation: dict[str, Any], route: APIRoute) -> dict[int, list[str]
         for status, named in pairs:
             found.setdefault(status, []).extend(named)
 
+    if operation.get(BETA):
+        add((BetaRequired,))
     if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ())):
         add({400: ("invalid_cursor",)})
     if "requestBody" in operation:

@@ -21,6 +21,7 @@ async def check_audit_logs(context: JobContext) -> None:
     resources = context.resources
     async with system_transaction(resources.database) as tx:
         key = await signing_key.current_key(tx, resources)
+        await signing_key.reseal_keys(tx, resources.master_key)
         keys = await signing_key.trusted_keys(tx, resources.master_key)
         tenants = await check.list_logs(tx)
     for tenant_id in tenants:

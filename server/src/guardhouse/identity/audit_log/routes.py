@@ -12,7 +12,7 @@ from guardhouse.audit import read, signing_key, verify
 from guardhouse.audit.export import ExportWriter, Span
 from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.audit.store import EntryFilter
-from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import (
@@ -113,11 +113,12 @@ async def list_tenant_audit(
 
 
 @router.get("/audit/verify", operation_id="verify_audit")
-async def verify_audit(caller: Reader, tx: RequestTx, shared: Shared, wanted: AskedRange) -> AuditVerdict:
+async def verify_audit(caller: Reader, shared: Shared, wanted: AskedRange) -> AuditVerdict:
     """Compute the chain anew and compare it with its head and with every signed head; names the first bad entry."""
-    async with system_transaction(shared) as system:  # the tenant's role does not see the keys
-        keys = await signing_key.trusted_keys(system, shared.master_key)
-    walk = await verify.verify(tx, caller.tenant.id, keys, first=wanted.first, last=wanted.last)
+    async with system_transaction(shared) as tx:  # the tenant's role does not see the keys
+        keys = await signing_key.trusted_keys(tx, shared.master_key)
+    async with tenant_transaction(shared, caller.tenant) as tx:
+        walk = await verify.verify(tx, caller.tenant.id, keys, first=wanted.first, last=wanted.last)
     return verdict_shape(walk)
 
 
@@ -148,8 +149,21 @@ async def list_audit_keys(shared: Shared) -> AuditKeyList:
         }
     },
 )
-async def export_audit(caller: Reader, tx: RequestTx, shared: Shared, wanted: AskedRange) -> NdjsonResponse:
+async def export_audit(caller: Reader, shared: Shared, wanted: AskedRange) -> NdjsonResponse:
     """Export entries so that they can be verified offline; that somebody did is recorded after them."""
+    async with system_transaction(shared) as tx:
+        key = await signing_key.current_key(tx, shared)
+    async with tenant_transaction(shared, caller.tenant) as tx:
+        span = await _span(tx, caller, wanted)
+        after = {"from": span.first, "to": span.last}
+        await record(tx, caller.actor, Entry("audit.export", "audit:log", after=after))
+    writer = ExportWriter(span, key, shared.clock.now())
+    name = f"audit-{span.tenant}-{span.first}-{span.last}.jsonl"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return NdjsonResponse(_lines(shared, caller.tenant, span, writer), headers=headers)
+
+
+async def _span(tx: Tx, caller: Caller, wanted: AuditRange) -> Span:
     extent = await read.extent(tx, caller.tenant.id)
     first, last = wanted.first or 1, extent.head_seq if wanted.last is None else wanted.last
     if last > extent.head_seq or first > last + 1:
@@ -158,14 +172,7 @@ async def export_audit(caller: Reader, tx: RequestTx, shared: Shared, wanted: As
             errors=[{"parameter": "to", "code": "range", "detail": "not in the log"}],
         )
     before = await read.hash_before(tx, caller.tenant.id, first)
-    async with system_transaction(shared) as system:
-        key = await signing_key.current_key(system, shared)
-    span = Span(caller.tenant.id, caller.tenant_slug, first, last, before)
-    writer = ExportWriter(span, key, shared.clock.now())
-    await record(tx, caller.actor, Entry("audit.export", "audit:log", after={"from": first, "to": last}))
-    name = f"audit-{caller.tenant_slug}-{first}-{last}.jsonl"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return NdjsonResponse(_lines(shared, caller.tenant, span, writer), headers=headers)
+    return Span(caller.tenant.id, caller.tenant_slug, first, last, before)
 
 
 async def _lines(

@@ -6,15 +6,18 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from guardhouse.audit.record import Actor, Entry, record
-from guardhouse.foundation import logs
+from guardhouse.foundation import logs, peer
 from guardhouse.foundation.clock import from_microseconds, microseconds
+from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router, system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import key_format, keys, session_cookie, sessions, sign_in_links
+from guardhouse.identity.addresses import AddressNotAllowed, check_address
 from guardhouse.identity.caller import Caller, Require, judge
-from guardhouse.identity.people.store import Session
+from guardhouse.identity.failures import Failures, TooManyFailures
+from guardhouse.identity.people.store import Session, SignInLink
 from guardhouse.identity.refusals import (
     ApiKeyExpired,
     ApiKeyMalformed,
@@ -22,6 +25,7 @@ from guardhouse.identity.refusals import (
     ApiKeySuspended,
     ApiKeyUnknown,
     TenantSuspended,
+    Unauthenticated,
 )
 from guardhouse.identity.roles import ROLES
 from guardhouse.identity.session_cookie import CsrfRefused
@@ -54,7 +58,9 @@ _log = logs.get(__name__)
         ApiKeyExpired,
         ApiKeySuspended,
         TenantSuspended,
+        AddressNotAllowed,
         CsrfRefused,
+        TooManyFailures,
     ),
 )
 async def create_session(
@@ -63,8 +69,12 @@ async def create_session(
     """Sign in with an API key: the answer sets a cookie that can do what the key can, and dies with it."""
     if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         raise CsrfRefused("Another site asked the browser to sign in.")
-    key = await _key_of(shared, wanted.api_key)
-    caller = await _judged(shared, key)
+    try:
+        key = await _key_of(shared, wanted.api_key)
+        caller = await _judged(shared, key)
+    except Unauthenticated:
+        _count_failure(request)
+        raise
     opened = SessionFor(caller.tenant, caller.role, caller.scopes, key_id=key.id)
     value, session = await _open(shared, request, opened)
     response.headers["Set-Cookie"] = session_cookie.set_cookie(shared.settings.public_url, value)
@@ -73,7 +83,10 @@ async def create_session(
 
 
 @doors.get(
-    "/link", status_code=303, operation_id="open_link", responses=refusals(LinkExpired, TenantSuspended)
+    "/link",
+    status_code=303,
+    operation_id="open_link",
+    responses=refusals(LinkExpired, TenantSuspended, TooManyFailures),
 )
 async def open_link(
     shared: Shared,
@@ -84,10 +97,13 @@ async def open_link(
     ] = None,
 ) -> Response:
     """Spend a one-time link: the answer sets a cookie and sends the browser on."""
-    async with system_transaction(shared) as tx:
-        link = await sign_in_links.redeem(tx, shared, token)
-        opened = SessionFor(link.tenant.key, link.role, ROLES[link.role], link_id=link.id)
-        value, _ = await sessions.open_session(tx, shared, opened, replacing=_cookie(shared, request))
+    try:
+        async with system_transaction(shared) as tx:
+            link = await sign_in_links.redeem(tx, shared, token)
+            value = await _open_for_link(tx, shared, link, _cookie(shared, request))
+    except LinkExpired:
+        _count_failure(request)
+        raise
     headers = {
         "Location": safe_next(onward),
         "Set-Cookie": session_cookie.set_cookie(shared.settings.public_url, value),
@@ -155,6 +171,7 @@ async def _key_of(shared: Resources, text: str) -> ApiKey:
 async def _judged(shared: Resources, key: ApiKey) -> Caller:
     """Return the caller for a key; a refusal is recorded in the log of the key's tenant, then raised."""
     try:
+        check_address(key.ip_allow, peer.current().address)
         return judge(key, shared.clock.now())
     except Problem as refusal:
         _log.warning("sign_in_refused", code=refusal.code)
@@ -162,6 +179,18 @@ async def _judged(shared: Resources, key: ApiKey) -> Caller:
         async with system_transaction(shared) as tx:
             await record(tx, actor, Entry("session.refuse", f"key:{key.id}", after={"code": refusal.code}))
         raise
+
+
+async def _open_for_link(tx: Tx, shared: Resources, link: SignInLink, before: str | None) -> str:
+    wanted = SessionFor(link.tenant.key, link.role, ROLES[link.role], link_id=link.id)
+    value, _ = await sessions.open_session(tx, shared, wanted, replacing=before)
+    return value
+
+
+def _count_failure(request: Request) -> None:
+    """Count a refused sign-in of an address, and refuse it louder when there are too many."""
+    failures: Failures = request.app.state.failures
+    failures.count(peer.current().address)
 
 
 async def _open(shared: Resources, request: Request, wanted: SessionFor) -> tuple[str, Session]:

@@ -7,12 +7,15 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.clock import from_microseconds, microseconds
-from guardhouse.foundation.errors import NotFound
+from guardhouse.foundation.database import Tx
+from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.etag import PreconditionFailed, PreconditionRequired, check_match, etag
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router, system_transaction
+from guardhouse.foundation.resources import Resources
 from guardhouse.identity import keys
 from guardhouse.identity.caller import Caller, Require
+from guardhouse.identity.change_key import change_key
 from guardhouse.usage import admin_figures, plans
 from guardhouse.usage.plans import Plan
 from guardhouse.usage.wire import (
@@ -24,6 +27,7 @@ from guardhouse.usage.wire import (
     TenantPlanRequest,
     ThreatsShape,
     UserList,
+    UserShape,
     UserUsage,
     plan_shape,
 )
@@ -75,6 +79,34 @@ async def get_admin_user_usage(caller: Admin, tx: RequestTx, shared: Shared, key
     """Show the days of one key and all it ever used."""
     key = await keys.get_key(tx, caller.tenant.id, key_id)
     return await admin_figures.user_usage(tx, caller.tenant.id, key, shared.clock.now())
+
+
+@router.post(
+    "/admin/users/{key_id}/suspend",
+    operation_id="suspend_admin_user",
+    responses=refusals(NotFound, Conflict),
+)
+async def suspend_admin_user(caller: Admin, tx: RequestTx, shared: Shared, key_id: UUID) -> UserShape:
+    """Suspend a key; it opens nothing anywhere within a second. Repeatable."""
+    return await _set_state(caller, tx, shared, key_id, "suspended")
+
+
+@router.post(
+    "/admin/users/{key_id}/reactivate",
+    operation_id="reactivate_admin_user",
+    responses=refusals(NotFound, Conflict),
+)
+async def reactivate_admin_user(caller: Admin, tx: RequestTx, shared: Shared, key_id: UUID) -> UserShape:
+    """Make a suspended key active again; one that has ended stays so (409). Repeatable."""
+    return await _set_state(caller, tx, shared, key_id, "active")
+
+
+async def _set_state(caller: Caller, tx: Tx, shared: Resources, key_id: UUID, state: str) -> UserShape:
+    now = shared.clock.now()
+    key = await keys.get_key(tx, caller.tenant.id, key_id, lock=True)
+    changed = await change_key(tx, caller.actor, key, {"state": state}, now)
+    (user,) = await admin_figures.users(tx, caller.tenant.id, [changed], now)
+    return user
 
 
 @router.get("/admin/usage/{key}", operation_id="get_admin_usage", responses=refusals(NotFound))

@@ -1,0 +1,1 @@
+"""When and from where keys were used last."""

@@ -1,0 +1,50 @@
+"""The whole document under schemathesis, all checks: no server error, no undocumented status, no breach of a schema.
+
+`tools/fuzz_contract.py` runs the same with many more examples.
+"""
+
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from guardhouse.foundation.resources import Resources
+from guardhouse.foundation.transaction import system_transaction
+from server.tests.components.openapi.fuzz import Depth, fuzz
+from server.tests.identity import make
+
+DEPTH = Depth(
+    phases=os.environ.get("GUARDHOUSE_FUZZ_PHASES", "examples,fuzzing"),
+    examples=int(os.environ.get("GUARDHOUSE_FUZZ_EXAMPLES", "4")),
+    seed=int(os.environ.get("GUARDHOUSE_FUZZ_SEED", "1")),
+)
+
+
+async def without_limits(resources: Resources) -> None:
+    """Lift the pace of every key: the run is about shapes."""
+    async with system_transaction(resources.database) as tx:
+        columns = await tx.fetch(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'api_keys'"
+            " AND column_name LIKE 'rate_limit_per_%'"
+        )
+        for row in columns:
+            await tx.run(f"UPDATE api_keys SET {row['column_name']} = 1000000000")
+
+
+@pytest.mark.timeout(600 + 120 * DEPTH.examples)
+@pytest.mark.parametrize("role", ["admin", "viewer", "anonymous"])
+async def test_the_contract_holds_whatever_is_sent(
+    served: str, resources: Resources, tmp_path: Path, role: str
+) -> None:
+    headers: dict[str, str] = {}
+    if role != "anonymous":
+        _, text = await make.key(resources, await make.tenant(resources), role)
+        headers = make.bearing(text)
+        await without_limits(resources)
+    run = await fuzz(served, headers, DEPTH, tmp_path)
+    (tmp_path / "schemathesis.txt").write_text(run.output, encoding="utf-8")
+    assert run.status == 0, run.output
+    if headers:  # the run was one of this role to its end
+        async with httpx.AsyncClient(base_url=served) as client:
+            assert (await client.get("/api/v1/me", headers=headers)).status_code == 200
