@@ -83,7 +83,7 @@ class IssuerShape(BaseModel):
     audience: str
     algorithms: list[str]
     client_id: str | None
-    has_client_secret: bool
+    confidential: bool
     sign_in_scope: str
     role_claim: str
     role_map: dict[str, str]
@@ -135,7 +135,7 @@ def issuer_shape(issuer: Issuer, public_url: str) -> IssuerShape:
     """Return the public form of an issuer."""
     return IssuerShape(
         id=str(issuer.id),
-        has_client_secret=issuer.sealed_secret is not None,
+        confidential=issuer.sealed_secret is not None,
         sign_in_url=f"{public_url}/auth/oidc/login?issuer={issuer.id}" if issuer.client_id else None,
         created_at=rfc3339(issuer.created_at),
         algorithms=list(issuer.algorithms),
