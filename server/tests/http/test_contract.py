@@ -214,7 +214,9 @@ async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncCli
 
 
 # POST operations that create nothing of a tenant, or speak another protocol than JSON.
-OF_OTHER_DOORS: set[str] = set()
+OF_OTHER_DOORS = {
+    "create_token", "introspect_token", "revoke_token", "end_sessions_of_issuer", "sign_out", "test_issuer",
+}  # fmt: skip
 
 
 def test_enumerations_get_names_that_stay() -> None:

@@ -30,7 +30,9 @@ class IssuerRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", title="IssuerRequest")
 
     name: Text
-    issuer: Annotated[Url, Field(description="Compared byte for byte with `iss`.")]
+    issuer: Annotated[
+        Url, Field(description="Compared byte for byte with `iss`.", examples=["https://login.example"])
+    ]
     audience: Annotated[Text, Field(description="What bearer tokens must have in `aud`.")]
     algorithms: Algorithms = ["RS256", "ES256"]
     client_id: Annotated[Text | None, Field(description="Needed for people to sign in.")] = None
