@@ -80,6 +80,7 @@ class Platform:
             database_url=self.environment["GUARDHOUSE_DATABASE_URL"],
             master_key=self.environment["GUARDHOUSE_MASTER_KEY"],
             key_peppers=self.environment["GUARDHOUSE_KEY_PEPPERS"],
+            public_url=self.environment["GUARDHOUSE_PUBLIC_URL"],
             data_dir=self.folder,
         )
         async with open_resources(settings) as resources:

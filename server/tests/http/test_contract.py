@@ -85,7 +85,12 @@ async def test_operations_are_named_and_say_what_they_answer(client: httpx.Async
         wanted |= {"401", "403"} if operation.scopes is not None else set()
         wanted |= {"408", "413", "415"} if "requestBody" in operation.described else set()
         assert wanted <= set(answers), (operation.id, wanted - set(answers))
-        assert any(status.startswith("2") for status in answers), operation.id
+        assert any(status.startswith(("2", "3")) for status in answers), operation.id
+
+
+NOT_PROBLEMS = {
+    "create_token", "introspect_token", "revoke_token", "begin_sign_in", "finish_sign_in", "end_sessions_of_issuer",
+}  # fmt: skip
 
 
 async def test_refusals_are_typed_by_status_and_name_their_codes(
@@ -98,6 +103,8 @@ async def test_refusals_are_typed_by_status_and_name_their_codes(
             if int(status) < 400:
                 continue
             said = (operation.id, status)
+            if operation.id in NOT_PROBLEMS and not answer.get("x-problem-codes"):
+                continue  # OAuth's own shape, or a page for people
             typed = answer["content"]["application/problem+json"]["schema"]
             assert typed == {"$ref": f"#/components/schemas/Problem{status}"}, said
             assert answer["x-problem-codes"], said
@@ -207,7 +214,9 @@ async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncCli
 
 
 # POST operations that create nothing of a tenant, or speak another protocol than JSON.
-OF_OTHER_DOORS: set[str] = set()
+OF_OTHER_DOORS = {
+    "create_token", "introspect_token", "revoke_token", "end_sessions_of_issuer", "sign_out", "test_issuer",
+}  # fmt: skip
 
 
 def test_enumerations_get_names_that_stay() -> None:

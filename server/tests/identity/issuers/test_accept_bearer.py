@@ -206,8 +206,8 @@ async def test_two_tenants_share_an_issuer_by_audience_or_organisation(
     for org in ("acme", "other"):
         assert (await me(door, issuer.token(clock.now(), org=org)))[1]["tenant"] == org
     strangers: list[Any] = ["third", None, 7]
-    for org in strangers:
-        status, problem = await me(door, issuer.token(clock.now(), org=org))
+    for other_org in strangers:
+        status, problem = await me(door, issuer.token(clock.now(), org=other_org))
         assert (status, problem["detail"]) == (
             401,
             "The token is refused: the token is of another organisation.",

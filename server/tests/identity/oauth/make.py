@@ -116,3 +116,10 @@ async def eventually(ask: Callable[[], Awaitable[object]], expected: object) -> 
     async with asyncio.timeout(5):
         while await ask() != expected:
             await asyncio.sleep(0.02)
+
+
+async def until(client: httpx.AsyncClient, text: str, status: int) -> None:
+    """Wait until a token is answered with this status; the promise is a second, the bound is generous."""
+    async with asyncio.timeout(5):
+        while (await client.get("/api/v1/me", headers=bearing(text))).status_code != status:
+            await asyncio.sleep(0.02)

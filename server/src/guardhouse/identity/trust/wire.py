@@ -30,7 +30,9 @@ class IssuerRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", title="IssuerRequest")
 
     name: Text
-    issuer: Annotated[Url, Field(description="Compared byte for byte with `iss`.")]
+    issuer: Annotated[
+        Url, Field(description="Compared byte for byte with `iss`.", examples=["https://login.example"])
+    ]
     audience: Annotated[Text, Field(description="What bearer tokens must have in `aud`.")]
     algorithms: Algorithms = ["RS256", "ES256"]
     client_id: Annotated[Text | None, Field(description="Needed for people to sign in.")] = None
@@ -83,7 +85,7 @@ class IssuerShape(BaseModel):
     audience: str
     algorithms: list[str]
     client_id: str | None
-    has_client_secret: bool
+    confidential: bool
     sign_in_scope: str
     role_claim: str
     role_map: dict[str, str]
@@ -135,7 +137,7 @@ def issuer_shape(issuer: Issuer, public_url: str) -> IssuerShape:
     """Return the public form of an issuer."""
     return IssuerShape(
         id=str(issuer.id),
-        has_client_secret=issuer.sealed_secret is not None,
+        confidential=issuer.sealed_secret is not None,
         sign_in_url=f"{public_url}/auth/oidc/login?issuer={issuer.id}" if issuer.client_id else None,
         created_at=rfc3339(issuer.created_at),
         algorithms=list(issuer.algorithms),
