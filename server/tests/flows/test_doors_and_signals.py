@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from authlib.oauth2.auth import ClientAuth
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from server.tests.cli.house_process import RunningHouse, running_house
+from server.tests.components.authlib_client import ClientAuth
 from server.tests.components.hosts import attack as remote_shell
 
 PATIENCE_SECONDS = 60.0
