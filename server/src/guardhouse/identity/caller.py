@@ -17,7 +17,7 @@ from guardhouse.foundation import peer
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import DatabaseAway, TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.foundation.request import resources_of, system_transaction
+from guardhouse.foundation.request import asked_once, claim, resources_of, system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
 from guardhouse.identity.addresses import check_address
@@ -166,10 +166,13 @@ class Require:
 
 async def open_platform_tx(request: Request, _caller: "PlatformCaller") -> AsyncIterator[Tx]:
     """Open the transaction of a request that acts across tenants: there is none without the scope ``platform``."""
+    call = await asked_once(request)
     async with system_transaction(resources_of(request)) as tx:
+        await claim(request, tx, call)
         yield tx
 
 
+open_platform_tx.claims = True  # type: ignore[attr-defined]  # as foundation.request.open_tx
 PlatformCaller = Annotated[Caller, Depends(Require("platform"))]
 PlatformTx = Annotated[Tx, Depends(open_platform_tx, scope="function")]
 
