@@ -47,4 +47,5 @@ async def test_the_contract_holds_whatever_is_sent(
     assert run.status == 0, run.output
     if headers:  # the run was one of this role to its end
         async with httpx.AsyncClient(base_url=served) as client:
-            assert (await client.get("/api/v1/me", headers=headers)).status_code == 200
+            answer = await client.get("/api/v1/me", headers=headers)
+            assert answer.status_code == 200, answer.text

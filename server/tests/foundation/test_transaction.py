@@ -294,31 +294,5 @@ async def test_the_login_alone_sees_nothing(database: Clone) -> None:
         await superuser.close()
 
 
-INDEXES = """
-SELECT i.indexrelid::regclass::text AS name, i.indisunique,
-       (SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attnum = 1) AS first
-FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-WHERE c.relnamespace = 'public'::regnamespace AND NOT c.relispartition
-"""
-# Readers that know the tenant already (an agent or project number belongs to one) or look across tenants on purpose.
-LED_BY = {
-    "agent_no", "project_no", "agent_id", "expires_at", "keep_until", "received_at", "seen_at", "run_at",
-    "lease_until", "fairness_key", "name", "tenant_id", "tenant_no", "lane", "reader", "version_num", "epoch",
-}  # fmt: skip
-
-
-async def test_every_index_starts_with_its_tenant_or_is_unique_or_is_named_here(database: Clone) -> None:
-    connection = await asyncpg.connect(database.superuser_url)
-    try:
-        strange = [
-            (row["name"], row["first"])
-            for row in await connection.fetch(INDEXES)
-            if not row["indisunique"] and row["first"] not in LED_BY
-        ]
-    finally:
-        await connection.close()
-    assert strange == []
-
-
 def test_stores_describe_what_migrations_make(owner_url: str) -> None:
     migrate.check(owner_url)

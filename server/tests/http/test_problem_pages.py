@@ -98,6 +98,10 @@ UNNAMED = {
     "draining",  # told by /readyz and by the stream's goodbye
     "precondition_failed",  # foundation/etag, for editable resources
     "precondition_required",  # likewise
+    "member_suspended",  # said at sign-in, on its page or before a session is opened
+    "issuer_unavailable",  # a token of an issuer that is away, on any operation
+    "rate_limiter_away",  # on any operation, where GUARDHOUSE_RATE_LIMIT_FALLBACK says closed
+    "batch_over_limit",  # waits for the first operation whose calls cost more than one
 }
 
 

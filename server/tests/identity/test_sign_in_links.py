@@ -55,6 +55,13 @@ async def test_a_link_opens_one_session(client: httpx.AsyncClient, resources: Re
     ]
 
 
+async def test_a_preview_spends_no_link(client: httpx.AsyncClient, resources: Resources) -> None:
+    url = await link(resources)
+    seen = await client.head(url)
+    assert (seen.status_code, "set-cookie" in seen.headers) == (303, False)
+    assert "set-cookie" in (await client.get(url)).headers
+
+
 async def test_of_two_who_open_it_at_once_one_gets_in(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:

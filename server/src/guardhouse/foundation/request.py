@@ -50,14 +50,27 @@ async def open_tx(request: Request) -> AsyncIterator[Tx]:
         request.state.tenant
     )  # set by identity.caller; absent = a route without a Caller, a bug
     resources = resources_of(request)
-    call = await _call(request)
+    call = await asked_once(request)
     async with transaction.tenant_transaction(resources.database, tenant) as tx:
-        if call is not None:
-            answer = await idempotency.claim(tx, call, resources.clock.now())
-            if answer is not None:
-                raise Replayed(answer)
-            request.state.claim = _Claim(tx, call)
+        await claim(request, tx, call)
         yield tx
+
+
+open_tx.claims = True  # type: ignore[attr-defined]  # read by takes_idempotency_key
+
+
+async def claim(request: Request, tx: Tx, call: Call | None) -> None:
+    """Claim the key of a call, first of all in its transaction; without a key nothing happens.
+
+    Raises:
+        Replayed: it was answered before.
+    """
+    if call is None:
+        return
+    answer = await idempotency.claim(tx, call, resources_of(request).clock.now())
+    if answer is not None:
+        raise Replayed(answer)
+    request.state.claim = _Claim(tx, call)
 
 
 def tenant_transaction(resources: Resources, tenant: TenantKey) -> AbstractAsyncContextManager[Tx]:
@@ -134,7 +147,7 @@ class StrictRoute(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             for check in (*request.app.state.first_checks, *checks):
                 await check(request)
-            call = await _call(request) if leased else None
+            call = await asked_once(request) if leased else None
             if call is None:
                 response = await once_only(request)
             else:
@@ -174,7 +187,7 @@ class _Claim:
     call: Call
 
 
-async def _call(request: Request) -> Call | None:
+async def asked_once(request: Request) -> Call | None:
     """Return the call under its Idempotency-Key; None without a key, or for a method that needs none."""
     if request.method != "POST":
         return None
@@ -289,4 +302,4 @@ def _before_body(dependant: Dependant) -> Iterator[Callable[[Request], Coroutine
 
 
 def _opens_tx(dependant: Dependant) -> bool:
-    return any(child.call is open_tx or _opens_tx(child) for child in dependant.dependencies)
+    return any(getattr(child.call, "claims", False) or _opens_tx(child) for child in dependant.dependencies)

@@ -30,6 +30,7 @@ MAX_TARGET_BYTES: Final = 8 << 10
 MAX_HEADER_BYTES: Final = 32 << 10
 MAX_AGENT: Final = 300
 REQUEST_SECONDS: Final = 60
+_STREAMS: Final = (b"text/event-stream", b"application/x-ndjson")  # as long as somebody reads
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics", "/health"})
 _log = logs.get(__name__)
 
@@ -122,6 +123,7 @@ class _Answer:
         self.head = self.method == "HEAD"
         if self.head:
             scope["method"] = "GET"
+            scope["state"]["head"] = True
 
     def identify(self, trusted: Sequence[Network]) -> None:
         """Put correlation id, trace and peer of the request in force."""
@@ -188,7 +190,7 @@ class _Answer:
 
 
 def _is_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+    return any(name == b"content-type" and value.startswith(_STREAMS) for name, value in headers)
 
 
 async def _nothing_more() -> Message:

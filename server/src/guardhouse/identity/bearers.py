@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from guardhouse.foundation.database import Tx
 from guardhouse.foundation.request import system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws
@@ -20,12 +21,15 @@ from guardhouse.identity.issuers.store import Issuer
 from guardhouse.identity.jws import NotOpened, Sealed
 from guardhouse.identity.refusals import InvalidToken, TokenExpired
 from guardhouse.identity.remembered import Remembered
+from guardhouse.identity.roles import SCOPES
 from guardhouse.identity.store import Tenant
 from guardhouse.identity.tokens import access_token, signing_keys, store
 from guardhouse.identity.tokens.access_token import AccessToken
 from guardhouse.identity.tokens.signing_keys import KeyRing, SigningKey
 from guardhouse.identity.tokens.store import Client
 
+TOKEN: Final = "token"  # noqa: S105 - the kind of a name, no secret
+TRUST: Final = "trust"
 VERIFIED_SECONDS: Final = 60.0
 CLIENT_SECONDS: Final = 30.0
 RING_SECONDS: Final = 60.0
@@ -34,7 +38,10 @@ TRUSTED_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whom a good token stands for: a client of ours, or a user of an external issuer."""
+    """Whom a good token stands for: a client of ours, or a user of an external issuer.
+
+    ``held_as`` names the token for :meth:`Bearers.still_good`, without its text.
+    """
 
     tenant: Tenant
     kind: str
@@ -42,6 +49,7 @@ class Bearer:
     scopes: frozenset[str]
     credential_id: str
     expires: float
+    held_as: str
 
 
 class Bearers:
@@ -160,16 +168,47 @@ class Bearers:
         if sealed.claims.get("iss") == self.resources.settings.public_url:
             token, client = await self.own_token(sealed, now)
             scopes = token.scopes.intersection(client.scopes)
-            return Bearer(client.tenant, "client", client.role, scopes, str(client.id), token.expires)
+            held_as = f"{TOKEN}:{client.id}:{token.jti}:{token.expires:.0f}"
+            return Bearer(
+                client.tenant, "client", client.role, scopes, str(client.id), token.expires, held_as
+            )
         issuer = sealed.claims.get("iss")
         trusted = await self.trusted(issuer) if isinstance(issuer, str) and _storable(issuer) else ()
         if not trusted:
             raise NotOpened("of an unknown issuer")
         accepted = await accept_bearer(self.directory, trusted, sealed, now)
         credential = f"{accepted.issuer.id}/{accepted.subject}"
+        held_as = f"{TRUST}:{accepted.issuer.id}:{accepted.expires:.0f}"
         return Bearer(
-            accepted.issuer.tenant, "user", accepted.role, accepted.scopes, credential, accepted.expires
+            accepted.issuer.tenant,
+            "user",
+            accepted.role,
+            accepted.scopes,
+            credential,
+            accepted.expires,
+            held_as,
         )
+
+
+async def bearer_scopes(tx: Tx, tenant_id: UUID, held_as: str, now: datetime) -> frozenset[str] | None:
+    """Return the scopes that the token named by ``Bearer.held_as`` could have now; None when it opens nothing more.
+
+    A trusted issuer gives no word of a token before it expires: until then, and while the trust lasts, it may have any.
+
+    Raises:
+        ValueError: not such a name.
+    """
+    kind, owner, *rest = held_as.split(":")
+    if float(rest[-1]) + SKEW_SECONDS <= now.timestamp():
+        return None
+    if kind == TRUST:
+        issuer = await issuer_store.get_issuer(tx, tenant_id, UUID(owner))
+        living = issuer is not None and issuer.state == "active" and issuer.tenant.state == "active"
+        return SCOPES if living else None
+    client = await store.get_client(tx, tenant_id, UUID(owner))
+    if client is None or client.state != "active" or client.tenant.state != "active":
+        return None
+    return None if await store.is_revoked(tx, tenant_id, UUID(rest[0])) else frozenset(client.scopes)
 
 
 def _storable(text: str) -> bool:

@@ -17,11 +17,11 @@ from guardhouse.foundation import peer
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import DatabaseAway, TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.foundation.request import resources_of, system_transaction
+from guardhouse.foundation.request import asked_once, claim, resources_of, system_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jws, key_format, keys, session_cookie, sessions
 from guardhouse.identity.addresses import check_address
-from guardhouse.identity.bearers import Bearer, Bearers
+from guardhouse.identity.bearers import TOKEN, TRUST, Bearer, Bearers, bearer_scopes
 from guardhouse.identity.failures import Failures
 from guardhouse.identity.key_cache import KeyCache, Known
 from guardhouse.identity.refusals import (
@@ -81,14 +81,15 @@ class Caller:
     agent_id: str | None = None
     signed: SignedBy | None = None
     session_id: UUID | None = None
+    held_as: str | None = None
     env: str = "live"
     expires_at: datetime | None = None
     limits: Limits = NO_LIMITS
 
     @property
     def credential(self) -> str:
-        """What was presented: a session as ``session:`` and its id, anything else as its own id."""
-        return f"session:{self.session_id}" if self.session_id else self.credential_id
+        """What was presented: a session as ``session:`` and its id, a token by its name, a key by its id."""
+        return f"session:{self.session_id}" if self.session_id else self.held_as or self.credential_id
 
     @property
     def actor(self) -> Actor:
@@ -134,6 +135,7 @@ def bearer_caller(bearer: Bearer) -> Caller:
         role=bearer.role,
         scopes=bearer.scopes,
         credential_id=bearer.credential_id,
+        held_as=bearer.held_as,
     )
 
 
@@ -164,10 +166,13 @@ class Require:
 
 async def open_platform_tx(request: Request, _caller: "PlatformCaller") -> AsyncIterator[Tx]:
     """Open the transaction of a request that acts across tenants: there is none without the scope ``platform``."""
+    call = await asked_once(request)
     async with system_transaction(resources_of(request)) as tx:
+        await claim(request, tx, call)
         yield tx
 
 
+open_platform_tx.claims = True  # type: ignore[attr-defined]  # as foundation.request.open_tx
 PlatformCaller = Annotated[Caller, Depends(Require("platform"))]
 PlatformTx = Annotated[Tx, Depends(open_platform_tx, scope="function")]
 
@@ -298,28 +303,35 @@ def judge_session(found: Presented, now: datetime) -> Caller:
     )
 
 
-async def judge_again(resources: Resources, tenant_id: UUID, credential: str) -> Caller | None:
-    """Return the caller that a key or a session stands for now; None when it opens nothing any more.
+async def still_opens(resources: Resources, tenant_id: UUID, credential: str, scopes: frozenset[str]) -> bool:
+    """Tell whether a credential still has all of these scopes, for whoever holds a door open with it.
 
-    For whoever holds a door open: ``credential`` is :attr:`Caller.credential`. Tokens are not kept and give None.
+    ``credential`` is :attr:`Caller.credential`.
 
     Raises:
         DatabaseAway: nobody can say for now.
     """
-    kind, _, session_id = credential.rpartition(":")
     now = resources.clock.now()
     try:
         async with system_transaction(resources) as tx:
-            if kind != "session":
-                return judge(await keys.get_key(tx, tenant_id, UUID(credential)), now)
-            found = await sessions.find_again(tx, tenant_id, UUID(session_id))
-        if found is None or sessions.is_over(found.session, found.session.seen_at, now):
-            return None
-        return judge_session(found, now)
+            found = await _scopes_now(tx, tenant_id, credential, now)
     except DatabaseAway:
         raise
     except (Problem, ValueError):
+        return False
+    return found is not None and scopes <= found
+
+
+async def _scopes_now(tx: Tx, tenant_id: UUID, credential: str, now: datetime) -> frozenset[str] | None:
+    kind, _, rest = credential.partition(":")
+    if kind in {TOKEN, TRUST}:
+        return await bearer_scopes(tx, tenant_id, credential, now)
+    if kind != "session":
+        return judge(await keys.get_key(tx, tenant_id, UUID(credential)), now).scopes
+    found = await sessions.find_again(tx, tenant_id, UUID(rest))
+    if found is None or sessions.is_over(found.session, found.session.seen_at, now):
         return None
+    return judge_session(found, now).scopes
 
 
 def remember(request: HTTPConnection, caller: Caller) -> None:

@@ -227,6 +227,5 @@ class Hub:
             self._identity_changed = True  # ask again
 
     async def _still_good(self, tenant_id: UUID, credential: str, visitor: Visitor) -> bool:
-        """Judge a key or a session anew, as at a request."""
-        now = await caller.judge_again(self.resources, tenant_id, credential)
-        return now is not None and visitor.scopes <= now.scopes
+        """Judge a credential anew, as at a request."""
+        return await caller.still_opens(self.resources, tenant_id, credential, visitor.scopes)

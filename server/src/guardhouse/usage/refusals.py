@@ -35,7 +35,7 @@ class BatchOverLimit(Problem):
 class LimiterAway(Unavailable):
     """The shared rate limits cannot be asked, and the setting `GUARDHOUSE_RATE_LIMIT_FALLBACK` is `closed`."""
 
-    code, title = "rate_limiter_away", "Rate limiter away"
+    status, code, title = 503, "rate_limiter_away", "Rate limiter away"
 
 
 def refusal(verdict: Verdict, cost: int, now: datetime, *, compat: bool) -> Problem:
@@ -47,15 +47,13 @@ def refusal(verdict: Verdict, cost: int, now: datetime, *, compat: bool) -> Prob
         return BatchOverLimit(
             f"The call costs {cost}, at most {smallest} may come at once.", limit=smallest, cost=cost
         )
-    kind = QuotaExceeded if _longest(verdict).is_quota else RateLimitExceeded
     names = " and ".join(f"{policy.limit} per {_span(policy)}" for policy in violated)
     extensions: dict[str, Any] = {"violated-policies": [policy.name for policy in violated]}
-    return kind(
-        f"No more than {names}; the next call passes in {seconds} s.",
-        headers={"Retry-After": str(seconds), **rate_fields(verdict, now, compat=compat)},
-        retry_after_seconds=seconds,
-        **extensions,
-    )
+    detail = f"No more than {names}; the next call passes in {seconds} s."
+    headers = {"Retry-After": str(seconds), **rate_fields(verdict, now, compat=compat)}
+    if _longest(verdict).is_quota:
+        return QuotaExceeded(detail, headers=headers, retry_after_seconds=seconds, **extensions)
+    return RateLimitExceeded(detail, headers=headers, retry_after_seconds=seconds, **extensions)
 
 
 def _longest(verdict: Verdict) -> Policy:

@@ -17,7 +17,15 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 HOOKS = "server.tests.components.openapi.hooks"
 # These take the run's own credential or the whole installation out of service.
 ENDS_THE_RUN = frozenset(
-    {"revoke_all_keys", "set_kill_switch", "suspend_tenant", "close_tenant", "suspend_user"}
+    {
+        "revoke_all_keys",
+        "revoke_own_key",
+        "rotate_own_key",
+        "set_kill_switch",
+        "suspend_tenant",
+        "close_tenant",
+        "suspend_admin_user",
+    }
 )
 
 

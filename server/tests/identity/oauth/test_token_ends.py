@@ -6,9 +6,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
+from guardhouse.identity.bearers import Bearers
+from guardhouse.identity.caller import bearer_caller, still_opens
 from guardhouse.identity.store import Tenant
 from guardhouse.identity.tokens.store import Client
 from server.tests.components import api
@@ -73,6 +76,53 @@ async def test_a_token_never_does_more_than_its_client_may_now(
     challenge = answer.headers["www-authenticate"]
     assert 'error="insufficient_scope", scope="agents:read"' in challenge
     assert "resource_metadata=" in challenge
+
+
+@pytest.mark.parametrize("end", ["revoke", "narrow", "suspend", "expire"])
+async def test_what_holds_a_stream_open_is_judged_again(database_url: str, tmp_path: Path, end: str) -> None:
+    clock = SetClock()
+    async with opened(database_url, tmp_path, clock=clock) as resources, api.client_of(resources) as client:
+        tenant = await make.tenant(resources)
+        owner, secret = await oauth.client(resources, tenant)
+        _, admin = await make.key(resources, tenant)
+        text = await oauth.token(client, owner, secret)
+        bearers: Bearers = client_app(client).state.bearers
+        held = bearer_caller(await bearers.find(text))
+        assert await still_opens(resources, tenant.id, held.credential, held.scopes)
+        assert not await still_opens(resources, tenant.id, held.credential, held.scopes | {"platform"})
+        assert not await still_opens(resources, uuid4(), held.credential, held.scopes)
+        url = f"/api/v1/oauth/clients/{owner.id}"
+        if end == "revoke":
+            await client.post("/oauth/revoke", data={"token": text}, headers=oauth.basic(owner.id, secret))
+        elif end == "expire":
+            clock.move(owner.token_seconds + 61)
+        else:
+            change = {"scopes": ["usage:read"]} if end == "narrow" else {"state": "suspended"}
+            changed = await client.patch(url, json=change, headers=make.bearing(admin))
+            assert changed.status_code == 200, changed.text
+        assert not await still_opens(resources, tenant.id, held.credential, held.scopes)
+
+
+def client_app(client: httpx.AsyncClient) -> FastAPI:
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    app = transport.app
+    assert isinstance(app, FastAPI)
+    return app
+
+
+async def test_thirty_wrong_secrets_a_minute_are_the_most(
+    client: httpx.AsyncClient, known: tuple[Client, str]
+) -> None:
+    owner, secret = known
+    form = {"grant_type": "client_credentials"}
+    for _ in range(30):
+        answer = await client.post("/oauth/token", data=form, headers=oauth.basic(owner.id, "wrong" * 8))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    answer = await client.post("/oauth/token", data=form, headers=oauth.basic(owner.id, "wrong" * 8))
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_failures")
+    assert int(answer.headers["retry-after"]) >= 1
+    await oauth.token(client, owner, secret)  # a good one is served from any address
 
 
 async def test_a_token_ends_on_time_even_when_it_is_remembered(database_url: str, tmp_path: Path) -> None:

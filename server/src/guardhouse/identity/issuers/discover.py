@@ -17,7 +17,7 @@ _PATH: Final = "/.well-known/openid-configuration"
 class IssuerUnavailable(Unavailable):
     """The issuer does not answer, and nothing of it is at hand from the last day."""
 
-    code, title = "issuer_unavailable", "Issuer unavailable"
+    status, code, title = 503, "issuer_unavailable", "Issuer unavailable"
     remediation = (
         "Try again when the issuer answers; `POST /api/v1/identity/issuers/{id}/test` says what is wrong."
     )

@@ -7,11 +7,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
+from guardhouse.foundation import peer
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.errors import InvalidRequest, UnsupportedMediaType
 from guardhouse.foundation.form import FORM_TYPE, read_form
+from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import Shared
 from guardhouse.identity.bearers import Bearers
+from guardhouse.identity.failures import Failures, TooManyFailures
 from guardhouse.identity.oauth import answer
 from guardhouse.identity.oauth.client_proof import prove_client
 from guardhouse.identity.oauth.refusals import OAuthInvalidRequest, OAuthRefusal
@@ -29,11 +32,13 @@ from guardhouse.identity.oauth.wire import (
     protected_resource,
 )
 
+UNPROVEN: Final = 401
 _PUBLIC: Final = {"Cache-Control": "public, max-age=300"}
 _PRIVATE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": OAuthError, "description": "OAuth error, as RFC 6749 §5.2 names it"},
     401: {"model": OAuthError, "description": "OAuth error: invalid_client"},
+    **refusals(TooManyFailures),
 }
 
 
@@ -48,6 +53,9 @@ class OAuthRoute(APIRoute):
             try:
                 return await handle(request)
             except OAuthRefusal as refusal:
+                if refusal.status == UNPROVEN:
+                    failures: Failures = request.app.state.failures
+                    failures.count(peer.current().address)
                 shape = error_shape(refusal).model_dump()
                 return JSONResponse(shape, refusal.status, {**_PRIVATE, **refusal.headers})
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.identity.registration.invites import INVITED_ROLE, INVITED_SCOPES
 from guardhouse.identity.registration.store import Invite
@@ -38,7 +39,7 @@ class RotateOwnRequest(BaseModel):
 class RegisteredShape(BaseModel):
     """A new key with its text, given once."""
 
-    api_key: str
+    api_key: ShownOnce
     key_id: UUID
     name: str
     rate_limit_per_minute: int | None

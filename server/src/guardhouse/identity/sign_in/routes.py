@@ -96,7 +96,9 @@ async def open_link(
         str | None, Query(alias="next", max_length=2000, description="Path to go on to, of this origin.")
     ] = None,
 ) -> Response:
-    """Spend a one-time link: the answer sets a cookie and sends the browser on."""
+    """Spend a one-time link: the answer sets a cookie and sends the browser on. HEAD spends none: previews send it."""
+    if getattr(request.state, "head", False):
+        return Response(status_code=303, headers={"Location": safe_next(onward), "Cache-Control": "no-store"})
     try:
         async with system_transaction(shared) as tx:
             link = await sign_in_links.redeem(tx, shared, token)

@@ -11,12 +11,12 @@ from guardhouse.foundation.request import RequestTx, Shared, api_router, tenant_
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.webhooks import endpoints, queries, sample, store
 from guardhouse.webhooks.aliases.wire import (
-    NewRegisteredShape,
+    NewRegisteredWebhook,
     RegisteredList,
-    RegisteredShape,
-    RegisterRequest,
+    RegisteredWebhook,
     ShortDeliveryList,
     ShortTestRequest,
+    WebhookRegistration,
     registered_shape,
     short_delivery,
 )
@@ -31,7 +31,7 @@ Writer = Annotated[Caller, Depends(Require(WRITE, OWN))]
 Reader = Annotated[Caller, Depends(Require(READ, WRITE, OWN))]
 
 
-async def checked(_caller: Writer, shared: Shared, wanted: RegisterRequest) -> None:
+async def checked(_caller: Writer, shared: Shared, wanted: WebhookRegistration) -> None:
     """Judge the URL before the transaction begins."""
     await endpoints.check_destination(shared.outbound, wanted.url)
 
@@ -47,8 +47,8 @@ async def register_webhook(
     caller: Writer,
     tx: RequestTx,
     shared: Shared,
-    wanted: RegisterRequest,
-) -> NewRegisteredShape:
+    wanted: WebhookRegistration,
+) -> NewRegisteredWebhook:
     """Register an endpoint that hears of the calling key."""
     new = NewEndpoint(
         wanted.url, tuple(wanted.events), description=wanted.description, secret=wanted.secret_token
@@ -56,7 +56,7 @@ async def register_webhook(
     narrowed, own = endpoints.narrowed(caller, new, caller.credential_id)
     made, secret = await endpoints.register(tx, shared, caller, narrowed, own=own)
     shown = None if wanted.secret_token else secret
-    return NewRegisteredShape(**registered_shape(made).model_dump(), secret=shown)
+    return NewRegisteredWebhook(**registered_shape(made).model_dump(), secret=shown)
 
 
 @router.get("/webhooks/list", operation_id="list_registered_webhooks")
@@ -88,7 +88,7 @@ async def try_registered_webhook(caller: Writer, shared: Shared, wanted: ShortTe
 )
 async def toggle_registered_webhook(
     caller: Writer, tx: RequestTx, shared: Shared, webhook_id: UUID
-) -> RegisteredShape:
+) -> RegisteredWebhook:
     """Flip `is_active`."""
     found = await _own(tx, caller, webhook_id)
     act = endpoints.disable if found.takes else endpoints.enable

@@ -16,7 +16,7 @@ from guardhouse.webhooks.wire import Description, Kinds, Secret, Url
 HIDDEN = "***"
 
 
-class RegisterRequest(BaseModel):
+class WebhookRegistration(BaseModel):
     """What `POST /webhooks/register` takes; members it does not know are ignored."""
 
     model_config = ConfigDict(extra="ignore")
@@ -27,7 +27,7 @@ class RegisterRequest(BaseModel):
     description: Description | None = None
 
 
-class RegisteredShape(BaseModel):
+class RegisteredWebhook(BaseModel):
     """An endpoint as the short paths show it."""
 
     webhook_id: UUID
@@ -39,7 +39,7 @@ class RegisteredShape(BaseModel):
     last_triggered_at: str | None
 
 
-class NewRegisteredShape(RegisteredShape):
+class NewRegisteredWebhook(RegisteredWebhook):
     """A new endpoint; ``secret`` only when it was made here."""
 
     secret: ShownOnce = None
@@ -48,7 +48,7 @@ class NewRegisteredShape(RegisteredShape):
 class RegisteredList(BaseModel):
     """The caller's endpoints."""
 
-    webhooks: list[RegisteredShape]
+    webhooks: list[RegisteredWebhook]
     total: int
 
 
@@ -88,9 +88,9 @@ class ShortDeliveryList(BaseModel):
     deliveries: list[ShortDeliveryShape]
 
 
-def registered_shape(endpoint: Endpoint) -> RegisteredShape:
+def registered_shape(endpoint: Endpoint) -> RegisteredWebhook:
     """Return an endpoint as the short paths show it."""
-    return RegisteredShape(
+    return RegisteredWebhook(
         webhook_id=endpoint.id,
         url=endpoint.url,
         events=list(endpoint.kinds),

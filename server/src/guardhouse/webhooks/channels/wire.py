@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.notices.kind import Severity
 from guardhouse.webhooks.channels.config import PAGERDUTY_URL, Quiet, read_config
@@ -171,7 +172,7 @@ class ChannelShape(BaseModel):
 class NewChannelShape(ChannelShape):
     """A channel as made; ``secret`` of a webhook channel is shown once."""
 
-    secret: str | None = None
+    secret: ShownOnce = None
     warning: str | None = None
 
 
