@@ -22,7 +22,7 @@ from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
-from guardhouse.webhooks import jobs as webhooks_jobs
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
@@ -216,7 +216,7 @@ async def _fill_webhooks(made: TwoTenants) -> None:
     webhook = await post("/webhooks", url="https://receiver.example/", kinds=["key.*"], description=MARK)
     await post("/keys", name=MARK)
     stop = asyncio.Event()
-    turning = asyncio.create_task(webhooks_jobs.turn_notices(made.resources, stop))
+    turning = asyncio.create_task(turning_jobs.turn_notices(made.resources, stop))
     path = f"/api/v1/webhooks/{webhook['id']}/deliveries"
     async with asyncio.timeout(30):
         while not (listed := await made.client.get(path, headers=made.first.headers)).json()["data"]:

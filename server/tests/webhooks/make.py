@@ -22,6 +22,7 @@ from guardhouse.notices.publish import HERE, Origin, publish
 from guardhouse.webhooks import endpoints, jobs
 from guardhouse.webhooks.endpoints import NewEndpoint
 from guardhouse.webhooks.store import Endpoint
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components.receiver import Behaviour, Receiver, Turn, answer
 
 PATIENCE_SECONDS = 30.0
@@ -66,7 +67,8 @@ async def running(
     """Run loops for the length of the block: fan-out and dispatcher unless others are named."""
     stop = asyncio.Event()
     started = [
-        asyncio.ensure_future(loop(resources, stop)) for loop in loops or (jobs.turn_notices, jobs.deliver)
+        asyncio.ensure_future(loop(resources, stop))
+        for loop in loops or (turning_jobs.turn_notices, jobs.deliver)
     ]
     try:
         yield stop

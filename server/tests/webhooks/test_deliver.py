@@ -14,6 +14,7 @@ from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.webhooks import jobs, lanes
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components import receiver as receivers
 from server.tests.components.opened import add_tenant, opened
 from server.tests.components.receiver import Behaviour, Receiver, Turn, answer, receiving
@@ -167,7 +168,7 @@ async def test_retry_after_pauses_the_whole_endpoint_and_then_it_recovers(
         tenant, _ = await add_tenant(resources, "acme")
         receiver.behave = answer(429, Retry_After="100")
         await make.endpoint(resources, tenant, receiver.url(), concurrency=1)
-        async with make.running(resources, jobs.turn_notices, jobs.deliver):
+        async with make.running(resources, turning_jobs.turn_notices, jobs.deliver):
             await make.say(resources, tenant, 1)
             await receiver.wait_for(1)
 
@@ -271,7 +272,7 @@ async def test_two_dispatchers_share_the_work_and_send_each_once(
 ) -> None:
     for _ in range(6):
         await make.endpoint(resources, tenant, receiver.url())
-    async with make.running(resources, *[jobs.turn_notices] * 2, *[jobs.deliver] * 2):
+    async with make.running(resources, *[turning_jobs.turn_notices] * 2, *[jobs.deliver] * 2):
         await make.say(resources, tenant, *range(20))
         await make.until_states(resources, delivered=120)
     counts = Counter((r.headers["x-delivery-id"]) for r in receiver.requests)
@@ -295,7 +296,7 @@ async def test_a_late_result_of_a_lost_lease_changes_nothing(
     await make.endpoint(resources, tenant, receiver.url())
     late = jobs.Dispatcher(resources)
     await late._renew(anew=True)
-    async with make.running(resources, jobs.turn_notices):
+    async with make.running(resources, turning_jobs.turn_notices):
         await make.say(resources, tenant, 1)
         await make.until_states(resources, pending=1)
     late.hear_due("")

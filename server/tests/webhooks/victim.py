@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from guardhouse.webhooks import jobs, lanes
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components.opened import opened
 from server.tests.webhooks.make import OPEN_LOOPBACK
 
@@ -20,7 +21,7 @@ async def work(database_url: str, folder: str) -> None:
     lanes.LEASE, lanes.RENEW_SECONDS, lanes.SPARE = timedelta(seconds=1), 0.2, timedelta(seconds=0.3)  # type: ignore[misc] # the test's own pace
     async with opened(database_url, Path(folder), egress_allow=OPEN_LOOPBACK) as resources:
         stop = asyncio.Event()
-        await asyncio.gather(jobs.turn_notices(resources, stop), jobs.deliver(resources, stop))
+        await asyncio.gather(turning_jobs.turn_notices(resources, stop), jobs.deliver(resources, stop))
 
 
 def main(database_url: str, folder: str) -> None:

@@ -1,6 +1,7 @@
 """``guardhouse work``: claims jobs and runs them until SIGTERM; on its own port it says how it is."""
 
 import asyncio
+import gc
 import signal
 
 import typer
@@ -30,4 +31,7 @@ async def _work(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, resources.drain.set)
+        gc.collect()
+        gc.freeze()  # everything made so far stays; a full collection over it would stop every send
+        gc.set_threshold(50_000, 20, 20)
         await run_worker(resources, resources.drain)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
@@ -99,7 +99,7 @@ class Outbound:
         Raises:
             EgressRefused: against the rules, whatever its name resolves to.
         """
-        self._rules.now().check_url(url)
+        self._rules.check_url(url)
 
     async def resolve(self, url: str) -> list[str]:
         """Judge a URL and what its name resolves to now; behind a proxy, which resolves itself, return nothing.
@@ -108,7 +108,7 @@ class Outbound:
             EgressRefused: against the rules.
             Unreachable: ``dns``, the name does not resolve within three seconds.
         """
-        target = self._rules.now().check_url(url)
+        target = self._rules.check_url(url)
         return [] if self._proxy else await self._addresses(target.host, target.port, target.scheme)
 
     async def send(
@@ -129,18 +129,16 @@ class Outbound:
             EgressRefused: against the rules, at the URL or at the address.
             Unreachable: no whole answer within the time.
         """
-        attempt = _Attempt(self._rules.now().check_url(url))
+        attempt = _Attempt(self._rules.check_url(url))
         token = _attempt.set(attempt)
-        request = _Request(method, attempt.target, headers, body, max_bytes)
-        began = time.perf_counter()
+        request = _Request(method, attempt.target, headers, body, max_bytes, time.perf_counter())
         try:
             async with asyncio.timeout(timeout_seconds):
-                answer = await self._exchange_on_living(request, attempt)
+                return await self._exchange_on_living(request, attempt)
         except (aiohttp.ClientError, OSError) as error:
             raise _outcome(error, attempt) from error
         finally:
             _attempt.reset(token)
-        return replace(answer, latency_ms=(time.perf_counter() - began) * 1000)
 
     async def connect(self, host: str, port: int, *, scheme: str) -> tuple[socket.socket, str]:
         """Open a TCP connection to a checked address, for protocols other than HTTP; return socket and address.
@@ -215,7 +213,7 @@ class Outbound:
                 body=body,
                 cut=cut,
                 address=attempt.address or "",
-                latency_ms=0.0,
+                latency_ms=(time.perf_counter() - request.began) * 1000,
             )
 
     def _opened_session(self) -> aiohttp.ClientSession:
@@ -272,13 +270,14 @@ class Outbound:
         return [str(row[4][0]) for row in found]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
     method: str
     target: Target
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     max_bytes: int
+    began: float
 
 
 class _Names:

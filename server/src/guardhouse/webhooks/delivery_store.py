@@ -102,6 +102,7 @@ INSERT INTO webhook_messages (id, at, tenant_id, notice_id, kind, format, event_
 SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bytea[])
 ON CONFLICT DO NOTHING
+RETURNING id
 """
 
 # Where the place in line is decided: behind one of the table, or behind one of this very statement ($10).
@@ -118,6 +119,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $
     AS n (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, ordered, behind, place)
 ORDER BY n.place
 ON CONFLICT DO NOTHING
+RETURNING id, next_at IS NOT NULL AS due
 """
 
 _CLAIM: Final = """
@@ -170,8 +172,8 @@ WHERE d.id = head.id AND d.message_at = head.message_at AND d.next_at IS NULL
 """
 
 
-async def add_messages(tx: Tx, messages: Sequence[NewMessage]) -> None:
-    """Insert messages; one that is there already stays as it is."""
+async def add_messages(tx: Tx, messages: Sequence[NewMessage]) -> set[UUID]:
+    """Insert messages and return those that are new; one that is there already stays as it is."""
     columns = [
         [getattr(message, name) for message in messages]
         for name in (
@@ -179,11 +181,11 @@ async def add_messages(tx: Tx, messages: Sequence[NewMessage]) -> None:
             "severity", "correlation_id", "body",
         )
     ]  # fmt: skip
-    await tx.run(_ADD_MESSAGES, *columns)
+    return {row["id"] for row in await tx.fetch(_ADD_MESSAGES, *columns)}
 
 
-async def add_deliveries(tx: Tx, deliveries: Sequence[NewDelivery], now: datetime) -> int:
-    """Insert deliveries in the order given, due now or behind their subject; returns how many were new."""
+async def add_deliveries(tx: Tx, deliveries: Sequence[NewDelivery], now: datetime) -> dict[UUID, bool]:
+    """Insert deliveries in the order given; returns for each new one whether it is due or behind its subject."""
     columns: list[list[object]] = [
         [getattr(delivery, name) for delivery in deliveries]
         for name in (
@@ -196,8 +198,7 @@ async def add_deliveries(tx: Tx, deliveries: Sequence[NewDelivery], now: datetim
         line = (delivery.endpoint_id, delivery.subject)
         behind.append(line in seen)
         seen.add(line)
-    made = await tx.run(_ADD_DELIVERIES, *columns, behind, now)
-    return int(made.rpartition(" ")[2])
+    return {row["id"]: row["due"] for row in await tx.fetch(_ADD_DELIVERIES, *columns, behind, now)}
 
 
 async def claim(

@@ -5,7 +5,7 @@ Nothing in this file waits or writes; ``jobs`` drives it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -19,6 +19,7 @@ from guardhouse.webhooks.store import Endpoint
 
 SENDS_AT_ONCE: Final = 1024
 TENANT_AT_ONCE: Final = 256
+Line = tuple[UUID, bool]  # the deliveries of an endpoint: its live ones, or (True) its replays
 READ_AHEAD: Final = 4  # deliveries held per slot, so that a slot need not wait for the database
 
 
@@ -35,6 +36,7 @@ class Outlet:
     held: set[UUID] = field(default_factory=set)
     in_flight: int = 0
     bulk_in_flight: int = 0
+    since: int = 0  # the reading before which this dispatcher began to send for it
     dirty: bool = False
     written: float = float("-inf")
 
@@ -57,9 +59,16 @@ class Outlet:
             (False, self.live, self.in_flight - self.bulk_in_flight, self.endpoint.concurrency),
             (True, self.bulk, self.bulk_in_flight, self.bulk_limit),
         ):
-            room = READ_AHEAD * limit - len(queue) - busy
+            room = _room(limit, queue, busy)
             if room >= limit:  # several at a time, or each end of a send would cost a query
                 yield Want(self.endpoint.id, bulk=bulk, room=room)
+
+    def takes(self, made: Due, now: datetime) -> bool:
+        """Tell whether a delivery that was just made may join the line as if it had been read."""
+        if made.version != self.endpoint.version or self.condition.breaker.state != "closed":
+            return False
+        live = self.in_flight - self.bulk_in_flight
+        return self.condition.allows(now, live) and _room(self.endpoint.concurrency, self.live, live) > 0
 
     def next_due(self, now: datetime) -> Due | None:
         """Take what is sent next, live ones first, or None when nothing may go."""
@@ -78,42 +87,88 @@ class Outlet:
             queue.clear()
 
 
+def _room(limit: int, queue: Sized, busy: int) -> int:
+    return READ_AHEAD * limit - len(queue) - busy
+
+
 @dataclass(slots=True)
 class Board:
     """Every endpoint of the lanes held here."""
 
     outlets: dict[UUID, Outlet] = field(default_factory=dict)
-    hot: set[UUID] = field(default_factory=set)  # endpoints that may have more deliveries than are held
+    hot: set[Line] = field(default_factory=set)  # lines that may have more deliveries than are held
     sends: int = 0
     _lined: dict[UUID, Outlet] = field(default_factory=dict)  # those with something in line
     _by_tenant: dict[UUID, int] = field(default_factory=dict)
+    _readings: int = 0
+    _reading: set[int] = field(default_factory=set)
+    _freed: deque[tuple[int, Outlet, UUID]] = field(default_factory=deque)
+
+    # Readings: while one is under way, what was recorded meanwhile may still come back as pending from it
+
+    def begin_reading(self) -> int:
+        """Note that deliveries are going to be read or made; returns the number of the reading."""
+        self._readings += 1
+        self._reading.add(self._readings)
+        return self._readings
+
+    def end_reading(self, number: int) -> None:
+        """Note that what was read is in line, and let go of what no reading can bring back any more."""
+        self._reading.discard(number)
+        earliest = min(self._reading, default=self._readings + 1)
+        while self._freed and self._freed[0][0] < earliest:
+            _, outlet, due = self._freed.popleft()
+            outlet.held.discard(due)
+
+    def let_go(self, outlet: Outlet, due: UUID) -> None:
+        """Hold a recorded delivery no longer than readings that began before."""
+        if self._reading:
+            self._freed.append((self._readings, outlet, due))
+        else:
+            outlet.held.discard(due)
+
+    # Endpoints
 
     def put(self, endpoint: Endpoint, destination: Destination) -> None:
         """Take an endpoint in, or its new settings; one whose condition was reset by hand starts afresh."""
         known = self.outlets.get(endpoint.id)
         pace = Pace(endpoint.rate_per_second) if endpoint.rate_per_second else None
         if known is None:
-            self.outlets[endpoint.id] = Outlet(endpoint, destination, condition_of(endpoint), pace)
+            self.outlets[endpoint.id] = Outlet(
+                endpoint, destination, condition_of(endpoint), pace, since=self._readings
+            )
         else:
             if known.pace is None or pace is None or known.pace.per_second != pace.per_second:
                 known.pace = pace
             if endpoint.version != known.endpoint.version and endpoint.state == "active":
                 known.condition = condition_of(endpoint)
             known.endpoint, known.destination = endpoint, destination
-        self.hot.add(endpoint.id)
+        self.look_at([endpoint.id])
 
     def keep_only(self, ids: Iterable[UUID]) -> None:
         """Let go of every endpoint that is not named; what it has under way ends by itself."""
         for gone in self.outlets.keys() - set(ids):
             del self.outlets[gone]
             self._lined.pop(gone, None)
-            self.hot.discard(gone)
+            self.hot -= {(gone, False), (gone, True)}
 
     def wants(self, now: datetime) -> list[Want]:
-        """Return what there is room for, of the endpoints that may have something."""
-        found = [want for hot in self.hot if hot in self.outlets for want in self.outlets[hot].wants(now)]
-        self.hot = {want.endpoint_id for want in found}
+        """Return what there is room for, of the lines that may have something; those without room stay so."""
+        found = [
+            want
+            for hot in {endpoint for endpoint, _ in self.hot}
+            if hot in self.outlets
+            for want in self.outlets[hot].wants(now)
+            if (hot, want.bulk) in self.hot
+        ]
+        self.hot -= {(want.endpoint_id, want.bulk) for want in found}
         return found
+
+    def look_at(self, endpoints: Iterable[UUID]) -> None:
+        """Note that endpoints may have more, of both kinds."""
+        for found in endpoints:
+            if found in self.outlets:
+                self.hot |= {(found, False), (found, True)}
 
     def held(self, wants: Iterable[Want]) -> list[UUID]:
         """Return the deliveries in hand of the endpoints asked for."""
@@ -125,17 +180,38 @@ class Board:
         ]
 
     def take(self, wants: Iterable[Want], found: Iterable[Due]) -> None:
-        """Put what was read in line; an endpoint that gave less than was asked for has no more for now."""
-        got: dict[tuple[UUID, bool], int] = {}
+        """Put what was read in line; a line that gave less than was asked for has no more for now."""
+        got: dict[Line, int] = {}
         for due in found:
             outlet = self.outlets.get(due.endpoint_id)
-            if outlet is not None and due.id not in outlet.held:
-                outlet.held.add(due.id)
-                (outlet.bulk if due.bulk else outlet.live).append(due)
-                self._lined[due.endpoint_id] = outlet
-                got[due.endpoint_id, due.bulk] = got.get((due.endpoint_id, due.bulk), 0) + 1
-        full = {want.endpoint_id for want in wants if got.get((want.endpoint_id, want.bulk), 0) >= want.room}
-        self.hot = full
+            got[due.endpoint_id, due.bulk] = got.get((due.endpoint_id, due.bulk), 0) + 1
+            if outlet is not None:
+                self._line_up(outlet, due)
+        for want in wants:
+            line = (want.endpoint_id, want.bulk)
+            if got.get(line, 0) >= want.room:
+                self.hot.add(line)
+
+    def take_made(self, number: int, made: Iterable[Due], now: datetime) -> None:
+        """Put in line what was made during a reading, unless earlier ones of its endpoint are not read yet."""
+        for due in made:
+            outlet = self.outlets.get(due.endpoint_id)
+            if outlet is None:
+                continue
+            if (
+                (due.endpoint_id, due.bulk) not in self.hot
+                and outlet.since < number
+                and outlet.takes(due, now)
+            ):
+                self._line_up(outlet, due)
+            else:
+                self.hot.add((due.endpoint_id, due.bulk))
+
+    def _line_up(self, outlet: Outlet, due: Due) -> None:
+        if due.id not in outlet.held:
+            outlet.held.add(due.id)
+            (outlet.bulk if due.bulk else outlet.live).append(due)
+            self._lined[due.endpoint_id] = outlet
 
     def starts(self, now: datetime, monotonic: float) -> tuple[list[tuple[Outlet, Due]], float | None]:
         """Return what goes now, and after how many seconds the pace of an endpoint lets something more go.
@@ -169,7 +245,6 @@ class Board:
             del self._by_tenant[due.tenant_id]
         outlet.in_flight -= 1
         outlet.bulk_in_flight -= due.bulk
-        self.hot.add(due.endpoint_id)
 
     def _has_room(self, tenant_id: UUID) -> bool:
         return self.sends < SENDS_AT_ONCE and self._by_tenant.get(tenant_id, 0) < TENANT_AT_ONCE

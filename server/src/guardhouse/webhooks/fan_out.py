@@ -16,10 +16,11 @@ from guardhouse.notices import read
 from guardhouse.notices.read import Mark, Notice
 from guardhouse.webhooks import delivery_store, formats, rules, store
 from guardhouse.webhooks.channels.admit import admit
-from guardhouse.webhooks.delivery_store import NewDelivery, NewMessage
+from guardhouse.webhooks.delivery_store import Due, NewDelivery, NewMessage
 from guardhouse.webhooks.formats import STANDARD, RenderContext
 from guardhouse.webhooks.store import Endpoint
 
+NOBODY: Final[frozenset[UUID]] = frozenset()
 READER: Final = "webhooks"
 BATCH: Final = 500
 _log = logs.get(__name__)
@@ -60,10 +61,26 @@ class Step:
     notices: int
     deliveries: int
     held: bool
+    due: Sequence[Due] = ()  # of the endpoints asked for, once the transaction is committed
 
 
-async def fan_out(tx: Tx, mark: Mark, cache: EndpointCache, context: RenderContext, now: datetime) -> Step:
-    """Turn the notices after ``mark``, at most 500.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How many deliveries were new, and those that may be sent at once."""
+
+    deliveries: int = 0
+    due: Sequence[Due] = ()
+
+
+async def fan_out(
+    tx: Tx,
+    mark: Mark,
+    cache: EndpointCache,
+    context: RenderContext,
+    now: datetime,
+    here: frozenset[UUID] = NOBODY,
+) -> Step:
+    """Turn the notices after ``mark``, at most 500; nobody is told of what is due for endpoints ``here``.
 
     Raises:
         CursorMoved: somebody else did; nothing may be committed.
@@ -78,12 +95,12 @@ async def fan_out(tx: Tx, mark: Mark, cache: EndpointCache, context: RenderConte
         for endpoint in endpoints.get(notice.tenant_id, ())
         if (form := rules.admits(endpoint, notice)) is not None
     ]
-    made = await add(tx, await admit(tx, pairs, now), context, now)
+    made = await add(tx, await admit(tx, pairs, now), context, now, here=here)
     last = found.notices[-1]
     reached = Mark(last.position, last.occurred_at)
     if not await read.move_reader(tx, READER, mark.position, reached.position):
         raise CursorMoved
-    return Step(reached, len(found.notices), made, found.held)
+    return Step(reached, len(found.notices), made.deliveries, found.held, made.due)
 
 
 async def add(
@@ -93,8 +110,9 @@ async def add(
     now: datetime,
     *,
     replay: int = 0,
-) -> int:
-    """Make the messages and deliveries of (endpoint, notice, format); returns how many deliveries were new."""
+    here: frozenset[UUID] = NOBODY,
+) -> Made:
+    """Make the messages and deliveries of (endpoint, notice, format); those due for endpoints ``here`` come back."""
     messages: dict[UUID, NewMessage] = {}
     deliveries = []
     for endpoint, notice, form in pairs:
@@ -111,12 +129,20 @@ async def add(
             )
         )  # fmt: skip
     if not deliveries:
-        return 0
+        return Made()
     await store.lock_ordered(tx, sorted({endpoint.id for endpoint, _, _ in pairs if endpoint.fifo}))
-    await delivery_store.add_messages(tx, list(messages.values()))
+    fresh = await delivery_store.add_messages(tx, list(messages.values()))
     made = await delivery_store.add_deliveries(tx, deliveries, now)
-    await store.notify_due(tx, sorted({delivery.endpoint_id for delivery in deliveries}))
-    return made
+    versions = {endpoint.id: endpoint.version for endpoint, _, _ in pairs}
+    due = [
+        _due(one, messages[one.message_id], versions[one.endpoint_id])
+        for one in deliveries
+        if one.endpoint_id in here and made.get(one.id) and one.message_id in fresh
+    ]
+    told = {one.endpoint_id for one in deliveries} - {one.endpoint_id for one in due}
+    if told:
+        await store.notify_due(tx, sorted(told))
+    return Made(len(made), due)
 
 
 def message_id(notice: Notice, form: str) -> UUID:
@@ -147,4 +173,28 @@ def _message(message: UUID, form: str, notice: Notice, body: bytes) -> NewMessag
         severity=notice.severity,
         correlation_id=notice.correlation_id,
         body=body,
+    )
+
+
+def _due(delivery: NewDelivery, message: NewMessage, version: int) -> Due:
+    """Return a new delivery as it would be claimed."""
+    return Due(
+        id=delivery.id,
+        message_at=delivery.message_at,
+        tenant_id=delivery.tenant_id,
+        endpoint_id=delivery.endpoint_id,
+        message_id=delivery.message_id,
+        replay=delivery.replay,
+        bulk=delivery.replay > 0,
+        ordered=delivery.ordered,
+        subject=delivery.subject,
+        kind=delivery.kind,
+        attempt=0,
+        tries=0,
+        format=message.format,
+        event_type=message.event_type,
+        severity=message.severity,
+        correlation_id=message.correlation_id,
+        body=message.body,
+        version=version,
     )

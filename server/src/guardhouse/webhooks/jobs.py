@@ -1,4 +1,4 @@
-"""The loops that deliver: fan-out turns notices into deliveries, the dispatcher sends them; and the days of both.
+"""The dispatcher, the loop that sends what fan-out made; replays; and the days of all that is kept.
 
 No transaction is open while something is sent. Results of ten milliseconds are written together.
 """
@@ -6,13 +6,13 @@ No transaction is open while something is sent. Results of ten milliseconds are 
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram
 
 from guardhouse.foundation import logs
 from guardhouse.foundation.database import DatabaseAway
@@ -22,87 +22,32 @@ from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import CannotOpen
 from guardhouse.foundation.transaction import system_transaction
-from guardhouse.notices import read
-from guardhouse.notices.read import Mark
-from guardhouse.webhooks import delivery_store, fan_out, lane_store, lanes, record, replay, send, store
+from guardhouse.webhooks import (
+    delivery_store,
+    fan_out,
+    handover,
+    lane_store,
+    lanes,
+    metrics,
+    record,
+    replay,
+    send,
+    store,
+)
 from guardhouse.webhooks.channels.deliver import deliver as deliver_one
-from guardhouse.webhooks.delivery_store import Due
+from guardhouse.webhooks.delivery_store import Due, Want
 from guardhouse.webhooks.dispatch import Board, Outlet
-from guardhouse.webhooks.fan_out import READER, CursorMoved, EndpointCache
-from guardhouse.webhooks.formats import RenderContext
 from guardhouse.webhooks.record import Sent
-from guardhouse.webhooks.send import Message, Unreachable
+from guardhouse.webhooks.send import Delivered, Message, Unreachable
 from guardhouse.webhooks.store import Endpoint
 
 POLL_SECONDS: Final = 1.0
-HELD_SECONDS: Final = 0.005  # while an older transaction holds notices back
 GATHER_SECONDS: Final = 0.01
 LEAVE_SECONDS: Final = 3.0  # what a stopping dispatcher waits for sends under way
 HEALTH_SECONDS: Final = 1.0  # a condition that only moved its times is written this often
 
-_ENDED: Final = Counter("guardhouse_webhook_tries_total", "Tries of deliveries, by outcome.", ["outcome"])
-_UNDER_WAY: Final = Gauge("guardhouse_webhook_sends", "Deliveries under way in this process.")
-_DELAY: Final = Histogram(
-    "guardhouse_webhook_delay_seconds",
-    "From a notice to the first try of its delivery.",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
-)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _log = logs.get(__name__)
-
-
-# Fan-out
-
-
-async def turn_notices(resources: Resources, stop: asyncio.Event) -> None:
-    """Turn notices into deliveries until ``stop``, while this process holds the lane of fan-out."""
-    owner, cache = new_id(), EndpointCache()
-    woken = asyncio.Event()
-    unsubscribe = resources.wake.subscribe("notices", lambda _payload: woken.set())
-    stopper = asyncio.create_task(_wake_on(stop, woken))
-    mark: Mark | None = None
-    renewed = float("-inf")
-    try:
-        await _make_days(resources)
-        while not stop.is_set():
-            woken.clear()
-            try:
-                if time.monotonic() - renewed >= lanes.RENEW_SECONDS:
-                    renewed = time.monotonic()
-                    mark = await _hold_fan_out(resources, owner, mark)
-                pause, mark = await _turn(resources, cache, mark)
-            except DatabaseAway as error:
-                _log.warning("webhook_fan_out_waits", error=str(error))
-                pause, mark, renewed = POLL_SECONDS, None, float("-inf")
-            if pause:
-                await set_within(woken, pause)
-    finally:
-        unsubscribe()
-        stopper.cancel()
-        await _release(resources, owner)
-
-
-async def _hold_fan_out(resources: Resources, owner: UUID, mark: Mark | None) -> Mark | None:
-    async with system_transaction(resources.database) as tx:
-        if not await lanes.take_fan_out(tx, resources.clock, owner):
-            return None
-        return mark or await read.reader_mark(tx, READER, resources.clock.now())
-
-
-async def _turn(resources: Resources, cache: EndpointCache, mark: Mark | None) -> tuple[float, Mark | None]:
-    """Do one step; returns how long to wait before the next, and where the cursor stands (None: read it anew)."""
-    if mark is None:
-        return POLL_SECONDS, None
-    context = RenderContext(resources.settings.public_url)
-    try:
-        async with system_transaction(resources.database) as tx:
-            step = await fan_out.fan_out(tx, mark, cache, context, resources.clock.now())
-    except CursorMoved:
-        async with system_transaction(resources.database) as tx:
-            return 0.0, await read.reader_mark(tx, READER, resources.clock.now())
-    if step.notices == fan_out.BATCH:
-        return 0.0, step.mark
-    return HELD_SECONDS if step.held else POLL_SECONDS, step.mark
 
 
 # Dispatch
@@ -162,7 +107,7 @@ class Dispatcher:
     def hear_due(self, payload: str) -> None:
         """Note which endpoints have something, as the NOTIFY says; an empty one says some have."""
         named = {UUID(part) for part in payload.split(",") if part}
-        self.board.hot |= (named or set(self.board.outlets)) & self.board.outlets.keys()
+        self.board.look_at(named or self.board.outlets)
         if named - self.board.outlets.keys():
             self.changed.set()
         self.woken.set()
@@ -176,7 +121,7 @@ class Dispatcher:
             self.woken.clear()
             if time.monotonic() - polled >= POLL_SECONDS:
                 polled = time.monotonic()
-                self.board.hot = set(self.board.outlets)
+                self.board.look_at(self.board.outlets)
             try:
                 busy = await self._claim_some()
             except DatabaseAway as error:
@@ -192,6 +137,18 @@ class Dispatcher:
         wants = self.board.wants(now) if time.monotonic() < self.lease_until else []
         if not wants:
             return False
+        reading = self.board.begin_reading()
+        try:
+            found = await self._read(wants, now)
+        except BaseException:
+            self.board.look_at(want.endpoint_id for want in wants)
+            self.board.end_reading(reading)
+            raise
+        self.board.take(wants, found)
+        self.board.end_reading(reading)
+        return bool(found)
+
+    async def _read(self, wants: list[Want], now: datetime) -> list[Due]:
         days = (self.oldest, now + timedelta(days=1))
         async with system_transaction(self.resources.database) as tx:
             found = await delivery_store.claim(tx, wants, self.board.held(wants), now, days)
@@ -203,8 +160,18 @@ class Dispatcher:
             }
             for endpoint in await store.load_endpoints(tx, list(stale)) if stale else ():
                 self._put(endpoint)
-        self.board.take(wants, found)
-        return bool(found)
+        return found
+
+    @contextlib.contextmanager
+    def offer(self) -> Iterator["Step"]:
+        """Take part in one step of fan-out with the endpoints held all the while."""
+        reading = self.board.begin_reading()
+        sure = time.monotonic() < self.lease_until
+        ids = frozenset(self.board.outlets) if sure else fan_out.NOBODY
+        try:
+            yield Step(self, reading, self.lease_until, ids)
+        finally:
+            self.board.end_reading(reading)
 
     def pump(self) -> None:
         """Let go what may go now."""
@@ -223,8 +190,8 @@ class Dispatcher:
         clock, began = self.resources.clock, time.monotonic()
         at = clock.now()
         if not due.tries and not due.replay:
-            _DELAY.observe(max(0.0, (at - due.message_at).total_seconds()))
-        _UNDER_WAY.inc()
+            metrics.DELAY.observe(max(0.0, (at - due.message_at).total_seconds()))
+        metrics.UNDER_WAY.inc()
         try:
             outcome = await deliver_one(self.resources, outlet.destination, _message(due), at)
         except Exception as error:  # noqa: BLE001 - a bug in sending must not leave the delivery in hand for ever
@@ -232,10 +199,16 @@ class Dispatcher:
             elapsed = (time.monotonic() - began) * 1000
             outcome = Unreachable(f"internal: {type(error).__name__}", elapsed, None, "")
         finally:
-            _UNDER_WAY.dec()
+            metrics.UNDER_WAY.dec()
             self.board.end(outlet, due)
         change = outlet.condition.take_in(outcome, clock.now())
         outlet.dirty = True
+        if (
+            change is not None
+            or not isinstance(outcome, Delivered)
+            or outlet.condition.breaker.state != "closed"
+        ):
+            self.board.look_at([due.endpoint_id])  # what may be sent next is to be asked anew
         self.results.append(Sent(outlet, due, outcome, at, change))
         self.ended.set()
         self.woken.set()
@@ -273,10 +246,10 @@ class Dispatcher:
         for outlet in stale:
             outlet.dirty, outlet.written = False, time.monotonic()
         for one, ended in judged:
-            _ENDED.labels(ended.outcome).inc()
-            one.outlet.held.discard(one.due.id)
+            metrics.TRIES[ended.outcome].inc()
+            self.board.let_go(one.outlet, one.due.id)
             if one.due.ordered:
-                self.board.hot.add(one.due.endpoint_id)
+                self.board.look_at([one.due.endpoint_id])
         self.woken.set()
 
     def _stale(self, results: list[Sent]) -> list[Outlet]:
@@ -288,21 +261,44 @@ class Dispatcher:
         return sorted(changed.values(), key=lambda outlet: outlet.endpoint.id)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A dispatcher's part in one step of fan-out; beyond the lease it began under nothing is taken."""
+
+    dispatcher: Dispatcher
+    reading: int
+    lease_until: float
+    ids: frozenset[UUID]
+
+    def give(self, made: Sequence[Due]) -> None:
+        """Send what is due for our endpoints."""
+        board = self.dispatcher.board
+        if time.monotonic() < self.lease_until:
+            board.take_made(self.reading, made, self.dispatcher.resources.clock.now())
+        else:
+            board.look_at(due.endpoint_id for due in made)
+        self.dispatcher.pump()
+        self.dispatcher.woken.set()
+
+
 async def deliver(resources: Resources, stop: asyncio.Event) -> None:
     """Send what is due for the endpoints of the lanes held here until ``stop``; gives the lanes back at the end."""
     dispatcher = Dispatcher(resources)
-    await _make_days(resources)
+    await make_days(resources)
+    refuse = handover.register(resources, dispatcher.offer)
     unsubscribe = (
+        refuse,
         resources.wake.subscribe("webhook_deliveries", dispatcher.hear_due),
         resources.wake.subscribe("webhook_endpoints", lambda _endpoint: dispatcher.changed.set()),
     )
-    stopper = asyncio.create_task(_wake_on(stop, dispatcher.woken, dispatcher.changed, dispatcher.ended))
+    stopper = asyncio.create_task(wake_on(stop, dispatcher.woken, dispatcher.changed, dispatcher.ended))
     try:
         async with asyncio.TaskGroup() as parts:
             parts.create_task(dispatcher.keep_lanes(stop))
             parts.create_task(dispatcher.claim(stop))
             recording = parts.create_task(dispatcher.record(stop))
             await stop.wait()
+            refuse()
             if dispatcher.sending:
                 await asyncio.wait(dispatcher.sending, timeout=LEAVE_SECONDS)
             for task in tuple(dispatcher.sending):
@@ -316,7 +312,7 @@ async def deliver(resources: Resources, stop: asyncio.Event) -> None:
             task.cancel()
         with contextlib.suppress(DatabaseAway):
             await dispatcher.record_now()
-        await _release(resources, dispatcher.owner)
+        await release(resources, dispatcher.owner)
 
 
 def _message(due: Due) -> Message:
@@ -334,19 +330,22 @@ def _message(due: Due) -> Message:
 # Both
 
 
-async def _wake_on(stop: asyncio.Event, *woken: asyncio.Event) -> None:
+async def wake_on(stop: asyncio.Event, *woken: asyncio.Event) -> None:
+    """Set events once ``stop`` is set, so that whoever waits for them sees it."""
     await stop.wait()
     for event in woken:
         event.set()
 
 
-async def _release(resources: Resources, owner: UUID) -> None:
+async def release(resources: Resources, owner: UUID) -> None:
+    """Give the lanes of an owner back, if the database is there."""
     with contextlib.suppress(DatabaseAway):
         async with system_transaction(resources.database) as tx:
             await lanes.release(tx, owner)
 
 
-async def _make_days(resources: Resources) -> None:
+async def make_days(resources: Resources) -> None:
+    """Make the days that what comes now is kept in."""
     async with system_transaction(resources.database) as tx:
         await lanes.make_days(tx, resources.clock.now())
 
@@ -374,7 +373,7 @@ async def run_replay(context: JobContext, work: ReplayWork) -> None:
 async def keep_partitions(context: JobContext) -> None:
     """Make the days to come and drop those past, one short transaction each."""
     resources = context.resources
-    await _make_days(resources)
+    await make_days(resources)
     edge = resources.clock.now().date() - timedelta(days=lanes.DAYS_KEPT)
     for parent in reversed(lane_store.PARTITIONED):
         async with system_transaction(resources.database) as tx:

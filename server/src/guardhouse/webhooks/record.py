@@ -29,7 +29,7 @@ from guardhouse.webhooks.store import Endpoint
 OWN_KINDS: Final = (
     "webhook."  # a dead letter about webhooks makes no notice: two endpoints would feed each other
 )
-_OUTCOMES: Final = {"Delivered": "delivered", "Rejected": "rejected", "Unreachable": "unreachable"}
+OUTCOMES: Final = {"Delivered": "delivered", "Rejected": "rejected", "Unreachable": "unreachable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def judge(endpoint: Endpoint, due: Due, outcome: Outcome, at: datetime, now: dat
         state,
         next_at,
         at,
-        _OUTCOMES[type(outcome).__name__],
+        OUTCOMES[type(outcome).__name__],
         status,
         error,
         outcome.latency_ms,

@@ -154,7 +154,7 @@ async def _queue(tx: Tx, endpoint: Endpoint, found: Replay, sources: Sequence[So
         now,
     )  # fmt: skip
     await store.notify_due(tx, [endpoint.id])
-    return made
+    return len(made)
 
 
 async def _queue_missing(
@@ -177,9 +177,9 @@ async def _queue_missing(
         tx, missing, RenderContext(resources.settings.public_url), now, replay=found.number
     )
     if len(part.notices) < STEP or part.notices[-1].occurred_at > found.until + read.SKEW:
-        return None, len(part.notices), made
+        return None, len(part.notices), made.deliveries
     last = part.notices[-1].position
-    return {"position": [last.epoch, last.txid, last.id]}, len(part.notices), made
+    return {"position": [last.epoch, last.txid, last.id]}, len(part.notices), made.deliveries
 
 
 async def _span(tx: Tx, endpoint: Endpoint, asked: Asked, now: datetime) -> tuple[datetime, datetime]:

@@ -21,6 +21,7 @@ from guardhouse.scores import jobs as scores_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.webhooks.channels import jobs as channels_jobs
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from guardhouse.worker import upkeep
 
 
@@ -58,6 +59,6 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
-    LongLoop("webhook_fan_out", webhooks_jobs.turn_notices),
+    LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
 )

@@ -1,0 +1,1 @@
+"""Notices become deliveries: the loop that drives fan-out."""
