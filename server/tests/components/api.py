@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
@@ -44,10 +44,15 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(resources: Resources) -> AsyncIterator[str]:
+async def served(
+    resources: Resources, prepare: Callable[[FastAPI], None] | None = None
+) -> AsyncIterator[str]:
     """Serve the application as ``guardhouse serve`` does, on a free port; yields its URL."""
+    app = create_app(resources)
+    if prepare is not None:
+        prepare(app)
     config = uvicorn.Config(
-        create_app(resources), http="httptools", ws="none", log_config=None, access_log=False,
+        app, http="httptools", ws="none", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = _Server(config)
