@@ -2,11 +2,17 @@
 
 import asyncio
 
+import httpx
+
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
+from guardhouse.webhooks import jobs
+from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components import receiver as receivers
 from server.tests.components.receiver import Receiver, Turn, receiving
 from server.tests.webhooks import make
+
+HOOKS = "/api/v1/webhooks"
 
 
 async def test_order_is_kept_per_subject_and_a_failure_holds_its_own_back_alone(
@@ -76,3 +82,28 @@ async def test_one_black_hole_does_not_hold_up_the_others(
             await make.say(resources, tenant, *range(30))
             await receiver.wait_for(30)
             assert len(hole.requests) <= 8
+
+
+async def test_order_can_be_asked_for_and_given_up_while_deliveries_wait(
+    resources: Resources, tenant: TenantKey, admin: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    receiver.behave = make.failing("n1", "n11", times=2)
+    hook = await make.endpoint(resources, tenant, receiver.url(), preset="custom", steps=(1.0, 1.0))
+    async with make.running(resources, turning_jobs.turn_notices):
+        await make.say(resources, tenant, 1, 2, 3)
+        await make.until_states(resources, pending=3)
+        assert (await admin.patch(f"{HOOKS}/{hook.id}", json={"fifo": True})).status_code == 200
+        await make.say(resources, tenant, 4)
+        await make.until_states(resources, pending=4)
+    due = "SELECT count(*) AS n FROM webhook_deliveries WHERE next_at IS NOT NULL AND state = 'pending'"
+    assert (await make.rows(resources, due))[0]["n"] == 1, "the first of the subject alone"
+    async with make.running(resources, jobs.deliver):
+        await make.until_states(resources, delivered=4)
+    assert make.names(receiver) == ["n1", "n1", "n1", "n2", "n3", "n4"]
+    async with make.running(resources, turning_jobs.turn_notices):
+        await make.say(resources, tenant, 11, 12, 13)
+        await make.until_states(resources, delivered=4, pending=3)
+    assert (await admin.patch(f"{HOOKS}/{hook.id}", json={"fifo": False})).status_code == 200
+    assert (await make.rows(resources, due))[0]["n"] == 3, "nobody waits for another"
+    async with make.running(resources, jobs.deliver):
+        await make.until_states(resources, delivered=7)

@@ -87,6 +87,7 @@ class Dispatcher:
         now = resources.clock.now()
         async with system_transaction(resources.database) as tx:
             held = await lanes.take_shards(tx, resources.clock, self.owner, resources.settings.worker_lanes)
+        async with system_transaction(resources.database) as tx:  # it reads only: it must hold no notice back
             first = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=lanes.DAYS_KEPT)
             oldest = await delivery_store.oldest_pending_day(tx, first, now)
             found = await store.load_shards(tx, held) if anew or held != self.shards else None
