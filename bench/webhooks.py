@@ -301,7 +301,7 @@ def compare(name: str, disturbed: str, alone: Sequence[float], beside: Sequence[
 
 async def replays(bench: Bench) -> None:
     """Replay of what one endpoint had: how many a second, and a live endpoint's p99 meanwhile."""
-    count = 20_000 // SCALE  # of 100,000 the run takes longer than all the others together
+    count = 100_000 // SCALE
     source = len(bench.hooks)
     hook = await bench.register("/in", concurrency=64)
     bench.sink.clear()

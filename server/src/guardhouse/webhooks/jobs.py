@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from guardhouse.foundation import logs
-from guardhouse.foundation.database import DatabaseAway
+from guardhouse.foundation.database import DatabaseAway, Tx
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.jobs import JobContext, every, job
 from guardhouse.foundation.pause import set_within
@@ -63,6 +63,7 @@ class Dispatcher:
     shards: list[int] = field(default_factory=list)
     lease_until: float = float("-inf")
     oldest: datetime = _NEVER
+    oldest_asked: float = float("-inf")
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,16 +89,22 @@ class Dispatcher:
         async with system_transaction(resources.database) as tx:
             held = await lanes.take_shards(tx, resources.clock, self.owner, resources.settings.worker_lanes)
         async with system_transaction(resources.database) as tx:  # it reads only: it must hold no notice back
-            first = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=lanes.DAYS_KEPT)
-            oldest = await delivery_store.oldest_pending_day(tx, first, now)
+            if began - self.oldest_asked >= lanes.RENEW_SECONDS:  # not at each change of an endpoint
+                self.oldest, self.oldest_asked = await self._oldest(tx, now), began
             found = await store.load_shards(tx, held) if anew or held != self.shards else None
-        self.shards, self.oldest = held, oldest or now - timedelta(days=1)
+        self.shards = held
         self.lease_until = began + (lanes.LEASE - lanes.SPARE).total_seconds()
         if found is not None:
             for endpoint in found:
                 self._put(endpoint)
             self.board.keep_only(endpoint.id for endpoint in found)
             self.woken.set()
+
+    async def _oldest(self, tx: Tx, now: datetime) -> datetime:
+        """Return the first day that holds something to send; a replay puts something into days long past."""
+        first = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=lanes.DAYS_KEPT)
+        found = await delivery_store.oldest_pending_day(tx, first, now)
+        return found or now - timedelta(days=1)
 
     def _put(self, endpoint: Endpoint) -> None:
         try:
