@@ -6,11 +6,11 @@ from typing import Any, Final
 
 MASK: Final = "***"
 _SECRET_NAMES: Final = re.compile(
-    r"(?:^|_)(?:secrets?|passwords?|tokens?|api_key|key_text|authorization|cookie|assertion|private|pepper|routing_key)(?:$|_)",
+    r"(?:^|_)(?:secrets?|passwords?|tokens?|api_key|key_text|authorization|cookie|assertion|private(?:_key)?|pepper|routing_key)$",
     re.IGNORECASE,
 )
 _SECRET_TEXTS: Final = re.compile(
-    r"gh_(?:live|test)_[0-9A-Za-z]{32}_[0-9A-Za-z]{8}|ghl_[\w-]{16,}|whs(?:ec|k)_[A-Za-z0-9+/=_-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"gh_(?:live|test)_[0-9A-Za-z]{32}_[0-9A-Za-z]{8}|gh(?:l|cs)_[\w-]{16,}|whs(?:ec|k)_[A-Za-z0-9+/=_-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
 )
 
 
