@@ -214,7 +214,7 @@ def test_the_demo_arrives_through_the_public_doors(house: RunningHouse) -> None:
 def test_without_a_database_the_sentence_says_how_to_get_one(
     call: Callable[..., Called], tmp_path: Path
 ) -> None:
-    for command in (["serve"], ["work"], ["migrate"], ["keys", "list"]):
+    for command in (["serve", "--port", "0"], ["work"], ["migrate"], ["keys", "list"]):
         done = call(*command, GUARDHOUSE_DATA_DIR=str(tmp_path / "none"))
         assert done.returncode == 1
         assert re.fullmatch(r"guardhouse: [^\n]*guardhouse up[^\n]*\n", done.stderr), done.stderr
