@@ -2,7 +2,8 @@
 
 Messages go to standard error, one sentence each with its remedy; standard output belongs to the watched
 command. Exit status: the watched command's own; else 0, 1 for an import with refused events, 2 for a wrong
-command line, 69 when the server is away or refuses, 77 without a key, 127 without strace.
+command line, 69 when the server is away or refuses or nothing can be watched, 77 without a key or the right
+to watch, 127 without strace.
 """
 
 import argparse
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from guard_agent import watch
+from guard_agent.watch.audit_netlink import AuditError
+from guard_agent.watch.audit_settings import StillRunningError, clean_up
+from guard_agent.watch.cpu_limit import DEFAULT_PERCENT
 from guard_agent.watch.credentials import (
     Credentials,
     CredentialsError,
@@ -26,10 +30,12 @@ from guard_agent.watch.credentials import (
 from guard_agent.watch.doctor import FAIL, Finding, examine_collectors, examine_server, examine_spool
 from guard_agent.watch.door import Door, ServerAddressError
 from guard_agent.watch.enroll import EnrolError, IdTakenError, enroll, enroll_here, keep
+from guard_agent.watch.host_watch import HostPlan, NothingToWatchError, watch_host
 from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, import_log
 from guard_agent.watch.launch import StraceMissingError, find_strace
 from guard_agent.watch.paths import ready_file, state_folder
 from guard_agent.watch.record import Plan, record
+from guard_agent.watch.redact import RedactionError, Redactor, read_redactor
 from guard_agent.watch.sign import AgentKey
 from guard_agent.watch.stream import SpoolBusyError
 
@@ -48,6 +54,10 @@ _EXITS: Final[dict[type[Exception], int]] = {
     ImportStoppedError: EXIT_UNAVAILABLE,
     SpoolBusyError: EXIT_UNAVAILABLE,
     StraceMissingError: EXIT_NO_STRACE,
+    NothingToWatchError: EXIT_NO_PERMISSION,
+    AuditError: EXIT_NO_PERMISSION,
+    StillRunningError: EXIT_UNAVAILABLE,
+    RedactionError: EXIT_USAGE,
 }
 
 
@@ -64,10 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"guardhouse-agent {watch.__version__}")
     commands = parser.add_subparsers(dest="verb", metavar="watch | import | enroll | doctor", required=True)
 
-    watching = commands.add_parser("watch", help="run a command and report what it does")
+    watching = commands.add_parser("watch", help="report what this host does, or what one command does")
     _add_where(watching)
-    watching.add_argument("--all-calls", action="store_true", help="trace every call (about 17 times slower)")
-    watching.add_argument("--exec", action="store_true", help="run the command that follows (the default)")
+    _add_watch(watching)
     watching.add_argument(
         "--import", dest="files", nargs="+", type=Path, metavar="FILE", help="same as `import`"
     )
@@ -100,6 +109,35 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--state-dir", type=Path, metavar="PATH", help="key and spool (else GUARDHOUSE_AGENT_STATE_DIR)"
+    )
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--exec", action="store_true", help="run the command that follows (the default with one)"
+    )
+    parser.add_argument(
+        "--all-calls", action="store_true", help="with a command: trace every call (about 17 times slower)"
+    )
+    parser.add_argument(
+        "--add-rules", action="store_true", help="where an audit daemon runs: add our rules to its own"
+    )
+    parser.add_argument(
+        "--cleanup",
+        action="store_true",
+        help="put audit back as an agent that was killed had found it, and end",
+    )
+    parser.add_argument(
+        "--cpu-limit",
+        type=float,
+        metavar="PERCENT",
+        help="of one core, over which only security events are kept; 0 for no limit (default: 25, with a command 0)",
+    )
+    parser.add_argument(
+        "--redact-file",
+        type=Path,
+        metavar="PATH",
+        help="more words and /patterns/ to redact (else `redact` in the state folder)",
     )
 
 
@@ -148,14 +186,30 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _watch(arguments: argparse.Namespace, state: Path) -> int:
     if arguments.files:
         return _import(arguments, state)
-    if not arguments.argv:
-        say("nothing to watch: give a command, as in `guardhouse-agent watch -- sh -c id`")
+    if arguments.cleanup:
+        say(clean_up(state))
+        return 0
+    if not arguments.argv and (arguments.exec or arguments.all_calls):
+        say("which command? `guardhouse-agent watch -- sh -c id`")
         return EXIT_USAGE
+    redactor = _redactor(arguments, state)
+    if not arguments.argv:
+        limit = DEFAULT_PERCENT if arguments.cpu_limit is None else arguments.cpu_limit
+        credentials = _credentials(arguments, state)
+        return watch_host(HostPlan(credentials, state, arguments.add_rules, limit, redactor), say)
     find_strace()
     credentials = _credentials(arguments, state)
     if arguments.all_calls:
         say("tracing every call slows the command down about 17 times")
-    return record(Plan(list(arguments.argv), credentials, state, arguments.all_calls), say)
+    limit = arguments.cpu_limit or 0.0
+    return record(Plan(list(arguments.argv), credentials, state, arguments.all_calls, redactor, limit), say)
+
+
+def _redactor(arguments: argparse.Namespace, state: Path) -> Redactor:
+    path = arguments.redact_file or state / "redact"
+    if arguments.redact_file is None and not path.exists():
+        return Redactor()
+    return read_redactor(path)
 
 
 def _import(arguments: argparse.Namespace, state: Path) -> int:
