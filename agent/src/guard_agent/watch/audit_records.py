@@ -25,7 +25,9 @@ _EOE: Final = TYPES["EOE"]
 _CONFIG_CHANGE: Final = TYPES["CONFIG_CHANGE"]
 _URINGOP: Final = TYPES["URINGOP"]
 _LOGIN: Final = TYPES["LOGIN"]
-_PARTS: Final = frozenset(TYPES.values()) - {_EOE, _URINGOP, _LOGIN}
+# Parts that say nothing an event has room for: the title is the program's own word, the rest are its rights.
+_UNUSED: Final = frozenset(TYPES[name] for name in ("PROCTITLE", "BPRM_FCAPS", "CAPSET", "MMAP", "BPF"))
+_PARTS: Final = frozenset(TYPES.values()) - _UNUSED - {_EOE, _URINGOP, _LOGIN}
 _EXITS: Final = "exit_group"
 
 
@@ -37,6 +39,7 @@ class Assembler:
         own_pids: processes that are not reported (the agent itself).
         fold: join consecutive calls of one process that carry no argument into one `calls` event.
         start_of: gives a process's `start` from its pid and the time of its first event.
+        processes: a table that others fill too (who was born, who died); then `start_of` is its own.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class Assembler:
         own_pids: Collection[int] = (),
         fold: bool = False,
         start_of: StartOf = start_at_first_event,
+        processes: ProcessTable | None = None,
     ) -> None:
         self.report = ReadReport()
-        self.processes = ProcessTable(start_of)
+        self.processes = ProcessTable(start_of) if processes is None else processes
         self._own_key = own_key
         self._own_pids = frozenset(own_pids)
         self._folding = fold
@@ -98,6 +102,9 @@ class Assembler:
         return out
 
     def _take_record(self, kind: int, text: str, received_ns: int) -> None:
+        if kind in _UNUSED:
+            self.report.without_event["part of a call"] += 1
+            return
         head = read_head(text)
         if head is None:
             self.report.keep(text)
