@@ -18,6 +18,7 @@ from typing import Final
 from guard_agent import watch
 from guard_agent.watch.audit_netlink import AuditError
 from guard_agent.watch.audit_settings import StillRunningError, clean_up
+from guard_agent.watch.bpftrace import DeepError, find_bpftrace
 from guard_agent.watch.cpu_limit import DEFAULT_PERCENT
 from guard_agent.watch.credentials import (
     Credentials,
@@ -27,6 +28,7 @@ from guard_agent.watch.credentials import (
     find_credentials,
     host_id,
 )
+from guard_agent.watch.deep_watch import DeepPlan, watch_deep
 from guard_agent.watch.doctor import FAIL, Finding, examine_collectors, examine_server, examine_spool
 from guard_agent.watch.door import Door, ServerAddressError
 from guard_agent.watch.enroll import EnrolError, IdTakenError, enroll, enroll_here, keep
@@ -55,6 +57,7 @@ _EXITS: Final[dict[type[Exception], int]] = {
     SpoolBusyError: EXIT_UNAVAILABLE,
     StraceMissingError: EXIT_NO_STRACE,
     NothingToWatchError: EXIT_NO_PERMISSION,
+    DeepError: EXIT_NO_STRACE,
     AuditError: EXIT_NO_PERMISSION,
     StillRunningError: EXIT_UNAVAILABLE,
     RedactionError: EXIT_USAGE,
@@ -119,6 +122,9 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-calls", action="store_true", help="with a command: trace every call (about 17 times slower)"
     )
+    parser.add_argument("--deep", action="store_true", help="every call of --pid or --cgroup, with bpftrace")
+    parser.add_argument("--pid", type=int, metavar="PID", help="with --deep: a process and what it starts")
+    parser.add_argument("--cgroup", metavar="PATH", help="with --deep: a control group (cgroup v2)")
     parser.add_argument(
         "--add-rules", action="store_true", help="where an audit daemon runs: add our rules to its own"
     )
@@ -189,12 +195,17 @@ def _watch(arguments: argparse.Namespace, state: Path) -> int:
     if arguments.cleanup:
         say(clean_up(state))
         return 0
-    if not arguments.argv and (arguments.exec or arguments.all_calls):
-        say("which command? `guardhouse-agent watch -- sh -c id`")
+    wrong = _wrong_watch(arguments)
+    if wrong is not None:
+        say(wrong)
         return EXIT_USAGE
     redactor = _redactor(arguments, state)
+    limit = DEFAULT_PERCENT if arguments.cpu_limit is None else arguments.cpu_limit
+    if arguments.deep:
+        find_bpftrace()
+        credentials = _credentials(arguments, state)
+        return watch_deep(DeepPlan(credentials, state, arguments.pid, arguments.cgroup, limit, redactor), say)
     if not arguments.argv:
-        limit = DEFAULT_PERCENT if arguments.cpu_limit is None else arguments.cpu_limit
         credentials = _credentials(arguments, state)
         return watch_host(HostPlan(credentials, state, arguments.add_rules, limit, redactor), say)
     find_strace()
@@ -203,6 +214,16 @@ def _watch(arguments: argparse.Namespace, state: Path) -> int:
         say("tracing every call slows the command down about 17 times")
     limit = arguments.cpu_limit or 0.0
     return record(Plan(list(arguments.argv), credentials, state, arguments.all_calls, redactor, limit), say)
+
+
+def _wrong_watch(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the words after `watch`, None when they are one of the modes."""
+    wanted = (arguments.pid is not None) + (arguments.cgroup is not None)
+    if wanted != arguments.deep or (arguments.deep and arguments.argv):
+        return "deep mode is `watch --deep --pid PID` or `watch --deep --cgroup PATH`, without a command"
+    if not arguments.argv and (arguments.exec or arguments.all_calls):
+        return "which command? `guardhouse-agent watch -- sh -c id`"
+    return None
 
 
 def _redactor(arguments: argparse.Namespace, state: Path) -> Redactor:

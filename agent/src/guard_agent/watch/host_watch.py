@@ -143,8 +143,7 @@ class HostWatch:
         audited = source is not None and source.has_own_rules
         hold = HOLD_SECONDS if source is not None else 0.0
         self._lineage = Lineage(os.getpid(), calls_are_audited=audited, hold_seconds=hold)
-        self._assembler = Assembler(OWN_KEY, own_pids=(os.getpid(),))
-        self._assembler.processes = self._lineage.table
+        self._assembler = Assembler(OWN_KEY, own_pids=(os.getpid(),), processes=self._lineage.table)
         self._losses_at = 0.0
         self._connector_lost = 0
         self._limited = False
