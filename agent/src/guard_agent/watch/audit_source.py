@@ -7,36 +7,18 @@ audisp socket, the end of the audit log; rules are added there only when the use
 import contextlib
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from guard_agent.watch import loss as lost
 from guard_agent.watch.audit_beside import AUDISP_SOCKETS, AUDIT_LOG, AudispSocket, LogTail
 from guard_agent.watch.audit_netlink import AuditControl, AuditError, AuditReader, Record, Status
-from guard_agent.watch.audit_rule import Rule, pack_rule
-from guard_agent.watch.audit_set import (
-    BUSY_CALLS,
-    CORE_CALLS,
-    call_rules,
-    machine_abis,
-    own_rules,
-    watch_rules,
-    watched_paths,
-)
-from guard_agent.watch.audit_settings import (
-    LOCKED,
-    Found,
-    add_rules,
-    change_settings,
-    note_settings,
-    put_back,
-    read_found,
-)
+from guard_agent.watch.audit_own_rules import OwnRules, RuleSet, install_rules, make_rules
+from guard_agent.watch.audit_settings import LOCKED, change_settings, note_settings, put_back, read_found
 from guard_agent.watch.inventory import read_stat
+from guard_agent.watch.serial_gaps import SerialGaps
 
 Say = Callable[[str], None]
-_SERIALS_AFTER_OVERFLOW: Final = 20_000
 
 
 class NoAuditError(Exception):
@@ -65,52 +47,6 @@ class AuditSource(Protocol):
         """Put everything back as found and close; return what was done, in words."""
 
 
-@dataclass(slots=True)
-class OwnRules:
-    """Our rules in the kernel, and the way back."""
-
-    control: AuditControl
-    state: Path
-    found: Found
-    busy: list[Rule]
-    count: int
-    refusal: str | None
-
-    def limit(self, *, on: bool) -> None:
-        """Take the busy rules out, or put them in again."""
-        if not on:
-            add_rules(self.control, self.busy)
-            return
-        for rule in self.busy:
-            self.control.delete_rule(pack_rule(rule))
-
-    def close(self) -> str:
-        """Put everything back as found."""
-        try:
-            return put_back(self.control, self.state, self.found)
-        except AuditError as error:
-            return f"could not put audit back as found: {error}; run `guardhouse-agent watch --cleanup`"
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """The rules of `audit.v1`: those that always stand, and the busy ones that the self limit takes out."""
-
-    core: list[Rule]
-    busy: list[Rule]
-
-
-def make_rules(pid: int) -> RuleSet:
-    """Return all rules of this machine, `pid` and what it starts left out.
-
-    Raises:
-        LookupError: there is no table of system calls for this machine.
-    """
-    abis = machine_abis()
-    watches = watch_rules(abis, watched_paths())
-    return RuleSet([*own_rules(pid), *call_rules(abis, CORE_CALLS), *watches], call_rules(abis, BUSY_CALLS))
-
-
 class DaemonSource:
     """We are the audit daemon: settings changed, rules added, records sent to us. `put_back` on close."""
 
@@ -125,7 +61,7 @@ class DaemonSource:
             raise
         try:
             found = change_settings(control, state, status)
-            self.rules = _install(control, state, found, rules)
+            self.rules = install_rules(control, state, found, rules)
         except BaseException:
             self._reader.close()
             raise
@@ -162,15 +98,6 @@ class DaemonSource:
         self._reader.close()
         self._control.close()
         return done
-
-
-def _install(control: AuditControl, state: Path, found: Found, rules: RuleSet) -> OwnRules:
-    try:
-        count, refusal = add_rules(control, [*rules.core, *rules.busy])
-    except BaseException:
-        put_back(control, state, found)
-        raise
-    return OwnRules(control, state, found, rules.busy, count, refusal)
 
 
 class GroupSource:
@@ -223,58 +150,6 @@ class GroupSource:
         self._reader.close()
         self._control.close()
         return done
-
-
-class SerialGaps:
-    """Counts the events that overran a socket, by the serial numbers that are missing after an overflow."""
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._watched = 0
-        self._seen: set[int] = set()
-        self._from = 0
-        self._untold = 0
-
-    def overrun(self) -> None:
-        """Note an overflow: the numbers of the next records are compared."""
-        self._from = self._from or self._last
-        self._watched = _SERIALS_AFTER_OVERFLOW
-
-    def look(self, records: list[Record]) -> None:
-        """Look at records in order."""
-        if self._watched:
-            for _, text in records:
-                serial = serial_of(text)
-                if serial > self._from:
-                    self._seen.add(serial)
-            self._watched -= len(records)
-            if self._watched <= 0:
-                self._settle()
-        if records:
-            self._last = max(self._last, serial_of(records[-1][1]))
-
-    def take(self) -> int:
-        """Return how many events are missing since the last call; an overflow counts for one at least."""
-        if self._watched:
-            self._settle()
-        count, self._untold = self._untold, 0
-        return count
-
-    def _settle(self) -> None:
-        missing = max(self._seen) - self._from - len(self._seen) if self._seen and self._from else 0
-        self._untold += max(1, missing)
-        self._seen.clear()
-        self._watched = self._from = 0
-
-
-def serial_of(text: bytes | str) -> int:
-    """Return the serial number in `audit(seconds.milliseconds:serial): …`, 0 when there is none."""
-    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    at = raw.find(b":") + 1
-    try:
-        return int(raw[at : raw.index(b")", at)])
-    except ValueError:
-        return 0
 
 
 class LineSource:
@@ -341,7 +216,7 @@ def open_source(state: Path, pid: int, say: Say, *, with_rules: bool) -> AuditSo
                     raise
         rules = None
         if with_rules and status.enabled != LOCKED:
-            rules = _install(control, state, note_settings(state, status), make_rules(pid))
+            rules = install_rules(control, state, note_settings(state, status), make_rules(pid))
         return _open_beside(control, rules)
     except (AuditError, LookupError) as error:
         control.close()
