@@ -28,7 +28,7 @@ class CpuLimit:
     _used: float = 0.0
     _over_since: float | None = None
     _until: float = 0.0
-    _rest: float = FIRST_REST_SECONDS
+    _rest: float = 0.0
 
     def check(self, now: float, used: float) -> str | None:
         """Return BEGIN when the limit begins, END when it ends, else None; both arguments in seconds."""
@@ -47,9 +47,8 @@ class CpuLimit:
             self._over_since = before
         if now - self._over_since < OVER_SECONDS:
             return None
-        self._rest = (
-            min(LAST_REST_SECONDS, self._rest * 2) if now - self._until < self._rest else FIRST_REST_SECONDS
-        )
+        again = self._rest and now - self._until < self._rest
+        self._rest = min(LAST_REST_SECONDS, self._rest * 2) if again else FIRST_REST_SECONDS
         self.limited, self._until, self._over_since = True, now + self._rest, None
         return BEGIN
 
