@@ -138,7 +138,8 @@ def test_records_belong_to_one_and_a_copy_to_the_group(
     audit.add_rule(small.rule(abi))
     small.go()
     small.child.wait(30)
-    got, copied = [], []
+    got: list[int] = []
+    copied: list[int] = []
     ours, theirs = Mine(small.child.pid), Mine(small.child.pid)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not len(got) == len(copied) == 200:

@@ -13,7 +13,7 @@ from guard_agent.watch.audit_netlink import AuditControl, AuditError, AuditReade
 from guard_agent.watch.audit_set import machine_abis
 from guard_agent.watch.audit_settings import LOCKED, read_found
 from guard_agent.watch.bpftrace import DeepError, Traced, has_btf, make_program
-from guard_agent.watch.finding import FAIL, OK, WARN, Finding
+from guard_agent.watch.finding import OK, WARN, Finding
 from guard_agent.watch.inventory import read_stat
 from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
 
@@ -33,13 +33,13 @@ def _audit() -> list[Finding]:
         machine_abis()
         control = AuditControl()
     except LookupError as error:
-        return [Finding(FAIL, _AUDIT, f"{error}: import audit logs, or use launch mode")]
+        return [Finding(WARN, _AUDIT, f"{error}: import audit logs, or use launch mode")]
     except AuditError as error:
-        return [Finding(FAIL, _AUDIT, str(error))]
+        return [Finding(WARN, _AUDIT, f"{error}; `watch -- COMMAND` needs none of it")]
     try:
         status = control.status()
     except AuditError as error:
-        return [Finding(FAIL, _AUDIT, str(error))]
+        return [Finding(WARN, _AUDIT, str(error))]
     finally:
         control.close()
     holder = None if not status.pid else read_stat(status.pid)
@@ -84,7 +84,7 @@ def _beside(why: str) -> Finding:
             way = f"the end of {AUDIT_LOG} is read"
         else:
             return Finding(
-                FAIL, _AUDIT, f"{why}; {error}, and there is no audisp socket or readable {AUDIT_LOG}"
+                WARN, _AUDIT, f"{why}; {error}, and there is no audisp socket or readable {AUDIT_LOG}"
             )
     return Finding(
         OK, _AUDIT, f"{why}; {way}, at the cost of its own rules; `--add-rules` adds ours beside them"
