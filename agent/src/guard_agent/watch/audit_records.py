@@ -27,6 +27,7 @@ from guard_agent.watch.pending_records import WAIT_NS, PendingRecords, Waiting
 from guard_agent.watch.processes import Process, ProcessTable, StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
 
+OWN_KEY: Final = "guardhouse"
 MAX_HEAD_CHARS: Final = 80
 DELETED: Final = " (deleted)"
 _SYSCALL: Final = TYPES["SYSCALL"]
@@ -53,7 +54,7 @@ class Assembler:
 
     def __init__(
         self,
-        own_key: str = "guardhouse",
+        own_key: str = OWN_KEY,
         *,
         own_pids: Collection[int] = (),
         fold: bool = False,

@@ -50,7 +50,7 @@ USER_SPACE: Final = 1100
 _USER_SPACE_NAMES: Final = re.compile(
     r"(?:USER|USYS|CRED|ACCT|ADD|DEL|GRP|ROLE|SERVICE|SYSTEM|DAEMON|CRYPTO|VIRT|LABEL|DEV|RESP|SOFTWARE|CHUSER|CHGRP|FS|TRUSTED)_"
 )
-_UNKNOWN_TYPE: Final = re.compile(r"UNKNOWN\[(\d{1,6})\]\Z", re.ASCII)
+_UNKNOWN_TYPE: Final = re.compile(r"(?:UNKNOWN\[)?(\d{1,6})\]?\Z", re.ASCII)
 
 
 class Head(NamedTuple):
