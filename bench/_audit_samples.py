@@ -33,7 +33,8 @@ def audit_set(folder: Path, peak: Callable[[str, list[dict[str, Any]]], int]) ->
         folder: `auditd-samples` of the development data.
         peak: shows and returns the highest tree risk (hundredths) of one log, given its name and wire events.
     """
-    attacks, harmless = [], []
+    attacks: list[int] = []
+    harmless: list[int] = []
     for path in sorted((folder / "captured-here").glob("*.log")):
         risk = peak(path.name.partition(".")[0], audit_items(path))
         (harmless if is_harmless(path) else attacks).append(risk)
