@@ -21,19 +21,22 @@ def peak(items: list[dict[str, Any]]) -> float:
     engine = AgentEngine(RuleSet.builtin())
     highest = 0
     for position, item in enumerate(items, 1):
-        known = {
-            key: item.get(key) for key in ("pid", "ppid", "start", "exe", "ret", "errno", "args", "code")
-        }
         event = RiskEvent(
             position,
             position.to_bytes(16, "big"),
             item["timestamp"] // 1000,
             item["kind"],
+            pid=item["pid"],
+            ppid=item.get("ppid"),
+            start=item["start"],
+            exe=item.get("exe"),
             call=item.get("syscall"),
+            ret=item.get("ret"),
+            errno=item.get("errno"),
+            args=item.get("args"),
             child_pid=item.get("child_pid"),
             child_start=item.get("child_start"),
             alphabet="audit.v1",
-            **known,
         )
         if engine.apply(event) is not None:
             trees = [state.tree for state in engine.instances.states.values() if state.tree is not None]
