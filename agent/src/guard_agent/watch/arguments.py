@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guard_agent import watch
 from guard_agent.watch.credentials import host_id
+from guard_agent.watch.recorded_log import FORMATS
 from guard_agent.watch.unit import UNIT_PATH
 
 
@@ -29,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_import(watching)
     watching.add_argument("argv", nargs="*", metavar="-- COMMAND", help="the command and its arguments")
 
-    importing = commands.add_parser("import", help="send recorded strace logs")
+    importing = commands.add_parser("import", help="send recorded logs of strace or auditd")
     _add_where(importing)
     importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _add_import(importing)
@@ -98,7 +99,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=["strace"], default="strace", help="what the files are")
+    parser.add_argument("--format", choices=FORMATS, help="what the files are (default: what they look like)")
     parser.add_argument("--shift-to", choices=["now"], help="move all times so that the last event is now")
     parser.add_argument(
         "--date", type=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="day of -t/-tt times (UTC)"

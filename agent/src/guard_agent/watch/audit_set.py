@@ -31,7 +31,6 @@ from guard_agent.watch.audit_rule import (
     Rule,
 )
 
-AUDIT_ALPHABET: Final = "audit.v1"
 OWN_KEY: Final = "guardhouse"
 
 # Names of the 32-bit ABI that mean the same stand beside the plain ones; a table that lacks a name skips it.

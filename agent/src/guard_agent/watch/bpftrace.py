@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-DEEP_ALPHABET: Final = "bpf.full.v1"
 BUFFER_PAGES: Final = 1024
 READ_BYTES: Final = 256 * 1024
 _TRACING: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))

@@ -37,6 +37,7 @@ from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, impo
 from guard_agent.watch.launch import StraceMissingError, find_strace
 from guard_agent.watch.paths import ready_file, state_folder
 from guard_agent.watch.record import Plan, record
+from guard_agent.watch.recorded_log import find_logs
 from guard_agent.watch.redact import RedactionError, Redactor, read_redactor
 from guard_agent.watch.sign import AgentKey
 from guard_agent.watch.stream import SpoolBusyError
@@ -142,26 +143,25 @@ def _redactor(arguments: argparse.Namespace, state: Path) -> Redactor:
 def _import(arguments: argparse.Namespace, state: Path) -> int:
     credentials = _credentials(arguments, state)
     refused = 0
-    for path in arguments.files:
-        done = import_log(
-            Job(path, credentials, state, arguments.shift_to == "now", _midnight(arguments, path)), say
-        )
-        _tell_import(path, done, shifted=arguments.shift_to == "now")
+    for log in find_logs(arguments.files, arguments.format):
+        job = Job(log, credentials, state, arguments.shift_to == "now", _midnight(arguments, log.paths[0]))
+        done = import_log(job, say)
+        _tell_import(log.name, done, shifted=job.shift)
         refused += sum(done.totals.refused.values())
     return EXIT_REFUSED if refused else 0
 
 
-def _tell_import(path: Path, done: Imported, *, shifted: bool) -> None:
+def _tell_import(name: str, done: Imported, *, shifted: bool) -> None:
     totals = done.totals
     say(
-        f"{path}: {done.report.lines} lines, {totals.stored} events stored, {totals.duplicates} known before,"
+        f"{name}: {done.report.lines} lines, {totals.stored} events stored, {totals.duplicates} known before,"
         f" {sum(totals.refused.values())} refused, {done.report.unreadable} lines unreadable"
         f"{', times moved so that the last event is now' if shifted else ''} (stream {done.stream})"
     )
     if done.report.unreadable:
-        say(f"{path}: the last unreadable line: {done.report.kept[-1][:200]!r}")
+        say(f"{name}: the last unreadable line: {done.report.kept[-1][:200]!r}")
     if "event_too_old" in totals.refused:
-        say(f"{path}: the server takes events of the last 7 days; use `--shift-to now` to replay an old log")
+        say(f"{name}: the server takes events of the last 7 days; use `--shift-to now` to replay an old log")
 
 
 def _midnight(arguments: argparse.Namespace, path: Path) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from guard_agent.watch import loss as lost
-from guard_agent.watch.bpftrace import DEEP_ALPHABET, DeepError, Traced, has_btf, make_program
+from guard_agent.watch.alphabet import DEEP_ALPHABET
+from guard_agent.watch.bpftrace import DeepError, Traced, has_btf, make_program
 from guard_agent.watch.cpu_limit import DEFAULT_PERCENT, CpuLimit
 from guard_agent.watch.credentials import Credentials
 from guard_agent.watch.deep_reader import DeepReader

@@ -9,14 +9,14 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from guard_agent.watch import loss as lost
-from guard_agent.watch.audit_log import AUDIT_ALPHABET
+from guard_agent.watch.alphabet import AUDIT_ALPHABET, AUDITD_ALPHABET
 from guard_agent.watch.audit_records import Assembler
 from guard_agent.watch.audit_set import BUSY_CALLS, OWN_KEY
 from guard_agent.watch.audit_source import AuditSource, DaemonSource, NoAuditError, open_source
@@ -83,24 +83,34 @@ def watch_host(plan: HostPlan, say: Say) -> int:
         OSError: the state folder cannot be written.
     """
     stop = StopSignals()
-    with stop.caught():
-        delivery = Delivery(plan.credentials, plan.state, AUDIT_ALPHABET, say)
-        collected = 0
+    with stop.caught(), ExitStack() as stack:
+        source, connector = _open(plan, say)
+        stack.callback(_close, source, connector, say)
+        alphabet = AUDIT_ALPHABET if source is not None and source.has_own_rules else AUDITD_ALPHABET
+        delivery = Delivery(plan.credentials, plan.state, alphabet, say)
+        limit = CpuLimit(plan.cpu_percent)
+        intake = Intake(delivery.spool, plan.redactor, limit, say, lambda event: _gives_way(source, event))
+        watch = HostWatch(source, connector, intake, say)
         try:
-            watch = _open(plan, delivery, say)
-            try:
-                watch.tell_start()
-                delivery.start()
-                watch.run(stop)
-            finally:
-                watch.close()
-                collected = watch.processes
+            watch.tell_start()
+            delivery.start()
+            watch.run(stop)
         finally:
-            delivery.stop(collected)
+            watch.hand_over()
+            stack.close()  # the kernel is as found before the last events are sent
+            delivery.stop(watch.processes)
     return 0
 
 
-def _open(plan: HostPlan, delivery: Delivery, say: Say) -> "HostWatch":
+def _close(source: AuditSource | None, connector: ProcConnector | None, say: Say) -> None:
+    if connector is not None:
+        connector.close()
+    done = None if source is None else source.close()
+    if done is not None:
+        say(f"stopped: {done}")
+
+
+def _open(plan: HostPlan, say: Say) -> tuple[AuditSource | None, ProcConnector | None]:
     source: AuditSource | None = None
     connector: ProcConnector | None = None
     reasons = []
@@ -118,14 +128,7 @@ def _open(plan: HostPlan, delivery: Delivery, say: Say) -> "HostWatch":
         )
     for reason in reasons:
         say(f"watching with less: {reason}")
-    intake = Intake(
-        delivery.spool,
-        plan.redactor,
-        CpuLimit(plan.cpu_percent),
-        say,
-        lambda event: _gives_way(source, event),
-    )
-    return HostWatch(source, connector, intake, say)
+    return source, connector
 
 
 def _gives_way(source: AuditSource | None, event: Event) -> bool:
@@ -229,21 +232,12 @@ class HostWatch:
             if not limited and self._source is not None:
                 self._source.limit(on=False)
 
-    def close(self) -> None:
-        """Hand over what is held, put everything back, close."""
-        done = None
-        try:
-            if self._source is not None and self._losses_at:
-                self._collect()
-                self._count_losses()
-        finally:
-            if self._source is not None:
-                done = self._source.close()
-            if self._connector is not None:
-                self._connector.close()
+    def hand_over(self) -> None:
+        """Read once more, and put what is still held into the spool."""
+        if self._losses_at:
+            self._collect()
+            self._count_losses()
         self._intake.take(self._lineage.merge(self._assembler.finish()) + self._lineage.finish())
-        if done is not None:
-            self._say(f"stopped: {done}")
 
 
 class _BusyRate:
