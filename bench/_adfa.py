@@ -124,7 +124,7 @@ def _sequence(traces: list[Trace], depth: int, *, checked: bool = True) -> dict[
             f"  {depth} calls, {name:9s} normals {len(normal)} attacks {len(attack)}: AUC {ours:.3f} (toy "
             f"{toy:.3f}), caught at 5 % false alarms {at_5:.2f} (toy {toy_5:.2f}); planned AUC {planned}"
         )
-        must = 0.84 if name == "all" else 0.77  # decision 0059 says why not 0.86
+        must = 0.84 if name == "all" else 0.77  # record 59 says why not 0.86
         checks[f"adfa, {name}: AUC >= {must}"] = ours >= must
         checks[f"adfa, {name}: caught >= {must_caught}"] = at_5 >= must_caught
     return checks if checked else {}

@@ -6,16 +6,17 @@ fitted here: learning uses the first ten normal service runs, or nine of them, a
 out.
 """
 
-import importlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from _adfa import adfa
 
+from guard_agent.watch.audit_log import read_audit
+from guard_agent.watch.strace import open_log, read_strace
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.evidence import CAPS, RULES, SEQ, Slot
@@ -40,14 +41,15 @@ def data_folder() -> Path | None:
 
 def events_of(path: Path) -> list[RiskEvent]:
     """A strace log through the agent's importer, as the server would hand its events to the engine."""
-    strace = importlib.import_module("guard_agent.watch.strace")
-    out = []
-    for position, item in enumerate(strace.read_strace(strace.open_log(path)), start=1):
-        out.append(wire_event(item, position))
-    return out
+    return [wire_event(item, n) for n, item in enumerate(read_strace(open_log(path)), start=1)]
 
 
-def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
+def audit_events(path: Path) -> list[RiskEvent]:
+    """An audit log through the agent's importer, as the server would hand its events to the engine."""
+    return [wire_event(item, n, "audit.v1") for n, item in enumerate(read_audit(open_log(path)), start=1)]
+
+
+def wire_event(item: dict[str, Any], position: int, alphabet: str = "strace.full.v1") -> RiskEvent:
     """One event in wire words (section 2.1 of the design) as a RiskEvent."""
     return RiskEvent(
         position=position,
@@ -69,7 +71,7 @@ def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
         child_pid=item.get("child_pid"),
         child_start=item.get("child_start"),
         code=item.get("code"),
-        alphabet=item.get("alphabet", "strace.full.v1"),
+        alphabet=item.get("alphabet", alphabet),
     )
 
 
@@ -222,6 +224,29 @@ def strace_set(folder: Path) -> dict[str, bool]:
     }
 
 
+def audit_set(folder: Path) -> dict[str, bool]:
+    """No baseline: what was captured on the audit socket; `setuid_nobody` only gives privileges up."""
+    found: dict[bool, list[int]] = {True: [], False: []}
+    for path in sorted((folder / "captured-here").glob("*.log*")):
+        name = path.name.partition(".")[0]
+        attacks = not name.startswith("benign") and name != "setuid_nobody"
+        out = judge(audit_events(path), None)
+        show(f"{'attack-like' if attacks else 'benign'}/{name}", out)
+        found[attacks].append(out.tree)
+    return {
+        f"audit: {len(found[True])}/{len(found[True])} attack-like >= 60": min(found[True]) >= 6000,
+        f"audit: {len(found[False])}/{len(found[False])} benign <= 30": max(found[False]) <= 3000,
+    }
+
+
+SETS: dict[str, Callable[[Path], dict[str, bool]]] = {
+    "service-runs": service_runs,
+    "strace": strace_set,
+    "auditd-samples": audit_set,
+    "adfa-ld": adfa,
+}
+
+
 def main() -> int:
     """Print all tables; the last line is one JSON object. 1 when a must is missed."""
     folder = data_folder()
@@ -240,19 +265,11 @@ def main() -> int:
         print(json.dumps(report))
         return 0
     checks: dict[str, bool] = {}
-    for title, run in (("service-runs", service_runs), ("strace", strace_set), ("adfa-ld", adfa)):
-        if (
-            len(sys.argv) > 1
-            and sys.argv[1] in ("service-runs", "strace", "adfa-ld")
-            and sys.argv[1] != title
-        ):
+    for title, run in SETS.items():
+        if any(word in SETS for word in sys.argv[1:]) and title not in sys.argv[1:]:
             continue
         print(title)
-        try:
-            checks |= run(folder / title)
-        except ModuleNotFoundError as missing:
-            print(f"  SKIPPED: {missing}; this set is read by the agent's strace importer")
-            checks[f"{title}: importer present"] = False
+        checks |= run(folder / title)
     for name, passed in checks.items():
         print(f"{'ok  ' if passed else 'MISS'} {name}")
     good = sum(checks.values())
