@@ -91,6 +91,12 @@ class Judge:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
 
+    def alerted(self, owner: Process, finding: Finding, now_us: int) -> None:
+        """Another tool's alert: it counts as a hit for learning, and as evidence."""
+        if self.log is not None:
+            self.log.append((owner.key, finding.id))
+        self.weigh(owner, finding, now_us)
+
     def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
         """Habituation and shadow, then the evidence; what they take away is remembered."""
         last = finding.events[-1]
