@@ -15,7 +15,7 @@ from guard_agent.watch.alphabet import CALL_SET, FULL_ALPHABET, SET_ALPHABET
 from guard_agent.watch.fold import Event
 from guard_agent.watch.processes import StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
-from guard_agent.watch.strace_line import read_name, read_prefix
+from guard_agent.watch.strace_line import MAX_PID, read_name, read_prefix
 from guard_agent.watch.strace_reader import StraceReader
 
 MAX_LINE_BYTES: Final = 65_536
@@ -105,7 +105,7 @@ def own_pid(head: Iterable[bytes | str]) -> int:
         if prefix.pid is not None:
             return 0
         match = _OWN_PID.match(text, prefix.rest_at)
-        if match is not None:
+        if match is not None and int(match.group(1)) <= MAX_PID:
             return int(match.group(1))
     return 0
 

@@ -36,7 +36,7 @@ _MAX_ADDRESS = len("0xffffffff")  # beyond it is a pointer, not a count
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "b": "\b", "a": "\a"}
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"(\.\.\.)?')
-_DESCRIPTOR = re.compile(r"(-?\d+|AT_FDCWD)(?:<(.*)>(\(deleted\))?)?$", re.DOTALL)
+_DESCRIPTOR = re.compile(r"(-?\d{1,10}|AT_FDCWD)(?:<(.*)>(\(deleted\))?)?$", re.DOTALL)
 
 
 class Prefix(NamedTuple):
