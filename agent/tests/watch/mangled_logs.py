@@ -190,7 +190,10 @@ def damaged_log(
     """Yield a log with `good` good calls, up to three damaged lines before each of their lines."""
     seeds = form.seeds + extra
     for number in range(good):
-        for line in form.good(number):
+        lines = form.good(number)
+        if rng.random() < 0.3:  # the records of a call in any order, its end last
+            lines[:-1] = rng.sample(lines[:-1], len(lines) - 1)
+        for line in lines:
             for _ in range(rng.randint(0, 3)):
                 yield mangle(rng, seeds) if rng.random() < 0.9 else rng.choice(seeds)
             yield line
@@ -247,7 +250,7 @@ def check_event(event: dict[str, Any]) -> None:
 
 def _check_value(value: object) -> None:
     if isinstance(value, str):
-        assert len(value.encode()) <= 4096 + 3, len(value)
+        assert len(value.encode()) <= 4096, len(value)
     elif isinstance(value, dict):
         for item in value.values():
             _check_value(item)
@@ -265,3 +268,35 @@ def extra_seeds(folder: Path | None) -> dict[str, tuple[bytes, ...]]:
         line for path in sorted(folder.rglob("*.log")) for line in path.read_bytes().splitlines() if line
     ]
     return {"audit": tuple(lines)}
+
+
+# -- what would fill the memory ---------------------------------------------------------------------------
+
+
+def _hostile_audit() -> Iterator[str]:
+    """Many processes with long names, many descriptors with long paths, calls that never end."""
+    for number in range(27_000):
+        head = f"audit(17953050{number // 1000:02d}.{number % 1000:03d}:{number}): "
+        yield (
+            f"type=SYSCALL msg={head}arch=c000003e syscall=257 success=yes exit={number % 3 + 3} a0=ffffff9c a1=1 a2=0"
+            f' a3=0 items=1 ppid=1 pid={number // 3} auid=0 exe="/{"é" * 1500}{number}"'
+        )
+        yield f'type=PATH msg={head}item=0 name="/{"p" * 100}{number}" nametype=NORMAL'
+
+
+def _hostile_strace() -> Iterator[str]:
+    """Many processes with long directories and many unnamed files."""
+    for pid in range(1, 9_000):
+        yield f'{pid} 1795305072.0 chdir("/{"d" * 1000}{pid}") = 0'
+        for fd in range(3, 8):
+            yield f'{pid} 1795305072.0 memfd_create("{"m" * 240}{pid}-{fd}", 0) = {fd}'
+
+
+def read_hostile_audit() -> Iterator[dict[str, Any]]:
+    """Yield the events of an audit log that names as much as it can."""
+    return read_audit(_hostile_audit())
+
+
+def read_hostile_strace() -> Iterator[dict[str, Any]]:
+    """Yield the events of a strace log that names as much as it can."""
+    return read_strace(_hostile_strace())

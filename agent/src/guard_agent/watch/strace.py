@@ -20,6 +20,7 @@ from guard_agent.watch.strace_reader import StraceReader
 
 MAX_LINE_BYTES: Final = 65_536
 LOOK_AHEAD_LINES: Final = 4096
+LOOK_AHEAD_BYTES: Final = 4 * 1024 * 1024
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _OWN_PID: Final = re.compile(r"(?:set_tid_address|getpid|gettid)\(.*\)\s*= (\d{1,7})\b")
 # Calls that leave the process in every set as well: they say nothing about how much was traced.
@@ -84,7 +85,7 @@ def read_strace(
         report: filled in place with what was read; see `ReadReport`.
     """
     reading = iter(lines)
-    head = list(itertools.islice(reading, LOOK_AHEAD_LINES))
+    head = _take_head(reading)
     reader = StraceReader(
         fold=fold, start_of=start_of, directory=directory, midnight_ns=midnight_ns, only_pid=own_pid(head)
     )
@@ -93,6 +94,18 @@ def read_strace(
     for line in itertools.chain(head, reading):
         yield from reader.feed(line)
     yield from reader.finish()
+
+
+def _take_head(reading: Iterator[bytes | str]) -> list[bytes | str]:
+    """Take the first lines of a log, 4,096 or 4 MiB of them."""
+    head: list[bytes | str] = []
+    room = LOOK_AHEAD_BYTES
+    for line in itertools.islice(reading, LOOK_AHEAD_LINES):
+        head.append(line)
+        room -= len(line)
+        if room <= 0:
+            break
+    return head
 
 
 def own_pid(head: Iterable[bytes | str]) -> int:
