@@ -193,10 +193,18 @@ async def send_metrics(request: Request) -> Response:
 async def import_events(
     request: Request,
     format: Annotated[  # noqa: A002 - the name on the wire
-        str, Query(max_length=40, description="What the body is: `falco`, `tetragon` or `tracee`.")
+        str,
+        Query(
+            max_length=40,
+            examples=["falco"],
+            description="What the body is: `falco`, `tetragon` or `tracee`.",
+        ),
     ] = "",
     agent_id: Annotated[
-        str | None, Query(max_length=128, description="Whose events these are; without it, as they say.")
+        str | None,
+        Query(
+            max_length=128, examples=["web-1"], description="Whose events these are; without it, as they say."
+        ),
     ] = None,
 ) -> Response:
     """Take events or alerts of another tool, unchanged: one object, an array, or one object per line."""
