@@ -90,7 +90,8 @@ def test_the_version_names_the_content(rules: RuleSet) -> None:
     ("change", "message"),
     [
         ({"id": "Bad Id"}, "lower-case"),
-        ({"weight": 0}, "weight"),
+        ({"weight": -0.1}, "weight"),
+        ({"weight": float("nan")}, "weight"),
         ({"weight": 3.5}, "weight"),
         ({"weight": True}, "weight"),
         ({"family": "other"}, "unknown family"),
@@ -101,6 +102,10 @@ def test_the_version_names_the_content(rules: RuleSet) -> None:
         ({"why": "{mood}"}, "unknown field 'mood'"),
         ({"why": "{exe"}, "unknown field"),
         ({"full_at": 9}, "full_at"),
+        ({"full_at": "8"}, "full_at"),
+        ({"attack": ["T1"]}, "technique"),
+        ({"within_s": -1}, "within_s"),
+        ({"except": [{}]}, "everything"),
         ({"distinct": 3}, "item"),
         ({"step": [{"calls": []}]}, "calls"),
         ({"step": [{"calls": ["@nothing"]}]}, "unknown list"),
@@ -112,6 +117,7 @@ def test_the_version_names_the_content(rules: RuleSet) -> None:
         ({"step": [{"calls": ["open"], "where": {"mode": {"ge": "x"}}}]}, "integer"),
         ({"step": [{"calls": ["open"], "need_flag": "brave"}]}, "unknown 'brave'"),
         ({"step": [{"calls": ["open"], "need_flag": "attached"}]}, "another rule"),
+        ({"step": [{"calls": ["open"], "set_flag": "listens"}]}, "engine itself"),
         ({"step": [{"calls": ["open"], "with": 1}]}, "unknown word"),
     ],
 )
