@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from guardhouse.foundation.migrate import BY_NO, secure
+from guardhouse.foundation.migrate import BY_ID, BY_NO, secure
 
 revision = "0020"
 down_revision = "0018"
@@ -54,15 +54,14 @@ def upgrade() -> None:
     secure("risk_rule_hits", BY_NO, tenant="SELECT")
     op.execute("""
         CREATE TABLE risk_rule_shadows (
+            tenant_id uuid NOT NULL,
             tenant_no bigint NOT NULL,
             rule_id text NOT NULL,
-            tenant_id uuid NOT NULL,
             began_at timestamptz NOT NULL,
             ends_at timestamptz NOT NULL,
-            PRIMARY KEY (tenant_no, rule_id)
+            PRIMARY KEY (tenant_id, rule_id)
         )""")
-    op.execute("CREATE INDEX risk_rule_shadows_ends_at_idx ON risk_rule_shadows (ends_at)")
-    secure("risk_rule_shadows", BY_NO)
+    secure("risk_rule_shadows", BY_ID)
     op.execute("ALTER TABLE score_cursors ADD COLUMN shipped_rules text, ADD COLUMN rules_version integer")
     op.execute("""
         CREATE TABLE score_previews (

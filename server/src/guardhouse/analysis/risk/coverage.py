@@ -12,7 +12,9 @@ from typing import Final
 
 from guardhouse.analysis.risk.rule import Rule
 
-SOURCE: Final = "Atomic Red Team: techniques with at least one public test for Linux; ids only, put together by hand."
+SOURCE: Final = (
+    "Atomic Red Team: techniques with at least one public test for Linux; ids only, put together by hand."
+)
 
 
 @dataclass(frozen=True, slots=True)

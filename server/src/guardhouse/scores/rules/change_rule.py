@@ -67,7 +67,7 @@ async def delete_rule(tx: Tx, caller: Caller, rule_id: str, now: datetime) -> No
         raise NotFound("There is no such rule.")
     content = msgspec.structs.replace(stored.content, own=own)
     await put_in_force(tx, caller.tenant, stored, content, now, caller.actor.name)
-    await store.drop_shadow(tx, caller.tenant.no, rule_id)
+    await store.drop_shadow(tx, caller.tenant, rule_id)
     told = {"version": before.version, "state": before.state}
     await record(tx, caller.actor, Entry("rule.delete", f"rule:{rule_id}", before=told))
 

@@ -22,12 +22,12 @@ async def end_shadow(tx: Tx, shadow: Shadow, now: datetime) -> None:
     """Let a rule count whose shadow is over; nothing when somebody has changed it meanwhile."""
     tenant, rule_id = shadow.tenant, shadow.rule_id
     await store.hold(tx, tenant.no)
-    standing = (await store.list_shadows(tx, tenant.no)).get(rule_id)
+    standing = (await store.list_shadows(tx, tenant)).get(rule_id)
     stored = await store.get_set(tx, tenant.no)
     entry = stored.content.own.get(rule_id)
     if standing is None or standing.ends_at > now:
         return
-    await store.drop_shadow(tx, tenant.no, rule_id)
+    await store.drop_shadow(tx, tenant, rule_id)
     if entry is None or entry.state != SHADOW:
         return
     own = stored.content.own | {rule_id: OwnEntry(entry.version, ACTIVE)}

@@ -40,7 +40,7 @@ async def list_rules(tx: Tx, tenant: TenantKey, clock: Clock) -> list[ShownRule]
     base, stored = RuleSet.builtin(), await store.get_set(tx, tenant.no)
     rules = await build(tx, tenant.no, stored.content, base, stored.version)
     hits = await store.sum_hits(tx, tenant.no, hits_since(clock))
-    shadows = await store.list_shadows(tx, tenant.no)
+    shadows = await store.list_shadows(tx, tenant)
     return [
         ShownRule(
             rule,

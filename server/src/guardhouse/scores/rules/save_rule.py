@@ -104,7 +104,7 @@ async def keep_shadow(
 ) -> datetime | None:
     """Note when a rule's shadow ends, or that it has none; returns when."""
     if state != SHADOW or days is None:
-        await store.drop_shadow(tx, tenant.no, rule_id)
+        await store.drop_shadow(tx, tenant, rule_id)
         return None
     ends_at = now + timedelta(days=days)
     await store.set_shadow(tx, Shadow(tenant, rule_id, now, ends_at))

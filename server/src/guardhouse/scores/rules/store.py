@@ -77,13 +77,12 @@ risk_rule_hits = Table(
 risk_rule_shadows = Table(
     "risk_rule_shadows",
     metadata,
+    Column("tenant_id", Uuid, nullable=False),
     Column("tenant_no", BigInteger, nullable=False),
     Column("rule_id", Text, nullable=False),
-    Column("tenant_id", Uuid, nullable=False),
     Column("began_at", _INSTANT, nullable=False),
     Column("ends_at", _INSTANT, nullable=False),
-    PrimaryKeyConstraint("tenant_no", "rule_id"),
-    Index("risk_rule_shadows_ends_at_idx", "ends_at"),
+    PrimaryKeyConstraint("tenant_id", "rule_id"),
 )
 
 
@@ -258,7 +257,7 @@ async def set_shadow(tx: Tx, shadow: Shadow) -> None:
     """Note when a rule's shadow ends; a rule has one at most."""
     await tx.run(
         "INSERT INTO risk_rule_shadows (tenant_no, rule_id, tenant_id, began_at, ends_at) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (tenant_no, rule_id) DO UPDATE SET began_at = excluded.began_at, ends_at = excluded.ends_at",
+        " ON CONFLICT (tenant_id, rule_id) DO UPDATE SET began_at = excluded.began_at, ends_at = excluded.ends_at",
         shadow.tenant.no,
         shadow.rule_id,
         shadow.tenant.id,
@@ -267,14 +266,14 @@ async def set_shadow(tx: Tx, shadow: Shadow) -> None:
     )
 
 
-async def drop_shadow(tx: Tx, tenant_no: int, rule_id: str) -> None:
+async def drop_shadow(tx: Tx, tenant: TenantKey, rule_id: str) -> None:
     """Forget when a rule's shadow ends."""
-    await tx.run("DELETE FROM risk_rule_shadows WHERE tenant_no = $1 AND rule_id = $2", tenant_no, rule_id)
+    await tx.run("DELETE FROM risk_rule_shadows WHERE tenant_id = $1 AND rule_id = $2", tenant.id, rule_id)
 
 
-async def list_shadows(tx: Tx, tenant_no: int) -> dict[str, Shadow]:
+async def list_shadows(tx: Tx, tenant: TenantKey) -> dict[str, Shadow]:
     """Return the shadows of a tenant's rules by rule id."""
-    rows = await tx.fetch(f"{_SHADOWS} WHERE tenant_no = $1", tenant_no)
+    rows = await tx.fetch(f"{_SHADOWS} WHERE tenant_id = $1", tenant.id)
     return {row["rule_id"]: _shadow(row) for row in rows}
 
 

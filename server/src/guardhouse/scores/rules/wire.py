@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.analysis.risk.coverage import SOURCE, Coverage
 from guardhouse.analysis.risk.rule import BUILTIN, HALF_LIFE_S, MAX_WEIGHT
@@ -63,40 +63,15 @@ EXAMPLE: Final[dict[str, Any]] = {
         },
     ],
 }
-_TABLE: Final = {
-    "type": "object",
-    "description": "`{field: {operator: value}}`; operators: eq in prefix suffix glob bits ge.",
-}
 RuleSource = Annotated[
     dict[str, Any],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "description": "A rule in the words of the files that ship, as JSON.",
-            "required": ["family", "weight", "step", "test"],
-            "properties": {
-                "id": {"type": "string", "pattern": RULE_ID},
-                "title": {"type": "string", "maxLength": 300},
-                "attack": {"type": "array", "items": {"type": "string"}, "maxItems": 16},
-                "family": {"type": "string", "enum": sorted(HALF_LIFE_S)},
-                "weight": {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT, "description": "In nats."},
-                "half_life_s": {"type": "integer", "minimum": 60, "maximum": 86_400},
-                "scope": {"type": "string", "enum": ["process", "parent", "tree"]},
-                "within_s": {"type": "integer", "minimum": 0, "maximum": 86_400},
-                "order": {"type": "string", "enum": ["sequence", "any"]},
-                "step": {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 32},
-                "count": {"type": "object"},
-                "distinct": {"type": "integer", "minimum": 0, "maximum": 256},
-                "full_at": {"type": "integer", "minimum": 0, "maximum": 8},
-                "scale": {"type": "array", "items": {"type": "object"}, "maxItems": 64},
-                "except": {"type": "array", "items": _TABLE, "maxItems": 64},
-                "why": {"type": "string", "maxLength": 300},
-                "test": {"type": "array", "items": {"type": "object"}, "minItems": 4, "maxItems": 32},
-                "note": {"type": "string"},
-            },
-        }
+    Field(
+        description="A rule in the very words of the files that ship, as JSON: `title`, `attack`, `family`, `weight` (nats,"
+        f" 0 to {MAX_WEIGHT:g}), `half_life_s`, `scope`, `within_s`, `order`, `step`, `count`, `distinct`, `full_at`,"
+        " `scale`, `except`, `why`, `note`, and `test`: at least two that hit and two that do not. Families: "
+        f"{', '.join(sorted(HALF_LIFE_S))}. Operators: eq in prefix suffix glob bits ge.",
+        examples=[EXAMPLE],
     ),
-    Field(examples=[EXAMPLE]),
 ]
 ShadowDays = Annotated[
     int | None,
