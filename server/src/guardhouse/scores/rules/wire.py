@@ -68,7 +68,7 @@ RuleSource = Annotated[
     Field(
         description="A rule in the very words of the files that ship, as JSON: `title`, `attack`, `family`, `weight`"
         f" (nats, 0 to {MAX_WEIGHT:g}), `half_life_s`, `scope`, `within_s`, `order`, `step`, `count`, `distinct`,"
-        " `full_at`, `scale`, `except`, `why`, `note`, and `test`: at least two that hit and two that do not. Families: "
+        " `full_at`, `scale`, `except`, `why`, `note`, and `test`: at least two that hit, two that do not. Families: "
         f"{', '.join(sorted(HALF_LIFE_S))}. Operators: eq in prefix suffix glob bits ge.",
         examples=[EXAMPLE],
     ),
