@@ -3,7 +3,7 @@
 Contributions that sum to the risk, what was suppressed, the baseline behind it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -136,8 +136,9 @@ def _attack(engine: AgentEngine, evidence_id: str, detail: str) -> Sequence[str]
     """The techniques of a rule, or those that an imported alert brought along."""
     if evidence_id.startswith(ALERT_PREFIX):
         return detail.split()
-    found: Mapping[str, tuple[str, ...]] = {rule.evidence_id: rule.attack for rule in engine.rules.rules}
-    return found.get(evidence_id, ())
+    family, _, name = evidence_id.partition(".")
+    rule = engine.rules.by_id.get(name) if family == "rule" else None
+    return () if rule is None else rule.attack
 
 
 def _grams(process: Process) -> list[dict[str, Any]]:
