@@ -11,8 +11,9 @@ from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
-from guardhouse.scores.apply import CursorMoved, DayMissing, Engines
+from guardhouse.scores.apply import CursorMoved, Engines
 from guardhouse.scores.store import Backlog
+from guardhouse.scores.write import DayMissing
 from server.tests.components.hosts import EVERY_LANE, Host, attack, call, make_days, score_everything
 from server.tests.ingest.make import Door
 
@@ -22,8 +23,11 @@ TABLES = {
     "process_states": "SELECT * FROM process_states ORDER BY agent_no, key",
     "process_inputs": "SELECT * FROM process_inputs ORDER BY agent_no, position, n",
     "score_cursors": "SELECT * FROM score_cursors ORDER BY agent_no",
-    # Ids, time and place in the log of a notice are its own; what it says is not.
-    "notices": "SELECT tenant_id, kind, version, severity, subject, subject_seq, data FROM notices"
+    "risk_incidents": "SELECT * FROM risk_incidents ORDER BY agent_no, opened_position, incident_id",
+    "risk_incident_notices": "SELECT * FROM risk_incident_notices ORDER BY incident_id, number",
+    "events_kept": "SELECT * FROM events_kept ORDER BY agent_no, position",
+    # Time and place in the log of a notice are its own; what it says and its id are not.
+    "notices": "SELECT notice_id, tenant_id, kind, version, severity, subject, subject_seq, data FROM notices"
     " WHERE kind LIKE 'risk.%'"
     " ORDER BY subject, subject_seq, data::text",
 }
@@ -45,7 +49,8 @@ def same(found: dict[str, list[tuple[Any, ...]]], expected: dict[str, list[tuple
 
 async def forget_scores(door: Door) -> None:
     await door.behind.execute(
-        "TRUNCATE scores, processes, process_states, process_inputs, score_cursors, notices, notice_cursors"
+        "TRUNCATE scores, processes, process_states, process_inputs, score_cursors, notices, notice_cursors,"
+        " risk_incidents, risk_incident_notices, risk_score_episodes, events_kept"
     )
 
 

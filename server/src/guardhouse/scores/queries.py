@@ -41,6 +41,7 @@ class ProcessRow:
     alphabet: str
     profile_version: int | None
     score_id: UUID | None
+    hot: bool
 
     def relative_id(self, key: str | None) -> str | None:
         """Return the process id of a process of the same agent from its key."""
@@ -266,6 +267,27 @@ async def get_score(
         until,
     )
     return None if row is None else _score(row)
+
+
+async def count_backlog(tx: Tx) -> int:
+    """Return how many events of all agents wait for scoring."""
+    return int(
+        await tx.fetch_value(
+            "SELECT coalesce(sum(a.next_position - 1 - coalesce(c.position, 0)), 0)"
+            " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
+        )
+    )
+
+
+async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
+    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
+    row = await tx.fetch_row(
+        "SELECT c.position, s.state FROM score_cursors c"
+        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
+        agent_no,
+        key,
+    )
+    return (0, None) if row is None else (row["position"], row["state"])
 
 
 async def list_touched(tx: Tx, agent_no: int, position: int, limit: int) -> list[ProcessRow]:

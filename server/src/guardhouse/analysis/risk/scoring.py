@@ -86,6 +86,11 @@ class Scorer:
             process.dirty = True
             self.unsaved.append(process)
 
+    def soil_hot(self) -> None:
+        """The states that will change by time alone differ from what is stored."""
+        for key, _what in self.cooling:
+            self.soil(self.instances.states[key])
+
     def touch(self, process: Process, reason: str | None = None) -> None:
         """This process may need a row; with a reason it gets one."""
         self.pending = True
@@ -266,9 +271,7 @@ class Scorer:
         self._plan_tree(process.key, tree)
 
 
-def _told(
-    tree: Tree, before: int, risk: int, at_us: int, items: list[News]
-) -> list[tuple[str, News]]:
+def _told(tree: Tree, before: int, risk: int, at_us: int, items: list[News]) -> list[tuple[str, News]]:
     """What is to be said of a tree that got these news: its rise, noteworthy evidence, or that it goes on."""
     first = max(items, key=lambda news: (news.fresh, news.nats, news.evidence_id))
     if tree.band > before:

@@ -144,7 +144,9 @@ class Tree:
     def unpack(cls, packed: list[Any]) -> "Tree":
         """The tree that `pack` wrote."""
         tree = cls()
-        tree.band, tree.cools_us, tree.last_us, slots, (alert, tree.quiet_us, tree.peak, tree.told_s) = packed
+        tree.band, tree.cools_us, tree.last_us, slots, *story = packed
+        # A state of before stories were kept: the next evidence or fall begins one.
+        alert, tree.quiet_us, tree.peak, tree.told_s = story[0] if story else (tree.band != LOW, 0, 0, 0)
         tree.alert = bool(alert)
         for fields in slots:
             slot = Slot.unpack(fields)
