@@ -154,7 +154,7 @@ def _score(row: Any) -> StoredScore:
     return StoredScore(**values)
 
 
-def _conditions(tests: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:
+def conditions(tests: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:
     """Return a WHERE clause over the tests that have a value, and the values in their order."""
     used = [(test, value) for test, value in tests if value is not None]
     return " AND ".join(test.format(n) for n, (test, _) in enumerate(used, 1)), [value for _, value in used]
@@ -164,7 +164,7 @@ async def list_processes(
     tx: Tx, tenant_no: int, wanted: ProcessFilter, sort: str, limit: int, after: Sequence[Any] | None
 ) -> list[ProcessRow]:
     """Return processes in descending order of ``last_seen`` or ``risk``; ``after`` = (that, agent_no, key)."""
-    where, args = _conditions(
+    where, args = conditions(
         [
             ("p.tenant_no = ${}", tenant_no),
             ("a.agent_id = ${}", wanted.agent_id),
@@ -228,11 +228,28 @@ async def list_tree(tx: Tx, agent_no: int, root_key: str, depth: int, limit: int
     return [_process(row) for row in rows]
 
 
+async def list_of_tree(
+    tx: Tx, agent_no: int, root_key: str, since: datetime, until: datetime, limit: int
+) -> list[ProcessRow]:
+    """Return processes of a tree that lived between two instants, the riskiest first, its root before all."""
+    rows = await tx.fetch(
+        f"{_PROCESSES} WHERE p.agent_no = $1 AND p.root_key = $2 AND p.started_at <= $4"
+        " AND (p.exited_at IS NULL OR p.exited_at >= $3)"
+        " ORDER BY p.key = $2 DESC, p.risk DESC, p.first_position, p.key LIMIT $5",
+        agent_no,
+        root_key,
+        since,
+        until,
+        limit,
+    )
+    return [_process(row) for row in rows]
+
+
 async def list_scores(
     tx: Tx, tenant_no: int, wanted: ScoreFilter, limit: int, after: Sequence[Any] | None
 ) -> list[StoredScore]:
     """Return score rows, newest first; ``after`` = (calculated_at, score_id)."""
-    where, args = _conditions(
+    where, args = conditions(
         [
             ("s.tenant_no = ${}", tenant_no),
             ("s.process_id = ${}", wanted.process_id),
