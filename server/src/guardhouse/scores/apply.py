@@ -25,6 +25,9 @@ from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.rules import store as rule_store
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken, rules_taken
+from guardhouse.scores.rules.store import RULES_TAKEN
 from guardhouse.scores.store import Backlog, Cursor
 from guardhouse.scores.write import cools_at
 
@@ -51,6 +54,18 @@ class Engines:
 
     rules: RuleSet
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
+    sets: RuleSets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sets = RuleSets(self.rules)
+
+    async def rules_of(self, tx: Tx, work: Backlog) -> RuleSet:
+        """Return the rules that an agent's next events are judged by."""
+        return await self.sets.get(tx, work.tenant_no, self.wanted(work))
+
+    def wanted(self, work: Backlog) -> Taken:
+        """Return the versions of those rules."""
+        return Taken(self.rules.version, work.rules_version)
 
     async def get(self, tx: Tx, work: Backlog, cursor: Cursor | None) -> tuple[AgentEngine, ProfileHistory]:
         """Return the engine of an agent as of its cursor, loaded when it is not in memory."""
@@ -59,7 +74,8 @@ class Engines:
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
             profiles = ProfileHistory(work.tenant_no, work.group)
             await profiles.load(tx)
-            held = (await load_engine(tx, self.rules, profiles, work.agent_no, cursor), profiles)
+            rules = await self.sets.get(tx, work.tenant_no, rules_taken(cursor))
+            held = (await load_engine(tx, rules, profiles, work.agent_no, cursor), profiles)
         self._held[work.agent_no] = held
         self._held.move_to_end(work.agent_no)
         if len(self._held) > MAX_ENGINES:
@@ -90,6 +106,11 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         await profiles.load(tx)
         profiles.current = work.profile_version
         inputs.append(Input(None, events[0].position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    before = rules_taken(cursor)
+    taken: Taken | None = engines.wanted(work) if events else before
+    if taken is not None and taken != before:
+        engine.use_rules(await engines.rules_of(tx, work))
+        inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
@@ -100,10 +121,13 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     engine.position = reached
     if cursor is not None and cursor.swept_at is not None:
         engine.scorer.soil_hot()  # what was shown of them beyond the events gives way to what the events say
+    shipped, rules_version = taken or (None, None)
     moved = Cursor(
         reached,
         profiles.current,
         engine.pack_agent(),
+        shipped,
+        rules_version,
         clock_at=from_microseconds(engine.clock_us),
         heard_at=work.seen_at,
         cools_at=cools_at(engine),
@@ -114,6 +138,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
+    if taken is not None and (before is None or before.shipped != taken.shipped):
+        await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     await write.save(tx, engine, work, rows, inputs)
     if tales:
         await publish_all(tx, await tell.settle(tx, work, tales))

@@ -100,11 +100,13 @@ score_cursors = Table(
     Column("position", BigInteger, nullable=False),
     Column("profile_version", Integer),
     Column("state", LargeBinary, nullable=False),
+    Column("shipped_rules", Text),
+    Column("rules_version", Integer),
     Column("clock_at", _INSTANT),
     Column("heard_at", _INSTANT),
     Column("cools_at", _INSTANT),
-    Column("swept_at", _INSTANT),
     Column("loss_told_at", _INSTANT),
+    Column("swept_at", _INSTANT),
     Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
 )
 
@@ -170,7 +172,14 @@ _PROCESS_TYPES: Final = (
     "boolean",
 )  # fmt: skip
 CURSOR_COLUMNS: Final = (
-    "position, profile_version, state, clock_at, heard_at, cools_at, loss_told_at, swept_at"
+    "position", "profile_version", "state", "shipped_rules", "rules_version", "clock_at", "heard_at", "cools_at",
+    "loss_told_at", "swept_at",
+)  # fmt: skip
+_MOVE_CURSOR: Final = (
+    f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {', '.join(CURSOR_COLUMNS)})"
+    f" VALUES ($1, $2, {', '.join(f'${n}' for n in range(4, 4 + len(CURSOR_COLUMNS)))})"
+    f" ON CONFLICT (agent_no) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CURSOR_COLUMNS)}"
+    " WHERE c.position = $3 RETURNING true"
 )
 _SCORE_COLUMNS: Final = tuple(column.name for column in scores.columns)
 
@@ -195,7 +204,8 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines; ``profile_version`` is the newest one learned for it; ``seen_at``: the last contact.
+    ``group`` shares baselines; ``profile_version`` is the newest one learned for it, ``rules_version`` the newest
+    of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -206,6 +216,7 @@ class Backlog:
     last: int
     group: str
     profile_version: int | None
+    rules_version: int
     seen_at: datetime | None
 
 
@@ -213,7 +224,8 @@ class Backlog:
 class Cursor:
     """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
 
-    In event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
+    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down. In
+    event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
     ``swept_at`` up to when that has been shown already, ``loss_told_at`` when losses were last told. ``heard_at``
     is the agent's last contact, in our time.
     """
@@ -221,7 +233,9 @@ class Cursor:
     position: int
     profile_version: int | None
     state: bytes
-    clock_at: datetime
+    shipped_rules: str | None
+    rules_version: int | None
+    clock_at: datetime | None
     heard_at: datetime | None = None
     cools_at: datetime | None = None
     loss_told_at: datetime | None = None
@@ -257,7 +271,9 @@ async def list_backlog(
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
-        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version, a.last_seen"
+        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
+        " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version,"
+        " a.last_seen"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -271,7 +287,9 @@ async def list_backlog(
 
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
-    row = await tx.fetch_row(f"SELECT {CURSOR_COLUMNS} FROM score_cursors WHERE agent_no = $1", agent_no)
+    row = await tx.fetch_row(
+        f"SELECT {', '.join(CURSOR_COLUMNS)} FROM score_cursors WHERE agent_no = $1", agent_no
+    )
     return None if row is None else Cursor(*row)
 
 
@@ -282,21 +300,11 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
     """
     return bool(
         await tx.fetch_value(
-            f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {CURSOR_COLUMNS})"
-            " VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $10, NULL) ON CONFLICT (agent_no) DO UPDATE SET"
-            " position = excluded.position, profile_version = excluded.profile_version, state = excluded.state,"
-            " clock_at = excluded.clock_at, heard_at = excluded.heard_at, cools_at = excluded.cools_at,"
-            " loss_told_at = excluded.loss_told_at, swept_at = NULL WHERE c.position = $3 RETURNING true",
+            _MOVE_CURSOR,
             tenant_no,
             agent_no,
             expected,
-            cursor.position,
-            cursor.profile_version,
-            cursor.state,
-            cursor.clock_at,
-            cursor.heard_at,
-            cursor.cools_at,
-            cursor.loss_told_at,
+            *(getattr(cursor, name) for name in CURSOR_COLUMNS),
         )
     )
 

@@ -1,8 +1,8 @@
 """Rows of scores, processes and inputs as the engine's effects give them, in the transaction of the step."""
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,10 @@ from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
 from guardhouse.scores import store
 from guardhouse.scores.process_key import key_text
+from guardhouse.scores.rules import store as rule_store
 from guardhouse.scores.store import Backlog
+
+EPOCH: Final = date(1970, 1, 1)
 
 
 class DayMissing(Exception):  # noqa: N818 - tells the lane to make the partition
@@ -38,7 +41,7 @@ def cools_at(engine: AgentEngine) -> datetime | None:
 async def save(
     tx: Tx, engine: AgentEngine, work: Backlog, rows: Sequence[ScoreRow], inputs: Sequence[Input]
 ) -> None:
-    """Write score rows, the processes that changed with their states, and inputs.
+    """Write score rows, the processes that changed with their states, inputs, and how often rules hit.
 
     Raises:
         DayMissing: a day of a score row has no partition.
@@ -53,6 +56,9 @@ async def save(
         )
     if inputs:
         await store.add_inputs(tx, list(_input_values(work, inputs)))
+    hits = engine.judge.take_hits()
+    if hits:
+        await rule_store.add_hits(tx, [(work.tenant_no, work.agent_no, *row) for row in _hit_values(hits)])
 
 
 async def save_rows(
@@ -143,3 +149,8 @@ def _input_values(work: Backlog, inputs: Sequence[Input]) -> Iterable[tuple[Any,
         key = None if item.key is None else key_text(item.key)
         data = msgspec.json.encode(item.data).decode()
         yield (work.tenant_no, work.agent_no, item.position, n, key, item.kind, data)
+
+
+def _hit_values(hits: Mapping[tuple[str, int], tuple[int, int]]) -> Iterable[tuple[Any, ...]]:
+    for (rule_id, day), (count, added) in sorted(hits.items()):
+        yield rule_id, EPOCH + timedelta(days=day), count, added
