@@ -50,7 +50,7 @@ async def tried(door: Door, **body: Any) -> dict[str, Any]:
 
 
 def counts(result: Mapping[str, Any]) -> tuple[int, int, int]:
-    return tuple(result[kind]["count"] for kind in ("appear", "vanish", "change"))  # type: ignore[return-value] # three
+    return tuple(result[kind]["count"] for kind in ("appear", "vanish", "change"))
 
 
 @pytest_asyncio.fixture
