@@ -1,7 +1,7 @@
 """The same events judged two ways, and how the incidents of their trees differ.
 
-Invariant: an incident here is what it is in scoring: it begins when a tree first climbs to medium and ends when the
-tree has been below that for ten minutes of event time.
+Invariant: an incident here is what it is in scoring, but for people: it begins when a tree rises to medium and ends when
+the engine says that the tree has been quiet.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ from guardhouse.analysis.risk.effects import Crossing, Effects
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 
-LOW: Final = "low"
-QUIET_US: Final = 600 * 1_000_000
+RISES: Final = "up"
+QUIET: Final = "quiet"
 RANK: Final[Mapping[str, int]] = {"low": 0, "medium": 1, "high": 2}
 MAX_EVIDENCE: Final = 8
 
@@ -30,14 +30,13 @@ class Episode:
     band: str
     risk: int
     evidence: list[str] = field(default_factory=list)
-    fell_us: int | None = None
+    over: bool = False
 
     def take(self, crossing: Crossing) -> None:
         """Go on with what the tree did next."""
-        if crossing.direction == "down":
-            self.fell_us = crossing.occurred_us if crossing.band == LOW else None
+        if crossing.direction == QUIET:
+            self.over = True
             return
-        self.fell_us = None
         self.risk = max(self.risk, crossing.risk)
         if RANK[crossing.band] > RANK[self.band]:
             self.band = crossing.band
@@ -81,25 +80,21 @@ class Way:
 
     def _take(self, effects: Effects | None) -> None:
         for crossing in () if effects is None else effects.crossings:
-            episodes = self.trees.setdefault(crossing.root, [])
+            episodes = self.trees.get(crossing.root, [])
             last = episodes[-1] if episodes else None
-            over = last is None or (
-                last.fell_us is not None and crossing.occurred_us - last.fell_us >= QUIET_US
-            )
-            if over and crossing.direction == "down":
-                continue
-            if over or last is None:
-                root = self.engine.instances.states.get(crossing.root)
-                last = Episode(
-                    crossing.root,
-                    crossing.process,
-                    None if root is None else root.exe,
-                    crossing.occurred_us,
-                    crossing.band,
-                    crossing.risk,
-                )
-                episodes.append(last)
+            if last is None or last.over:
+                if crossing.direction != RISES:
+                    continue
+                last = self._begin(crossing)
+                self.trees[crossing.root] = [*episodes, last]
             last.take(crossing)
+
+    def _begin(self, crossing: Crossing) -> Episode:
+        root = self.engine.instances.states.get(crossing.root)
+        exe = None if root is None else root.exe
+        return Episode(
+            crossing.root, crossing.process, exe, crossing.occurred_us, crossing.band, crossing.risk
+        )
 
 
 def differences(before: Way, after: Way) -> Iterator[Difference]:
