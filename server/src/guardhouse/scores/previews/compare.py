@@ -1,7 +1,7 @@
 """The same events judged two ways, and how the incidents of their trees differ.
 
-Invariant: an incident here is what it is in scoring, but for people: it begins when a tree rises to medium and ends when
-the engine says that the tree has been quiet.
+Invariant: an incident here is what it is in scoring, people aside: it begins when a tree rises to medium and ends
+when the engine says that the tree has been quiet.
 """
 
 from collections.abc import Iterator, Mapping
