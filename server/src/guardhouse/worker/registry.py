@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
@@ -18,6 +19,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.scores.previews import jobs as previews_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
@@ -34,7 +36,7 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay,)
+JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay, previews_jobs.run_preview)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -47,9 +49,12 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    silence_jobs.tell_silent,
     scores_jobs.keep_partitions,
+    scores_jobs.prune_episodes,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
+    previews_jobs.prune_previews,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
