@@ -51,7 +51,7 @@ def run() -> None:
 
 
 def find_extension(name: str) -> Callable[[Sequence[str]], int] | None:
-    """Return the command that another installed distribution offers under a name; it takes the arguments, name first."""
+    """Return the command that another distribution offers under a name; it takes the arguments, name first."""
     for entry in entry_points(group=EXTENSIONS, name=name):
         return cast("Callable[[Sequence[str]], int]", entry.load())  # an entry point knows no types
     return None
