@@ -5,6 +5,7 @@ connected to, so an answer that changes in between reaches nothing.
 """
 
 import asyncio
+import itertools
 import socket
 import ssl
 import time
@@ -27,6 +28,7 @@ RESOLVE_SECONDS: Final = 3.0
 NAME_CACHE_SECONDS: Final = 10
 CONNECTION_SECONDS: Final = 60.0
 LOOKUPS_AT_ONCE: Final = 64
+INTERIM_ANSWERS: Final = 16  # 1xx answers that may come before the one that counts
 STALE_CONNECTIONS: Final = 2  # kept connections that may prove closed before a request fails for it
 _WHOLE_SECONDS: Final = 1e9  # above which aiohttp would round a deadline up; never
 
@@ -70,6 +72,10 @@ _attempt: ContextVar[_Attempt] = ContextVar("outbound_attempt")
 
 class _RefusedAddressError(OSError):
     """Ends a connect inside the client library, which passes on what is an OSError."""
+
+
+class _InterimFloodError(aiohttp.ClientError):
+    """One more 1xx answer than anybody needs."""
 
 
 class Outbound:
@@ -355,9 +361,27 @@ def _response_class() -> type[aiohttp.ClientResponse]:
             peer = connection.transport and connection.transport.get_extra_info("peername")
             if peer:
                 attempt.address = peer[0]
-            return await super().start(connection)
+            if protocol is not None:
+                protocol.read = _few(protocol.read)
+            try:
+                return await super().start(connection)
+            finally:
+                if protocol is not None:
+                    del protocol.read
 
     return Noted
+
+
+def _few(read: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    """Return the read of one answer's heads: the client library reads on past any number of 1xx ones."""
+    left = itertools.count(INTERIM_ANSWERS, -1)
+
+    async def read_one() -> Any:
+        if next(left) < 0:
+            raise _InterimFloodError
+        return await read()
+
+    return read_one
 
 
 async def _read(content: aiohttp.StreamReader, limit: int) -> tuple[bytes, bool]:
@@ -391,4 +415,9 @@ _REASONS: Final[tuple[tuple[tuple[type[Exception], ...], Reason, str], ...]] = (
     ((aiohttp.ClientConnectorError,), "connect", "No connection was made."),
     ((aiohttp.ServerDisconnectedError, OSError), "reset", "The connection was closed before an answer."),
     ((aiohttp.ClientPayloadError,), "reset", "The connection was closed within the answer."),
+    (
+        (_InterimFloodError,),
+        "protocol",
+        f"More than {INTERIM_ANSWERS} interim answers came before the real one.",
+    ),
 )
