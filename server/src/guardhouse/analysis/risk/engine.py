@@ -19,6 +19,7 @@ from guardhouse.analysis.risk.observe import STDIO
 from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.show_heads import show_heads
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
 ENGINE_VERSION: Final = 1
@@ -80,8 +81,8 @@ class AgentEngine(AgentState):
             process.second_count += 1
         else:
             process.count_call(second, plan.weight, 1)
-        if process.profile is not None:
-            self._follow(process, process.profile, plan.number, tid, event, us)
+        if process.profile is not None or process.traces is not None:
+            self._follow(process, plan.number, tid, event, us)
         if plan.loud:
             self._loud(plan, event, process, us, args)
         if not process.dirty:
@@ -153,6 +154,7 @@ class AgentEngine(AgentState):
             return process
         placeholder = self.instances.placeholder(event, pid, self.clock_us)
         process = self.instances.begin(event, pid, event.start, event.occurred_us)
+        self._bind_heads(process)
         parent: Process | None = None
         if placeholder is not None:
             # the fork did not know the child's start; its own first event does
@@ -195,6 +197,7 @@ class AgentEngine(AgentState):
                 self.scorer.soil(known)
             return
         child = self.instances.begin(event, pid, start, now_us)
+        self._bind_heads(child)
         self._link(child, parent, event)
         self.scorer.touch(child, "first")
         self.scorer.soil(child)
@@ -204,17 +207,27 @@ class AgentEngine(AgentState):
         process.exe = exe
         process.restart_sequence()
         process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
+        self._bind_heads(process)
+
+    def _bind_heads(self, process: Process) -> None:
+        """A program begins: verdict heads look at it from here on."""
+        process.traces = None if self.heads is None else self.heads.bind(process.alphabet)
 
     # -- sequence -----------------------------------------------------------------------------------------
 
     def _follow(
-        self, process: Process, profile: Profile, number: int, tid: int | None, event: RiskEvent, now_us: int
+        self, process: Process, number: int, tid: int | None, event: RiskEvent, now_us: int
     ) -> None:  # fmt: skip
-        """One call further in the sequence of its thread: context, surprise, running mean."""
+        """One call further in the sequence of its thread: context, surprise, running mean, verdict heads."""
         if tid is not None and tid != process.thread:
             process.switch_thread(tid)
         key = ((process.context & CONTEXT_MASK) << 12) | number
         process.context = key
+        if process.traces is not None and self.heads is not None:
+            show_heads(self.heads, self.judge, process, key, event, now_us)
+        profile = process.profile
+        if profile is None:
+            return
         bits = profile.memo.get(key)
         if bits is None:
             bits = profile.bits(key)
@@ -305,6 +318,7 @@ class AgentEngine(AgentState):
             self._adopt(process, exe)
         else:
             process.restart_sequence()
+            self._bind_heads(process)
         self.scorer.touch(process, "exec")
 
     def _burst(self, event: RiskEvent, process: Process, now_us: int) -> None:
@@ -314,12 +328,12 @@ class AgentEngine(AgentState):
         process.calls += len(names)
         process.others -= 1 if names else 0
         weight_sum = 0
-        profile = process.profile
+        followed = process.profile is not None or process.traces is not None
         for name in names:
             plan = self._plans.get(name) or self._plan(name)
             weight_sum += plan.weight
-            if profile is not None:
-                self._follow(process, profile, plan.number, event.tid, event, now_us)
+            if followed:
+                self._follow(process, plan.number, event.tid, event, now_us)
             if plan.plain:
                 single = event._replace(kind="call", call=name, names=None)
                 for rule, index, step in plan.plain:
