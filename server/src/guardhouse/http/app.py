@@ -95,7 +95,10 @@ def create_app(resources: Resources) -> FastAPI:
         ],
     )
     memory.lay_out(app)
-    app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
+    app.state.first_checks = (
+        problems.refuse_wrong_method,
+        kill_switch,
+    )  # ahead of caller and body, which a dependency alone is not
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
