@@ -22,6 +22,7 @@ from guardhouse.foundation.errors import Conflict
 from guardhouse.scores import queries, store
 from guardhouse.scores.queries import LearnedProfiles
 from guardhouse.scores.recalculate import MAX_EVENTS, TooManyEvents, history
+from guardhouse.scores.rules.rule_sets import newest
 
 YIELD_EVERY: Final = 2000
 
@@ -51,8 +52,9 @@ async def learn_profiles(
     if sum(last for _, last in agents) > MAX_EVENTS:
         raise TooManyEvents("The group has more events than can be learned at once.", limit_events=MAX_EVENTS)
     runs: list[Run] = []
+    rules = await newest(tx, tenant.no)
     for agent_no, last in agents:
-        runs += await _runs(history(tx, agent_no, last), str(agent_no), until)
+        runs += await _runs(history(tx, agent_no, last), str(agent_no), until, rules)
     if not runs:
         raise Conflict("There is nothing to learn from: no program of this group has been seen.")
     version = 1 + (await queries.newest_version(tx, tenant.no, group) or 0)
@@ -60,8 +62,10 @@ async def learn_profiles(
     return await _keep(tx, tenant, made, len(runs), teacher)
 
 
-async def _runs(events: AsyncIterator[RiskEvent], label: str, until: datetime | None) -> list[Run]:
-    collector = RunCollector(AgentEngine(RuleSet.builtin()), label)
+async def _runs(
+    events: AsyncIterator[RiskEvent], label: str, until: datetime | None, rules: RuleSet
+) -> list[Run]:
+    collector = RunCollector(AgentEngine(rules), label)
     edge = None if until is None else microseconds(until)
     seen = 0
     async for event in events:

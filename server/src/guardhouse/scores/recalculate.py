@@ -16,7 +16,10 @@ from guardhouse.foundation.errors import Problem
 from guardhouse.scores import find, store
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessRow
+from guardhouse.scores.rules import store as rule_store
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
 
+Mode = Literal["verify", "current"]
 MAX_EVENTS: Final = 100_000
 CHUNK: Final = 5000
 
@@ -40,16 +43,14 @@ class Recalculation:
     """The outcome. ``equal``: the packed state is the stored one to the byte."""
 
     process_id: str
-    mode: Literal["verify", "current"]
+    mode: Mode
     equal: bool
     events: int
     summary: Summary
     explanation: dict[str, Any]
 
 
-async def recalculate(
-    tx: Tx, tenant: TenantKey, process_id: str, mode: Literal["verify", "current"]
-) -> Recalculation:
+async def recalculate(tx: Tx, tenant: TenantKey, process_id: str, mode: Mode) -> Recalculation:
     """Replay the agent's events up to where scoring stands and compare the process's state.
 
     Raises:
@@ -61,7 +62,7 @@ async def recalculate(
     until, stored = await store.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
-    engine, count = await _replay(tx, tenant, row, until)
+    engine, count = await _replay(tx, tenant, row, until, mode)
     process = engine.instances.states[find.key_of(row.key)]
     return Recalculation(
         process_id=row.process_id,
@@ -73,15 +74,21 @@ async def recalculate(
     )
 
 
-async def _replay(tx: Tx, tenant: TenantKey, row: ProcessRow, until: int) -> tuple[AgentEngine, int]:
+async def _replay(
+    tx: Tx, tenant: TenantKey, row: ProcessRow, until: int, mode: Mode
+) -> tuple[AgentEngine, int]:
     profiles = ProfileHistory(tenant.no, row.group)
     await profiles.load(tx)
     taken = deque(await store.list_taken(tx, row.agent_no))
-    engine = AgentEngine(RuleSet.builtin(), profiles)
+    sets = RuleSets(RuleSet.builtin())
+    judged = deque(await rule_store.list_taken(tx, row.agent_no)) if mode == "verify" else deque()
+    engine = AgentEngine(sets.shipped if mode == "verify" else await newest(tx, tenant.no), profiles)
     count = 0
     async for event in history(tx, row.agent_no, until):
         while taken and taken[0][0] <= event.position:
             profiles.current = taken.popleft()[1]
+        while judged and judged[0][0] <= event.position:
+            engine.use_rules(await sets.get(tx, tenant.no, Taken(*judged.popleft()[1:])))
         engine.apply(event)
         count += 1
     return engine, count
