@@ -8,7 +8,7 @@ that of all one-time tokens.
 from alembic import op
 
 revision = "0024"
-down_revision = "0018"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
