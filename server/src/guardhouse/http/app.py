@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
+from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -30,6 +31,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
@@ -56,8 +58,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     audit_log_routes.router,
     kill_switch_routes.router,
     agents_routes.router,
+    import_token_routes.router,
     events_routes.router,
     scores_routes.router,
+    incident_routes.router,
     rules_routes.router,
     live_routes.router,
     usage_routes.router,

@@ -13,7 +13,8 @@ from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.events import read as events_read
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.scores import find, store
+from guardhouse.scores import find, queries, store
+from guardhouse.scores.process_key import key_of
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessRow
 from guardhouse.scores.rules import store as rule_store
@@ -59,11 +60,11 @@ async def recalculate(tx: Tx, tenant: TenantKey, process_id: str, mode: Mode) ->
         TooManyEvents: it is longer than 100,000 events.
     """
     row = await find.get_process(tx, tenant, process_id)
-    until, stored = await store.get_scored(tx, row.agent_no, row.key)
+    until, stored = await queries.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
     engine, count = await _replay(tx, tenant, row, until, mode)
-    process = engine.instances.states[find.key_of(row.key)]
+    process = engine.instances.states[key_of(row.key)]
     return Recalculation(
         process_id=row.process_id,
         mode=mode,

@@ -150,12 +150,19 @@ class Instances:
         if old is None or process.first_position > old.first_position:
             pids[key.pid] = process
 
-    def find_parent(self, boot_id: str, pid: int, clock_us: int) -> Process | None:
-        """The process that an event names as its parent.
+    def find_parent(self, boot_id: str, pid: int, start: int | None, clock_us: int) -> Process | None:
+        """The process that an event names as its parent, by its start where the event says that.
 
         None when it ended 10 min ago or fell silent for 6 h.
         """
         found = self.boots.get(boot_id, {}).get(pid)
+        if start is not None and (found is None or found.start != start):
+            key = ProcessKey(boot_id, pid, start, 0)
+            found = self.states.get(key)
+            if found is None:
+                if self.stubs:
+                    self._refuse_stub(boot_id, pid, key)
+                return None
         if found is None:
             if self.stubs:
                 self._refuse_stub(boot_id, pid, None)
@@ -171,8 +178,10 @@ class Instances:
         keys: dict[ProcessKey, None] = {}
         for event in events:
             for pid, start in (
-                (event.pid, event.start), (event.ppid, None), (event.child_pid, event.child_start)
-            ):  # fmt: skip
+                (event.pid, event.start),
+                (event.ppid, event.parent_start),
+                (event.child_pid, event.child_start),
+            ):
                 if pid is not None:
                     self._need(event.boot_id, pid, start, keys)
         self.asked.update(keys)
@@ -203,8 +212,8 @@ class Instances:
     def evict(self, clock_us: int, max_live: int) -> list[ProcessKey]:
         """Drop from memory what exited 10 min ago and, past `max_live`, the least recently used.
 
-        Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees above
-        the low band (they are about to cool). Dropped live processes leave a stub.
+        Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees that
+        are about to cool or to rest. Dropped live processes leave a stub.
         """
         order = sorted(self.states.values(), key=lambda process: (process.last_us, process.key))
         pinned: dict[ProcessKey, int] = {}
@@ -218,8 +227,7 @@ class Instances:
             gone = process.exited_us is not None and clock_us - process.exited_us > PROCESS_GONE_US
             if not gone and live <= max_live:
                 continue
-            hot = process.band or (process.tree is not None and process.tree.band)
-            if process.dirty or hot or pinned.get(process.key):
+            if process.dirty or process.hot or pinned.get(process.key):
                 continue
             self._drop(process, gone=gone)
             for key in {process.parent, process.root} - {None, process.key}:
