@@ -12,7 +12,7 @@ import pytest_asyncio
 from guardhouse.foundation import outbound as module
 from guardhouse.foundation import own_addresses
 from guardhouse.foundation.egress import EgressRefused, EgressRules
-from guardhouse.foundation.outbound import INTERIM_ANSWERS, Outbound, Unreachable
+from guardhouse.foundation.outbound import Outbound, Unreachable
 from guardhouse.settings import Settings
 from server.tests.components import receiver as hostile
 from server.tests.components.certificates import Authority, authority
@@ -182,23 +182,6 @@ async def test_whoever_answers_badly_is_told_apart(
         with pytest.raises(Unreachable) as failure:
             await outbound.send("POST", receiver.url(), headers={}, timeout_seconds=5)
     assert (failure.value.reason, failure.value.address) == (reason, "127.0.0.1")
-
-
-async def test_a_flood_of_interim_answers_ends_long_before_the_time(outbound: Outbound) -> None:
-    async with receiving(hostile.early_hints) as receiver:
-        with pytest.raises(Unreachable, match="interim") as failure:
-            await outbound.send("POST", receiver.url(), headers={}, timeout_seconds=60)
-    assert (failure.value.reason, failure.value.address) == ("protocol", "127.0.0.1")
-
-
-@pytest.mark.parametrize("count", [1, INTERIM_ANSWERS])
-async def test_a_few_interim_answers_are_passed_over_on_each_request(outbound: Outbound, count: int) -> None:
-    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * count
-    answered = raw(hints + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", close=False)
-    async with receiving(answered) as receiver:
-        for _ in range(2):  # the second on the connection of the first
-            got = await outbound.send("POST", receiver.url(), headers={})
-            assert (got.status, got.body) == (200, b"ok")
 
 
 async def test_nobody_listening_is_a_failed_connect(outbound: Outbound) -> None:

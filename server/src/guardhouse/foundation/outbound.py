@@ -5,7 +5,6 @@ connected to, so an answer that changes in between reaches nothing.
 """
 
 import asyncio
-import itertools
 import socket
 import ssl
 import time
@@ -13,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from guardhouse.foundation.egress import EgressRefused, EgressRules, Target
+from guardhouse.foundation.interim_answers import few_interim_answers
 from guardhouse.foundation.own_addresses import CurrentRules
 
 CONNECT_SECONDS: Final = 5.0
@@ -28,7 +29,6 @@ RESOLVE_SECONDS: Final = 3.0
 NAME_CACHE_SECONDS: Final = 10
 CONNECTION_SECONDS: Final = 60.0
 LOOKUPS_AT_ONCE: Final = 64
-INTERIM_ANSWERS: Final = 16  # 1xx answers that may come before the one that counts
 STALE_CONNECTIONS: Final = 2  # kept connections that may prove closed before a request fails for it
 _WHOLE_SECONDS: Final = 1e9  # above which aiohttp would round a deadline up; never
 
@@ -72,10 +72,6 @@ _attempt: ContextVar[_Attempt] = ContextVar("outbound_attempt")
 
 class _RefusedAddressError(OSError):
     """Ends a connect inside the client library, which passes on what is an OSError."""
-
-
-class _InterimFloodError(aiohttp.ClientError):
-    """One more 1xx answer than anybody needs."""
 
 
 class Outbound:
@@ -272,7 +268,8 @@ class Outbound:
 
     async def _system_lookup(self, name: str) -> list[str]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _getaddrinfo, name)
+        ask = partial(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._threads, ask)
         return [str(row[4][0]) for row in found]
 
 
@@ -361,27 +358,10 @@ def _response_class() -> type[aiohttp.ClientResponse]:
             peer = connection.transport and connection.transport.get_extra_info("peername")
             if peer:
                 attempt.address = peer[0]
-            if protocol is not None:
-                protocol.read = _few(protocol.read)
-            try:
+            with few_interim_answers(protocol):
                 return await super().start(connection)
-            finally:
-                if protocol is not None:
-                    del protocol.read
 
     return Noted
-
-
-def _few(read: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-    """Return the read of one answer's heads: the client library reads on past any number of 1xx ones."""
-    left = itertools.count(INTERIM_ANSWERS, -1)
-
-    async def read_one() -> Any:
-        if next(left) < 0:
-            raise _InterimFloodError
-        return await read()
-
-    return read_one
 
 
 async def _read(content: aiohttp.StreamReader, limit: int) -> tuple[bytes, bool]:
@@ -392,10 +372,6 @@ async def _read(content: aiohttp.StreamReader, limit: int) -> tuple[bytes, bool]
         if size > limit:
             break
     return b"".join(chunks)[:limit], size > limit
-
-
-def _getaddrinfo(name: str) -> list[Any]:
-    return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
 
 
 def _outcome(error: Exception, attempt: _Attempt) -> EgressRefused | Unreachable:
@@ -415,9 +391,5 @@ _REASONS: Final[tuple[tuple[tuple[type[Exception], ...], Reason, str], ...]] = (
     ((aiohttp.ClientConnectorError,), "connect", "No connection was made."),
     ((aiohttp.ServerDisconnectedError, OSError), "reset", "The connection was closed before an answer."),
     ((aiohttp.ClientPayloadError,), "reset", "The connection was closed within the answer."),
-    (
-        (_InterimFloodError,),
-        "protocol",
-        f"More than {INTERIM_ANSWERS} interim answers came before the real one.",
-    ),
+    ((InterimFloodError,), "protocol", "Interim answers came without end, and not the real one."),
 )
