@@ -8,7 +8,7 @@ that of all one-time tokens.
 from alembic import op
 
 revision = "0024"
-down_revision = "0020"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

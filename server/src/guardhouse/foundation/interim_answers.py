@@ -1,6 +1,4 @@
-"""How many 1xx answers may come before the one that counts (RFC 9110 §15.2): the client library
-reads on past any number.
-"""
+"""How many 1xx answers may come before the one that counts: the client library reads on past any number."""
 
 import itertools
 from collections.abc import Iterator

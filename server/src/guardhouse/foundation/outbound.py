@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from guardhouse.foundation.egress import EgressRefused, EgressRules, Target
-from guardhouse.foundation.interim_answers import few_interim_answers
+from guardhouse.foundation.interim_answers import InterimFloodError, few_interim_answers
 from guardhouse.foundation.own_addresses import CurrentRules
 
 CONNECT_SECONDS: Final = 5.0
