@@ -1,5 +1,6 @@
 """Reads stored events of hosts: pages for people, and the stream in position order for scoring."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,11 @@ _EMPTY = Fields()
 async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[RiskEvent]:
     """Return the next events of an agent after a position, as the risk engine reads them."""
     return [risk_event(event) for event in await store.read_after(tx, agent_no, position, limit)]
+
+
+async def position_before(tx: Tx, agent_no: int, since: datetime, until: datetime) -> int | None:
+    """Return after which position to read the events of a span of time; None when an agent has none there."""
+    return await store.position_before(tx, agent_no, since, until)
 
 
 def fields_of(event: StoredEvent) -> Fields:
