@@ -1,5 +1,6 @@
 """Reads stored events of hosts: pages for people, and the stream in position order for scoring."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,11 @@ _EMPTY = Fields()
 async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[RiskEvent]:
     """Return the next events of an agent after a position, as the risk engine reads them."""
     return [risk_event(event) for event in await store.read_after(tx, agent_no, position, limit)]
+
+
+async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
+    """Return the time of the first event of an agent, by position, that is still stored."""
+    return await store.oldest_time(tx, agent_no)
 
 
 def fields_of(event: StoredEvent) -> Fields:

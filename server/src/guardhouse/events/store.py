@@ -252,6 +252,14 @@ async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[S
     return [_event(row) for row in rows]
 
 
+async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
+    """Return the time of the event with an agent's lowest position."""
+    found: datetime | None = await tx.fetch_value(
+        "SELECT occurred_at FROM process_events WHERE agent_no = $1 ORDER BY position LIMIT 1", agent_no
+    )
+    return found
+
+
 async def create_day(tx: Tx, parent: str, day: date) -> bool:
     """Make the partition of a day; False when it is there already."""
     return bool(await tx.fetch_value("SELECT guardhouse_create_day($1, $2)", parent, day))

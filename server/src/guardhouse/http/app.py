@@ -30,6 +30,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.recalculations import routes as recalculation_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
@@ -56,6 +57,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     kill_switch_routes.router,
     agents_routes.router,
     events_routes.router,
+    recalculation_routes.router,
     scores_routes.router,
     live_routes.router,
     usage_routes.router,

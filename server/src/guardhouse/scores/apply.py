@@ -177,7 +177,7 @@ async def _save(
     for row in rows:
         score_id = UUID(bytes=new_id(row.occurred_us // 1000, f"score:{row.position}:{key_text(row.key)}"))
         newest[row.key] = score_id
-        values.append(_score_values(work, row, score_id, versions))
+        values.append(score_values(work.tenant_no, work.agent_no, work.agent_id, row, score_id, versions))
     if values:
         try:
             await store.add_scores(tx, values)
@@ -194,12 +194,15 @@ async def _save(
         await store.add_inputs(tx, list(_input_values(work, inputs)))
 
 
-def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -> tuple[Any, ...]:
+def score_values(
+    tenant_no: int, agent_no: int, agent_id: str, row: ScoreRow, score_id: UUID, versions: str
+) -> tuple[Any, ...]:
+    """Return the columns of a score row, in order."""
     return (
         score_id,
         from_microseconds(row.occurred_us),
-        work.tenant_no,
-        work.agent_no,
+        tenant_no,
+        agent_no,
         row.position,
         row.key.pid,
         row.risk,
@@ -208,7 +211,7 @@ def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -
         row.anomaly_score,
         key_text(row.key),
         key_text(row.root),
-        process_id(work.agent_id, row.key),
+        process_id(agent_id, row.key),
         row.band,
         list(row.reasons),
         msgspec.json.encode(row.evidence).decode(),

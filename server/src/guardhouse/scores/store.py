@@ -272,6 +272,14 @@ async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None
     return (0, None) if row is None else (row["position"], row["state"])
 
 
+async def hold_cursor(tx: Tx, agent_no: int) -> int | None:
+    """Return where scoring of an agent stands and keep it there until the transaction ends."""
+    found: int | None = await tx.fetch_value(
+        "SELECT position FROM score_cursors WHERE agent_no = $1 FOR SHARE", agent_no
+    )
+    return found
+
+
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
     """Move the cursor from where this step found it; False when somebody else has moved it."""
     return bool(
@@ -363,12 +371,14 @@ async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[
     return [row["packed"] for row in rows]
 
 
-async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, int]]:
-    """Return (position, version): from which position on an agent used which baselines."""
+async def list_taken(tx: Tx, agent_no: int, after: int, until: int) -> list[tuple[int, int]]:
+    """Return (position, version): from which position behind `after` on an agent used which baselines."""
     rows = await tx.fetch(
         "SELECT position, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind = $2 ORDER BY position",
+        " WHERE agent_no = $1 AND kind = $2 AND position > $3 AND position <= $4 ORDER BY position",
         agent_no,
         PROFILES_TAKEN,
+        after,
+        until,
     )
     return [(row["position"], row["version"]) for row in rows]
