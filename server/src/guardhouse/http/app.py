@@ -31,6 +31,7 @@ from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.recalculations import routes as recalculation_routes
+from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
@@ -59,6 +60,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events_routes.router,
     recalculation_routes.router,
     scores_routes.router,
+    rules_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

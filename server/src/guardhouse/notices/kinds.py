@@ -17,6 +17,7 @@ from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.rule_kinds import RuleShadowReady
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
     WebhookDisabled,
@@ -30,6 +31,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
     for model in (
         RiskBandCrossed,
+        RuleShadowReady,
         TelemetryReceived,
         KeyCreated,
         KeyRotated,

@@ -5,7 +5,7 @@ done again from the same cursor and gives the same bytes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
@@ -29,12 +29,16 @@ from guardhouse.notices.publish import Draft, publish_all
 from guardhouse.notices.risk_kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.scores import store
 from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.rules import store as rule_store
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken
+from guardhouse.scores.rules.store import RULES_TAKEN
 from guardhouse.scores.store import Backlog, Cursor
 
 STEP_EVENTS: Final = 1000
 MAX_ENGINES: Final = 2048
 MAX_LIVE: Final = 200_000
 NOTICE_REASONS: Final = 5
+EPOCH: Final = date(1970, 1, 1)
 
 _BANDS: Final[dict[str, Band]] = {"low": "low", "medium": "medium", "high": "high"}
 
@@ -63,6 +67,18 @@ class Engines:
 
     rules: RuleSet
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
+    _sets: RuleSets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sets = RuleSets(self.rules)
+
+    async def rules_of(self, tx: Tx, work: Backlog) -> RuleSet:
+        """Return the rules that an agent's next events are judged by."""
+        return await self._sets.get(tx, work.tenant_no, self.wanted(work))
+
+    def wanted(self, work: Backlog) -> Taken:
+        """Return the versions of those rules."""
+        return Taken(self.rules.version, work.rules_version)
 
     async def get(self, tx: Tx, work: Backlog, cursor: Cursor | None) -> tuple[AgentEngine, ProfileHistory]:
         """Return the engine of an agent as of its cursor, loaded when it is not in memory."""
@@ -71,7 +87,8 @@ class Engines:
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
             profiles = ProfileHistory(work.tenant_no, work.group)
             await profiles.load(tx)
-            held = (await load_engine(tx, self.rules, profiles, work.agent_no, cursor), profiles)
+            rules = await self._sets.get(tx, work.tenant_no, rules_taken(cursor))
+            held = (await load_engine(tx, rules, profiles, work.agent_no, cursor), profiles)
         self._held[work.agent_no] = held
         self._held.move_to_end(work.agent_no)
         if len(self._held) > MAX_ENGINES:
@@ -101,6 +118,13 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         await profiles.load(tx)
         profiles.current = work.profile_version
         inputs.append(Input(None, events[0].position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    before = rules_taken(cursor)
+    taken: Taken | None = engines.wanted(work) if events else before
+    if taken is not None and taken != before:
+        engine.use_rules(await engines.rules_of(tx, work))
+        inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
+        if before is None or before.shipped != taken.shipped:
+            await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
@@ -109,7 +133,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
             drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
-    moved = Cursor(reached, profiles.current, engine.pack_agent())
+    moved = Cursor(reached, profiles.current, engine.pack_agent(), *(taken or (None, None)))
     # The cursor first: a second worker on this agent waits here and then finds it moved, before either of them
     # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
@@ -137,6 +161,13 @@ async def load_engine(
     engine.instances.partial = True
     await _load(tx, engine, agent_no, _relatives(engine))
     return engine
+
+
+def rules_taken(cursor: Cursor | None) -> Taken | None:
+    """Return which rules an agent was judged by last; None when that was never written down."""
+    if cursor is None or cursor.shipped_rules is None:
+        return None
+    return Taken(cursor.shipped_rules, cursor.rules_version or 0)
 
 
 def key_text(key: ProcessKey) -> str:
@@ -192,6 +223,9 @@ async def _save(
         )
     if inputs:
         await store.add_inputs(tx, list(_input_values(work, inputs)))
+    hits = engine.judge.take_hits()
+    if hits:
+        await rule_store.add_hits(tx, [(work.tenant_no, work.agent_no, *row) for row in _hit_values(hits)])
 
 
 def score_values(
@@ -260,6 +294,11 @@ def _input_values(work: Backlog, inputs: list[Input]) -> Iterable[tuple[Any, ...
         key = None if item.key is None else key_text(item.key)
         data = msgspec.json.encode(item.data).decode()
         yield (work.tenant_no, work.agent_no, item.position, n, key, item.kind, data)
+
+
+def _hit_values(hits: Mapping[tuple[str, int], tuple[int, int]]) -> Iterable[tuple[Any, ...]]:
+    for (rule_id, day), (count, added) in sorted(hits.items()):
+        yield rule_id, EPOCH + timedelta(days=day), count, added
 
 
 def _notice(engine: AgentEngine, work: Backlog, crossing: Crossing) -> Draft | None:

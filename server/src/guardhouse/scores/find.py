@@ -21,6 +21,7 @@ from guardhouse.foundation.errors import NotFound
 from guardhouse.scores import apply, queries, store
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
+from guardhouse.scores.rules.rule_sets import RuleSets
 
 ANCESTORS: Final = 16
 Sort = Literal["last_seen", "risk"]
@@ -130,8 +131,9 @@ def _as_of(row: ProcessRow, summary: Summary, of_root: Summary) -> ProcessRow:
 async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
     profiles = ProfileHistory(tenant.no, row.group)
     await profiles.load(tx)
-    engine = AgentEngine(RuleSet.builtin(), profiles)
     cursor = await store.get_cursor(tx, row.agent_no)
+    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, apply.rules_taken(cursor))
+    engine = AgentEngine(rules, profiles)
     if cursor is not None:
         engine.load_agent(cursor.state)
     wanted = [row.key, row.root_key]

@@ -20,6 +20,7 @@ from guardhouse.foundation.errors import Conflict, Problem
 from guardhouse.scores import queries, store
 from guardhouse.scores.queries import LearnedProfiles
 from guardhouse.scores.recalculations.replay import events_after
+from guardhouse.scores.rules.rule_sets import newest
 
 MAX_EVENTS: Final = 100_000
 
@@ -56,8 +57,9 @@ async def learn_profiles(
     if sum(last for _, last in agents) > MAX_EVENTS:
         raise TooManyEvents("The group has more events than can be learned at once.", limit_events=MAX_EVENTS)
     runs: list[Run] = []
+    rules = await newest(tx, tenant.no)
     for agent_no, last in agents:
-        runs += await _runs(tx, agent_no, last, until)
+        runs += await _runs(tx, (agent_no, last), until, rules)
     if not runs:
         raise Conflict("There is nothing to learn from: no program of this group has been seen.")
     version = 1 + (await queries.newest_version(tx, tenant.no, group) or 0)
@@ -65,8 +67,9 @@ async def learn_profiles(
     return await _keep(tx, tenant, made, len(runs), teacher)
 
 
-async def _runs(tx: Tx, agent_no: int, last: int, until: datetime | None) -> list[Run]:
-    collector = RunCollector(AgentEngine(RuleSet.builtin()), str(agent_no))
+async def _runs(tx: Tx, agent: tuple[int, int], until: datetime | None, rules: RuleSet) -> list[Run]:
+    agent_no, last = agent
+    collector = RunCollector(AgentEngine(rules), str(agent_no))
     edge = None if until is None else microseconds(until)
     position = 0
     while events := await events_after(tx, agent_no, position, last):

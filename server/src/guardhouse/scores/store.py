@@ -96,6 +96,8 @@ score_cursors = Table(
     Column("position", BigInteger, nullable=False),
     Column("profile_version", Integer),
     Column("state", LargeBinary, nullable=False),
+    Column("shipped_rules", Text),
+    Column("rules_version", Integer),
 )
 
 risk_profiles = Table(
@@ -180,7 +182,8 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines; ``profile_version`` is the newest one learned for it.
+    ``group`` shares baselines; ``profile_version`` is the newest one learned for it, ``rules_version`` the newest
+    of the tenant's rule set, 0 for none.
     """
 
     tenant_no: int
@@ -191,15 +194,21 @@ class Backlog:
     last: int
     group: str
     profile_version: int | None
+    rules_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process."""
+    """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
+
+    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down.
+    """
 
     position: int
     profile_version: int | None
     state: bytes
+    shipped_rules: str | None
+    rules_version: int | None
 
 
 async def take_lanes(tx: Tx, owner: UUID, limit: int, now: datetime, until: datetime) -> list[int]:
@@ -231,7 +240,8 @@ async def list_backlog(
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
-        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version"
+        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
+        " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -256,7 +266,9 @@ async def count_backlog(tx: Tx) -> int:
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
     row = await tx.fetch_row(
-        "SELECT position, profile_version, state FROM score_cursors WHERE agent_no = $1", agent_no
+        "SELECT position, profile_version, state, shipped_rules, rules_version FROM score_cursors"
+        " WHERE agent_no = $1",
+        agent_no,
     )
     return None if row is None else Cursor(*row)
 
@@ -284,9 +296,10 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
     """Move the cursor from where this step found it; False when somebody else has moved it."""
     return bool(
         await tx.fetch_value(
-            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, state)"
-            " VALUES ($1, $2, $4, $5, $6) ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position,"
-            " profile_version = excluded.profile_version, state = excluded.state"
+            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, state, shipped_rules,"
+            " rules_version) VALUES ($1, $2, $4, $5, $6, $7, $8) ON CONFLICT (agent_no) DO UPDATE SET"
+            " position = excluded.position, profile_version = excluded.profile_version, state = excluded.state,"
+            " shipped_rules = excluded.shipped_rules, rules_version = excluded.rules_version"
             " WHERE c.position = $3 RETURNING true",
             tenant_no,
             agent_no,
@@ -294,6 +307,8 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
             cursor.position,
             cursor.profile_version,
             cursor.state,
+            cursor.shipped_rules,
+            cursor.rules_version,
         )
     )
 
@@ -371,14 +386,16 @@ async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[
     return [row["packed"] for row in rows]
 
 
-async def list_taken(tx: Tx, agent_no: int, after: int, until: int) -> list[tuple[int, int]]:
-    """Return (position, version): from which position behind `after` on an agent used which baselines."""
+async def list_taken(
+    tx: Tx, agent_no: int, kinds: Sequence[str], after: int, until: int
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return (position, kind, what): what an agent has taken at the positions behind `after` up to `until`."""
     rows = await tx.fetch(
-        "SELECT position, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind = $2 AND position > $3 AND position <= $4 ORDER BY position",
+        "SELECT position, kind, data FROM process_inputs WHERE agent_no = $1 AND kind = ANY($2::text[])"
+        " AND position > $3 AND position <= $4 ORDER BY position, n",
         agent_no,
-        PROFILES_TAKEN,
+        list(kinds),
         after,
         until,
     )
-    return [(row["position"], row["version"]) for row in rows]
+    return [(row["position"], row["kind"], row["data"]) for row in rows]

@@ -4,6 +4,8 @@ Invariant: a hit that an exception, a habit or a shadow rule takes away is remem
 dropped.
 """
 
+from typing import Final
+
 from guardhouse.analysis.risk.act import Act
 from guardhouse.analysis.risk.effects import Input
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
@@ -15,17 +17,20 @@ from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.rules import Rule, Step
 from guardhouse.analysis.risk.scoring import Scorer
 
+DAY_US: Final = 86_400 * 1_000_000
+
 
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("facts", "instances", "log", "scorer")
+    __slots__ = ("facts", "hits", "instances", "log", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
         self.scorer = scorer
         self.facts = FileFacts()
         self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
+        self.hits: dict[tuple[str, int], tuple[int, int]] = {}  # (rule, day) -> (hits, of them added)
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
         """The act that rules look at."""
@@ -80,24 +85,37 @@ class Judge:
                 owner.suppress(
                     Suppressed(rule.evidence_id, weight, now_us, events[-1], f"exception: {words}")
                 )
+                self._count(rule, now_us, added=0)
                 return
+        self._count(rule, now_us, added=0 if rule.muted else 1)
         if self.log is not None:
             self.log.append((owner.key, rule.evidence_id))
         why = rule.why(act, match.words)
         full = bool(rule.full_at)
         finding = Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, full)
-        self.weigh(owner, finding, now_us, shadow=rule.shadow)
+        self.weigh(owner, finding, now_us, muted=rule.muted)
         if owner is not act.process:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
 
-    def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
-        """Habituation and shadow, then the evidence; what they take away is remembered."""
+    def take_hits(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Hits since the last call by (rule id, day of event time since the epoch): (all, those added)."""
+        taken, self.hits = self.hits, {}
+        return taken
+
+    def _count(self, rule: Rule, now_us: int, *, added: int) -> None:
+        place = (rule.id, now_us // DAY_US)
+        hits, counted = self.hits.get(place, (0, 0))
+        self.hits[place] = (hits + 1, counted + added)
+
+    def weigh(self, owner: Process, finding: Finding, now_us: int, *, muted: str = "") -> None:
+        """Shadow and habituation, then the evidence; what they take away is remembered.
+
+        `muted` says why nothing of it counts, "" when it does.
+        """
         last = finding.events[-1]
-        if shadow:
-            owner.suppress(
-                Suppressed(finding.id, finding.nats, now_us, last, "shadow rule: counted, not added")
-            )
+        if muted:
+            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, muted))
             return
         profile = owner.profile
         if profile is not None:

@@ -6,7 +6,7 @@ Invariant: in `verify` every process ends with the bytes that scoring stored at 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import RiskEvent
@@ -18,8 +18,12 @@ from guardhouse.foundation.errors import Problem
 from guardhouse.scores import queries, store
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.recalculations.store import Mode
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
+from guardhouse.scores.rules.store import RULES_TAKEN
+from guardhouse.scores.store import PROFILES_TAKEN
 
 CHUNK: Final = 5000
+TAKEN: Final = (PROFILES_TAKEN, RULES_TAKEN)
 
 
 class EventsExpired(Problem):
@@ -49,7 +53,8 @@ class Replay:
     mode: Mode
     engine: AgentEngine
     profiles: ProfileHistory
-    taken: deque[tuple[int, int]] = field(default_factory=deque)
+    rules: RuleSets
+    taken: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=deque)
     position: int = 0
 
     @classmethod
@@ -57,10 +62,11 @@ class Replay:
         """Return a replay before its first event."""
         profiles = ProfileHistory(past.tenant.no, past.group)
         await profiles.load(tx)
-        made = cls(past, mode, AgentEngine(RuleSet.builtin(), profiles), profiles)
-        if mode == "current":
-            profiles.current = await queries.newest_version(tx, past.tenant.no, past.group)
-        return made
+        rules = RuleSets(RuleSet.builtin())
+        if mode == "verify":
+            return cls(past, mode, AgentEngine(rules.shipped, profiles), profiles, rules)
+        profiles.current = await queries.newest_version(tx, past.tenant.no, past.group)
+        return cls(past, mode, AgentEngine(await newest(tx, past.tenant.no), profiles), profiles, rules)
 
     async def go_on(self, tx: Tx, until: int) -> int:
         """Apply the next events up to a position, at most 5,000; returns how many.
@@ -69,19 +75,23 @@ class Replay:
             EventsExpired: one of them is not stored any more.
         """
         events = await events_after(tx, self.past.agent_no, self.position, until)
-        if events:
-            await self._learn_what_was_taken(tx, events[-1].position)
+        if self.mode == "verify" and events:
+            last = events[-1].position
+            self.taken.extend(await store.list_taken(tx, self.past.agent_no, TAKEN, self.position, last))
         for event in events:
             while self.taken and self.taken[0][0] <= event.position:
-                self.profiles.current = self.taken.popleft()[1]
+                _, kind, what = self.taken.popleft()
+                await self._take(tx, kind, what)
             self.engine.apply(event)
             self.position = event.position
         return len(events)
 
-    async def _learn_what_was_taken(self, tx: Tx, until: int) -> None:
-        """Read what the agent has taken at the positions of the next events."""
-        if self.mode == "verify":
-            self.taken.extend(await store.list_taken(tx, self.past.agent_no, self.position, until))
+    async def _take(self, tx: Tx, kind: str, what: dict[str, Any]) -> None:
+        """Go on with what the agent took at this place."""
+        if kind == PROFILES_TAKEN:
+            self.profiles.current = what["version"]
+        elif kind == RULES_TAKEN:
+            self.engine.use_rules(await self.rules.get(tx, self.past.tenant.no, Taken(**what)))
 
 
 async def events_after(tx: Tx, agent_no: int, position: int, until: int) -> Sequence[RiskEvent]:
