@@ -26,7 +26,9 @@ Mode = Annotated[
 class RecalculateRequest(BaseModel):
     """What `POST /scores:recalculate` takes: one process, or an agent and a range of its time."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"process_id": "web-1:4711", "mode": "verify"}}
+    )
 
     process_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     agent_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
