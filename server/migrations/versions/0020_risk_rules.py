@@ -5,7 +5,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_ID, BY_NO, secure
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 

@@ -30,6 +30,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.recalculations import routes as recalculation_routes
 from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.usage import routes as usage_routes
@@ -60,6 +61,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events_routes.router,
     recalculation_routes.router,
     scores_routes.router,
+    incident_routes.router,
     rules_routes.router,
     live_routes.router,
     usage_routes.router,

@@ -9,19 +9,19 @@ from uuid import UUID
 import msgspec
 
 from guardhouse.analysis.risk.engine import AgentEngine
-from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.explain import explain, explain_tree
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.events.find import LATEST_MS, split_process_id
 from guardhouse.events.identify import milliseconds_of
-from guardhouse.foundation.clock import from_microseconds
+from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
-from guardhouse.scores import apply, queries, store
+from guardhouse.scores import queries, store
+from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
-from guardhouse.scores.rules.rule_sets import RuleSets
+from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
 
 ANCESTORS: Final = 16
 Sort = Literal["last_seen", "risk"]
@@ -132,7 +132,7 @@ async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngin
     profiles = ProfileHistory(tenant.no, row.group)
     await profiles.load(tx)
     cursor = await store.get_cursor(tx, row.agent_no)
-    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, apply.rules_taken(cursor))
+    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, rules_taken(cursor))
     engine = AgentEngine(rules, profiles)
     if cursor is not None:
         engine.load_agent(cursor.state)
@@ -142,21 +142,15 @@ async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngin
             engine.load_process(packed)
         states = engine.instances.states
         wanted = [
-            apply.key_text(p.parent)
-            for p in states.values()
-            if p.parent is not None and p.parent not in states
+            key_text(p.parent) for p in states.values() if p.parent is not None and p.parent not in states
         ]
         if not wanted:
             break
+    if cursor is not None and cursor.swept_at is not None:
+        engine.sweep(microseconds(cursor.swept_at))  # as the lists show it
     if key_of(row.key) not in engine.instances.states:
         raise NotFound("There is no such process.")
     return engine
-
-
-def key_of(text: str) -> ProcessKey:
-    """Return the process key behind its stored text."""
-    pid, start, generation, boot_id = text.split(".", 3)
-    return ProcessKey(boot_id, int(pid), int(start), int(generation))
 
 
 def evidence_of(score: StoredScore) -> list[dict[str, Any]]:

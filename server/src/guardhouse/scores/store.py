@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -58,11 +60,13 @@ processes = Table(
     Column("alphabet", Text, nullable=False),
     Column("profile_version", Integer),
     Column("score_id", Uuid),
+    Column("hot", Boolean, nullable=False),
     PrimaryKeyConstraint("agent_no", "key"),
     Index("processes_tenant_no_last_seen_idx", "tenant_no", "last_seen", "agent_no", "key"),
     Index("processes_tenant_no_risk_idx", "tenant_no", "risk", "agent_no", "key"),
     Index("processes_tenant_no_process_id_idx", "tenant_no", "process_id"),
     Index("processes_agent_no_root_key_idx", "agent_no", "root_key"),
+    Index("processes_agent_no_hot_idx", "agent_no", postgresql_where=text("hot")),
 )
 
 process_states = Table(
@@ -98,6 +102,12 @@ score_cursors = Table(
     Column("state", LargeBinary, nullable=False),
     Column("shipped_rules", Text),
     Column("rules_version", Integer),
+    Column("clock_at", _INSTANT),
+    Column("heard_at", _INSTANT),
+    Column("cools_at", _INSTANT),
+    Column("loss_told_at", _INSTANT),
+    Column("swept_at", _INSTANT),
+    Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
 )
 
 risk_profiles = Table(
@@ -153,12 +163,24 @@ PROCESS_COLUMNS: Final = (
     "tenant_no", "agent_no", "key", "process_id", "pid", "started_at", "last_seen", "exited_at", "first_position",
     "last_position", "calls", "other_events", "risk", "tree_risk", "risk_score", "anomaly_score", "band",
     "tree_band", "exe", "comm", "parent_key", "root_key", "alphabet", "profile_version", "score_id",
+    "hot",
 )  # fmt: skip
 _PROCESS_TYPES: Final = (
     "bigint", "bigint", "text", "text", "int", "timestamptz", "timestamptz", "timestamptz", "bigint",
     "bigint", "bigint", "bigint", "int", "int", "int", "int", "text",
     "text", "text", "text", "text", "text", "text", "int", "uuid",
+    "boolean",
 )  # fmt: skip
+CURSOR_COLUMNS: Final = (
+    "position", "profile_version", "state", "shipped_rules", "rules_version", "clock_at", "heard_at", "cools_at",
+    "loss_told_at", "swept_at",
+)  # fmt: skip
+_MOVE_CURSOR: Final = (
+    f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {', '.join(CURSOR_COLUMNS)})"
+    f" VALUES ($1, $2, {', '.join(f'${n}' for n in range(4, 4 + len(CURSOR_COLUMNS)))})"
+    f" ON CONFLICT (agent_no) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CURSOR_COLUMNS)}"
+    " WHERE c.position = $3 RETURNING true"
+)
 _SCORE_COLUMNS: Final = tuple(column.name for column in scores.columns)
 
 
@@ -183,7 +205,7 @@ class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
     ``group`` shares baselines; ``profile_version`` is the newest one learned for it, ``rules_version`` the newest
-    of the tenant's rule set, 0 for none.
+    of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -195,13 +217,17 @@ class Backlog:
     group: str
     profile_version: int | None
     rules_version: int
+    seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
 
-    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down.
+    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down. In
+    event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
+    ``swept_at`` up to when that has been shown already, ``loss_told_at`` when losses were last told. ``heard_at``
+    is the agent's last contact, in our time.
     """
 
     position: int
@@ -209,6 +235,11 @@ class Cursor:
     state: bytes
     shipped_rules: str | None
     rules_version: int | None
+    clock_at: datetime | None
+    heard_at: datetime | None = None
+    cools_at: datetime | None = None
+    loss_told_at: datetime | None = None
+    swept_at: datetime | None = None
 
 
 async def take_lanes(tx: Tx, owner: UUID, limit: int, now: datetime, until: datetime) -> list[int]:
@@ -241,7 +272,8 @@ async def list_backlog(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
         f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
-        " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version"
+        " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version,"
+        " a.last_seen"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -253,35 +285,12 @@ async def list_backlog(
     return [Backlog(*row) for row in rows]
 
 
-async def count_backlog(tx: Tx) -> int:
-    """Return how many events of all agents wait for scoring."""
-    return int(
-        await tx.fetch_value(
-            "SELECT coalesce(sum(a.next_position - 1 - coalesce(c.position, 0)), 0)"
-            " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
-        )
-    )
-
-
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
     row = await tx.fetch_row(
-        "SELECT position, profile_version, state, shipped_rules, rules_version FROM score_cursors"
-        " WHERE agent_no = $1",
-        agent_no,
+        f"SELECT {', '.join(CURSOR_COLUMNS)} FROM score_cursors WHERE agent_no = $1", agent_no
     )
     return None if row is None else Cursor(*row)
-
-
-async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
-    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
-    row = await tx.fetch_row(
-        "SELECT c.position, s.state FROM score_cursors c"
-        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
-        agent_no,
-        key,
-    )
-    return (0, None) if row is None else (row["position"], row["state"])
 
 
 async def hold_cursor(tx: Tx, agent_no: int) -> int | None:
@@ -293,31 +302,26 @@ async def hold_cursor(tx: Tx, agent_no: int) -> int | None:
 
 
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
-    """Move the cursor from where this step found it; False when somebody else has moved it."""
+    """Move the cursor from where this step found it; False when somebody else has moved it.
+
+    What a sweep has shown beyond the events before is forgotten: the state has caught up with it.
+    """
     return bool(
         await tx.fetch_value(
-            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, state, shipped_rules,"
-            " rules_version) VALUES ($1, $2, $4, $5, $6, $7, $8) ON CONFLICT (agent_no) DO UPDATE SET"
-            " position = excluded.position, profile_version = excluded.profile_version, state = excluded.state,"
-            " shipped_rules = excluded.shipped_rules, rules_version = excluded.rules_version"
-            " WHERE c.position = $3 RETURNING true",
+            _MOVE_CURSOR,
             tenant_no,
             agent_no,
             expected,
-            cursor.position,
-            cursor.profile_version,
-            cursor.state,
-            cursor.shipped_rules,
-            cursor.rules_version,
+            *(getattr(cursor, name) for name in CURSOR_COLUMNS),
         )
     )
 
 
 async def load_live(tx: Tx, agent_no: int, gone_before: datetime) -> list[bytes]:
-    """Return the packed states of processes that live, or ended only just."""
+    """Return the packed states of processes that live, ended only just, or will change by time alone."""
     rows = await tx.fetch(
         "SELECT s.state FROM process_states s JOIN processes p USING (agent_no, key)"
-        " WHERE agent_no = $1 AND (p.exited_at IS NULL OR p.exited_at >= $2) ORDER BY p.first_position, key",
+        " WHERE agent_no = $1 AND (p.exited_at IS NULL OR p.exited_at >= $2 OR p.hot) ORDER BY p.first_position, key",
         agent_no,
         gone_before,
     )
@@ -384,18 +388,3 @@ async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[
         above,
     )
     return [row["packed"] for row in rows]
-
-
-async def list_taken(
-    tx: Tx, agent_no: int, kinds: Sequence[str], after: int, until: int
-) -> list[tuple[int, str, dict[str, Any]]]:
-    """Return (position, kind, what): what an agent has taken at the positions behind `after` up to `until`."""
-    rows = await tx.fetch(
-        "SELECT position, kind, data FROM process_inputs WHERE agent_no = $1 AND kind = ANY($2::text[])"
-        " AND position > $3 AND position <= $4 ORDER BY position, n",
-        agent_no,
-        list(kinds),
-        after,
-        until,
-    )
-    return [(row["position"], row["kind"], row["data"]) for row in rows]

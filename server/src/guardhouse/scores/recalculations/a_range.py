@@ -18,7 +18,8 @@ from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.foundation.ids import new_id
 from guardhouse.identity.caller import Caller
-from guardhouse.scores import apply, queries, store
+from guardhouse.scores import queries, store
+from guardhouse.scores.process_key import key_text
 from guardhouse.scores.queries import ProcessRow
 from guardhouse.scores.recalculations import store as asked_store
 from guardhouse.scores.recalculations.keep_rows import keep_rows
@@ -110,16 +111,16 @@ async def _settle(tx: Tx, replay: Replay, asked: AskedJob) -> dict[str, Any]:
 def _is_meant(process: Process, asked: AskedJob) -> bool:
     """Whether a process is the one asked for, or lived within the range."""
     if asked.key is not None or asked.since is None or asked.until is None:
-        return apply.key_text(process.key) == asked.key
+        return key_text(process.key) == asked.key
     return process.last_us >= microseconds(asked.since) and process.started_us < microseconds(asked.until)
 
 
 async def _compare(tx: Tx, replay: Replay, processes: Sequence[Process], result: dict[str, Any]) -> None:
     """Count processes whose state is the stored one to the byte; name those that come to something else."""
     engine, past = replay.engine, replay.past
-    stored = await queries.list_states(tx, past.agent_no, [apply.key_text(p.key) for p in processes])
+    stored = await queries.list_states(tx, past.agent_no, [key_text(p.key) for p in processes])
     for process in processes:
-        held = stored.get(apply.key_text(process.key))
+        held = stored.get(key_text(process.key))
         if held is not None and held.state == engine.pack(process.key):
             result["equal"] += 1
         elif len(result["different"]) < MAX_NAMED:

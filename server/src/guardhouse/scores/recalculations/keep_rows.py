@@ -16,8 +16,10 @@ from guardhouse.events import partitions
 from guardhouse.events.identify import identifier
 from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
-from guardhouse.scores import apply, store
+from guardhouse.scores import store
+from guardhouse.scores.process_key import key_text
 from guardhouse.scores.recalculations.replay import Replay
+from guardhouse.scores.write import score_values
 
 RECALCULATED: Final = "recalculated"
 
@@ -39,9 +41,9 @@ async def keep_rows(tx: Tx, replay: Replay, processes: Sequence[Process]) -> int
             continue
         version = None if process.profile is None else process.profile.version
         told = msgspec.json.encode({**versions, "profile": version}).decode()
-        source = f"{RECALCULATED}:{row.position}:{apply.key_text(row.key)}:{told}"
+        source = f"{RECALCULATED}:{row.position}:{key_text(row.key)}:{told}"
         score_id = UUID(bytes=new_id(row.occurred_us // 1000, source))
-        rows.append(apply.score_values(past.tenant.no, past.agent_no, past.agent_id, row, score_id, told))
+        rows.append(score_values((past.tenant.no, past.agent_no, past.agent_id), row, score_id, told))
     if rows:
         await store.add_scores(tx, rows)
     return len(rows)

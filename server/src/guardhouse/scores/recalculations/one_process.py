@@ -6,7 +6,8 @@ from typing import Any, Final
 from guardhouse.analysis.risk.explain import explain
 from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.scores import find, store
+from guardhouse.scores import queries
+from guardhouse.scores.process_key import key_of
 from guardhouse.scores.queries import ProcessRow
 from guardhouse.scores.recalculations.keep_rows import keep_rows
 from guardhouse.scores.recalculations.replay import Past, Replay
@@ -38,14 +39,14 @@ async def recalculate(
     Raises:
         EventsExpired: the agent's history is not complete any more.
     """
-    until, stored = await store.get_scored(tx, row.agent_no, row.key)
+    until, stored = await queries.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         return None
     replay = await Replay.begin(tx, Past(tenant, row.agent_no, row.agent_id, row.group), mode)
     while await replay.go_on(tx, until):
         pass
     engine = replay.engine
-    process = engine.instances.states[find.key_of(row.key)]
+    process = engine.instances.states[key_of(row.key)]
     if mode == "current" and not dry_run:
         await keep_rows(tx, replay, [process])
     return Recalculation(

@@ -15,8 +15,9 @@ from guardhouse.events import read as events_read
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.scores import queries, store
+from guardhouse.scores import queries
 from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.recalculations import store as asked_store
 from guardhouse.scores.recalculations.store import Mode
 from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
 from guardhouse.scores.rules.store import RULES_TAKEN
@@ -77,7 +78,9 @@ class Replay:
         events = await events_after(tx, self.past.agent_no, self.position, until)
         if self.mode == "verify" and events:
             last = events[-1].position
-            self.taken.extend(await store.list_taken(tx, self.past.agent_no, TAKEN, self.position, last))
+            self.taken.extend(
+                await asked_store.list_taken(tx, self.past.agent_no, TAKEN, self.position, last)
+            )
         for event in events:
             while self.taken and self.taken[0][0] <= event.position:
                 _, kind, what = self.taken.popleft()

@@ -139,3 +139,18 @@ async def prune(tx: Tx, before: datetime) -> int:
         "DELETE FROM risk_recalculations WHERE created_at < $1 RETURNING recalculation_id", before
     )
     return len(rows)
+
+
+async def list_taken(
+    tx: Tx, agent_no: int, kinds: Sequence[str], after: int, until: int
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return (position, kind, what): what an agent has taken at the positions behind `after` up to `until`."""
+    rows = await tx.fetch(
+        "SELECT position, kind, data FROM process_inputs WHERE agent_no = $1 AND kind = ANY($2::text[])"
+        " AND position > $3 AND position <= $4 ORDER BY position, n",
+        agent_no,
+        list(kinds),
+        after,
+        until,
+    )
+    return [(row["position"], row["kind"], row["data"]) for row in rows]

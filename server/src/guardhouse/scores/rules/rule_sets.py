@@ -15,6 +15,7 @@ from guardhouse.analysis.risk.tailor import Override, OwnRule, tailored
 from guardhouse.foundation.database import Tx
 from guardhouse.scores.rules import store
 from guardhouse.scores.rules.store import Content, OverrideEntry
+from guardhouse.scores.store import Cursor
 
 MAX_HELD: Final = 256
 
@@ -24,6 +25,13 @@ class Taken(NamedTuple):
 
     shipped: str
     version: int
+
+
+def rules_taken(cursor: Cursor | None) -> Taken | None:
+    """Return which rules an agent was judged by last; None when that was never written down."""
+    if cursor is None or cursor.shipped_rules is None:
+        return None
+    return Taken(cursor.shipped_rules, cursor.rules_version or 0)
 
 
 @dataclass(slots=True)
