@@ -138,7 +138,9 @@ class AgentEngine(AgentState):
             process.exited_us = now_us
             self.scorer.touch(process, "exit")
         elif kind == "finding":
-            self.judge.weigh(process, imported_alert(event), now_us)
+            if process.exe is None and event.exe is not None:
+                self._adopt(process, event.exe)
+            self.judge.alerted(process, imported_alert(event), now_us)
         elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
             self._adopt(process, event.exe)
 
@@ -169,7 +171,8 @@ class AgentEngine(AgentState):
             placeholder.exited_us = event.occurred_us
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
-            parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
+            before = event.parent_start
+            parent = self.instances.find_parent(event.boot_id, event.ppid, before, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
         if event.comm is not None:

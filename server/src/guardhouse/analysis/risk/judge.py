@@ -98,6 +98,12 @@ class Judge:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
 
+    def alerted(self, owner: Process, finding: Finding, now_us: int) -> None:
+        """Another tool's alert: it counts as a hit for learning, and as evidence."""
+        if self.log is not None:
+            self.log.append((owner.key, finding.id))
+        self.weigh(owner, finding, now_us)
+
     def take_hits(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Hits since the last call by (rule id, day of event time since the epoch): (all, those added)."""
         taken, self.hits = self.hits, {}
