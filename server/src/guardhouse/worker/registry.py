@@ -18,6 +18,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.scores.previews import jobs as previews_jobs
 from guardhouse.scores.recalculations import jobs as recalculation_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
@@ -35,7 +36,11 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay, recalculation_jobs.run_recalculation)
+JOBS: Final[tuple[Job[Any], ...]] = (
+    webhooks_jobs.run_replay,
+    previews_jobs.run_preview,
+    recalculation_jobs.run_recalculation,
+)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -52,6 +57,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     recalculation_jobs.prune_recalculations,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
+    previews_jobs.prune_previews,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
