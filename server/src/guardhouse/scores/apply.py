@@ -23,6 +23,7 @@ from guardhouse.notices.publish import publish_all
 from guardhouse.scores import store, write
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
+from guardhouse.scores.lookout import Thresholds, open_lookout
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.rules import store as rule_store
@@ -55,6 +56,7 @@ class Engines:
     rules: RuleSet
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
     sets: RuleSets = field(init=False)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
         self.sets = RuleSets(self.rules)
@@ -111,8 +113,10 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     if taken is not None and taken != before:
         engine.use_rules(await engines.rules_of(tx, work))
         inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
+    lookout = await open_lookout(tx, engines.thresholds, work, cursor)
     for event in events:
         effects = engine.apply(event)
+        lookout.look(engine, event)
         if effects is not None:
             rows += effects.rows
             inputs += effects.inputs
@@ -131,6 +135,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         clock_at=from_microseconds(engine.clock_us),
         heard_at=work.seen_at,
         cools_at=cools_at(engine),
+        loss_told_at=lookout.loss_told_at,
     )
     if tales:
         await tell.take_turn(tx, TenantKey(work.tenant_id, work.tenant_no), work.agent_no)
@@ -141,8 +146,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     if taken is not None and (before is None or before.shipped != taken.shipped):
         await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     await write.save(tx, engine, work, rows, inputs)
-    if tales:
-        await publish_all(tx, await tell.settle(tx, work, tales))
+    await lookout.save(tx)
+    await publish_all(tx, [*lookout.drafts, *(await tell.settle(tx, work, tales) if tales else ())])
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
     SCORES.inc(len(rows))
