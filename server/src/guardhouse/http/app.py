@@ -33,6 +33,7 @@ from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.previews import routes as previews_routes
+from guardhouse.scores.recalculations import routes as recalculation_routes
 from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
@@ -61,6 +62,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     import_token_routes.router,
     events_routes.router,
+    recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,
     incident_routes.router,
