@@ -5,26 +5,31 @@ and processes keep the one they were bound to.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from guardhouse.agents import enroll_host
 from guardhouse.analysis.risk.engine import AgentEngine
-from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.learn import Run, RunCollector, learn
 from guardhouse.analysis.risk.profile import ProfileSet
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.foundation.clock import Clock, microseconds
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.foundation.errors import Conflict
+from guardhouse.foundation.errors import Conflict, Problem
 from guardhouse.scores import queries, store
 from guardhouse.scores.queries import LearnedProfiles
-from guardhouse.scores.recalculate import MAX_EVENTS, TooManyEvents, history
+from guardhouse.scores.recalculations.replay import events_after
 from guardhouse.scores.rules.rule_sets import newest
 
-YIELD_EVERY: Final = 2000
+MAX_EVENTS: Final = 100_000
+
+
+class TooManyEvents(Problem):
+    """More than 100,000 events would have to be read."""
+
+    status, code, title = 422, "too_many_events", "Too many events"
+    remediation = "Learn from a group with a shorter history."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ async def learn_profiles(
     runs: list[Run] = []
     rules = await newest(tx, tenant.no)
     for agent_no, last in agents:
-        runs += await _runs(history(tx, agent_no, last), str(agent_no), until, rules)
+        runs += await _runs(tx, (agent_no, last), until, rules)
     if not runs:
         raise Conflict("There is nothing to learn from: no program of this group has been seen.")
     version = 1 + (await queries.newest_version(tx, tenant.no, group) or 0)
@@ -62,19 +67,18 @@ async def learn_profiles(
     return await _keep(tx, tenant, made, len(runs), teacher)
 
 
-async def _runs(
-    events: AsyncIterator[RiskEvent], label: str, until: datetime | None, rules: RuleSet
-) -> list[Run]:
-    collector = RunCollector(AgentEngine(rules), label)
+async def _runs(tx: Tx, agent: tuple[int, int], until: datetime | None, rules: RuleSet) -> list[Run]:
+    agent_no, last = agent
+    collector = RunCollector(AgentEngine(rules), str(agent_no))
     edge = None if until is None else microseconds(until)
-    seen = 0
-    async for event in events:
-        if edge is not None and event.occurred_us >= edge:
-            break
-        collector.observe(event)
-        seen += 1
-        if seen % YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # a long replay must not hold up other requests
+    position = 0
+    while events := await events_after(tx, agent_no, position, last):
+        for event in events:
+            if edge is not None and event.occurred_us >= edge:
+                return collector.finish()
+            collector.observe(event)
+        position = events[-1].position
+        await asyncio.sleep(0)  # a long replay must not hold up other requests
     return collector.finish()
 
 

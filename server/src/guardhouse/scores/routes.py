@@ -1,4 +1,4 @@
-"""Routes of process risk: processes, trees, scores, recalculation."""
+"""Routes of process risk: processes, trees, scores."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,9 +11,10 @@ from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router
 from guardhouse.identity.caller import Caller, Require
-from guardhouse.scores import find, learn, queries, recalculate
+from guardhouse.scores import find, learn, queries
+from guardhouse.scores.learn import TooManyEvents
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
-from guardhouse.scores.recalculate import EventsExpired, TooManyEvents
+from guardhouse.scores.recalculations.replay import EventsExpired
 from guardhouse.scores.wire import (
     LearnRequest,
     ProcessDetail,
@@ -21,8 +22,6 @@ from guardhouse.scores.wire import (
     ProcessQuery,
     ProfilesList,
     ProfilesShape,
-    RecalculatedShape,
-    RecalculateRequest,
     ScoreList,
     ScoreQuery,
     ScoreShape,
@@ -31,7 +30,6 @@ from guardhouse.scores.wire import (
     process_detail,
     process_shape,
     profiles_shape,
-    recalculated_shape,
     score_shape,
     tree_shape,
 )
@@ -117,19 +115,6 @@ async def list_scores(
 async def get_score(caller: Reader, tx: RequestTx, score_id: UUID) -> ScoreShape:
     """Show one score row."""
     return score_shape(await find.get_score(tx, caller.tenant, score_id))
-
-
-@router.post(
-    "/scores:recalculate",
-    operation_id="recalculate_score",
-    responses=refusals(NotFound, EventsExpired, TooManyEvents),
-)
-async def recalculate_score(caller: Writer, tx: RequestTx, wanted: RecalculateRequest) -> RecalculatedShape:
-    """Compute a process's numbers anew from the stored events and say whether they are what is stored."""
-    done = await recalculate.recalculate(tx, caller.tenant, wanted.process_id, wanted.mode)
-    after = {"mode": done.mode, "equal": done.equal, "events": done.events}
-    await record(tx, caller.actor, Entry("score.recalculate", f"process:{done.process_id}", after=after))
-    return recalculated_shape(done)
 
 
 @router.post(

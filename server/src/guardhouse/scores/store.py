@@ -293,6 +293,14 @@ async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     return None if row is None else Cursor(*row)
 
 
+async def hold_cursor(tx: Tx, agent_no: int) -> int | None:
+    """Return where scoring of an agent stands and keep it there until the transaction ends."""
+    found: int | None = await tx.fetch_value(
+        "SELECT position FROM score_cursors WHERE agent_no = $1 FOR SHARE", agent_no
+    )
+    return found
+
+
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
     """Move the cursor from where this step found it; False when somebody else has moved it.
 
@@ -380,14 +388,3 @@ async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[
         above,
     )
     return [row["packed"] for row in rows]
-
-
-async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, int]]:
-    """Return (position, version): from which position on an agent used which baselines."""
-    rows = await tx.fetch(
-        "SELECT position, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind = $2 ORDER BY position",
-        agent_no,
-        PROFILES_TAKEN,
-    )
-    return [(row["position"], row["version"]) for row in rows]

@@ -20,6 +20,7 @@ from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.previews import jobs as previews_jobs
+from guardhouse.scores.recalculations import jobs as recalculation_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
@@ -36,7 +37,11 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay, previews_jobs.run_preview)
+JOBS: Final[tuple[Job[Any], ...]] = (
+    webhooks_jobs.run_replay,
+    previews_jobs.run_preview,
+    recalculation_jobs.run_recalculation,
+)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -51,6 +56,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_telemetry,
     silence_jobs.tell_silent,
     scores_jobs.keep_partitions,
+    recalculation_jobs.prune_recalculations,
     scores_jobs.prune_episodes,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
