@@ -30,6 +30,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.verdicts import routes as verdict_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
@@ -57,6 +58,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     events_routes.router,
     scores_routes.router,
+    verdict_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

@@ -28,6 +28,7 @@ from guardhouse.foundation.database import Tx
 from guardhouse.notices.publish import Draft, publish_all
 from guardhouse.notices.risk_kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.scores import store
+from guardhouse.scores.answers.load import load_answers
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.store import Backlog, Cursor
 
@@ -71,7 +72,12 @@ class Engines:
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
             profiles = ProfileHistory(work.tenant_no, work.group)
             await profiles.load(tx)
-            held = (await load_engine(tx, self.rules, profiles, work.agent_no, cursor), profiles)
+            engine = await load_engine(tx, self.rules, profiles, work.agent_no, cursor)
+            if cursor is not None:
+                engine.judge.answers = await load_answers(
+                    tx, work.tenant_no, work.group, cursor.answers_version
+                )
+            held = (engine, profiles)
         self._held[work.agent_no] = held
         self._held.move_to_end(work.agent_no)
         if len(self._held) > MAX_ENGINES:
@@ -97,10 +103,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     rows: list[ScoreRow] = []
     drafts: list[Draft] = []
     inputs: list[Input] = []
-    if events and profiles.current != work.profile_version:
-        await profiles.load(tx)
-        profiles.current = work.profile_version
-        inputs.append(Input(None, events[0].position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    if events:
+        inputs += await _take_newest(tx, engine, profiles, work, events[0].position)
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
@@ -109,7 +113,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
             drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
-    moved = Cursor(reached, profiles.current, engine.pack_agent())
+    moved = Cursor(reached, profiles.current, engine.judge.answers.version, engine.pack_agent())
     # The cursor first: a second worker on this agent waits here and then finds it moved, before either of them
     # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
@@ -120,6 +124,22 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     EVENTS.inc(len(events))
     SCORES.inc(len(rows))
     return reached
+
+
+async def _take_newest(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, work: Backlog, position: int
+) -> list[Input]:
+    """Go on with the group's newest baselines and answers from a position on, which is kept for a replay."""
+    taken = []
+    if profiles.current != work.profile_version:
+        await profiles.load(tx)
+        profiles.current = work.profile_version
+        taken.append(Input(None, position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    if engine.judge.answers.version != work.answers_version:
+        answers = await load_answers(tx, work.tenant_no, work.group, work.answers_version)
+        engine.judge.answers = answers
+        taken.append(Input(None, position, store.ANSWERS_TAKEN, {"version": answers.version}))
+    return taken
 
 
 async def load_engine(

@@ -65,7 +65,7 @@ async def explain_process(tx: Tx, tenant: TenantKey, process_id: str) -> Explain
         NotFound: there is none.
     """
     row = await get_process(tx, tenant, process_id)
-    engine = await _engine_with(tx, tenant, row)
+    engine = await engine_with(tx, tenant, row)
     states = engine.instances.states
     process = states[key_of(row.key)]
     root = states.get(process.root, process)
@@ -127,7 +127,12 @@ def _as_of(row: ProcessRow, summary: Summary, of_root: Summary) -> ProcessRow:
     )
 
 
-async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
+async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
+    """Return an engine with a process, its ancestors and its root as scoring stored them.
+
+    Raises:
+        NotFound: there is no such process.
+    """
     profiles = ProfileHistory(tenant.no, row.group)
     await profiles.load(tx)
     engine = AgentEngine(RuleSet.builtin(), profiles)

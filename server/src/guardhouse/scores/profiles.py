@@ -22,6 +22,11 @@ class ProfileHistory:
             found = ProfileSet.unpack(packed)
             self._sets[found.version] = found
 
+    @property
+    def newest_version(self) -> int | None:
+        """The newest version in memory."""
+        return max(self._sets, default=None)
+
     def newest(self, exe: str, alphabet: str) -> Profile | None:
         """Return the baseline that a program is bound to now."""
         return None if self.current is None else self.at(exe, alphabet, self.current)

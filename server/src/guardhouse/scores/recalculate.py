@@ -14,6 +14,7 @@ from guardhouse.events import read as events_read
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
 from guardhouse.scores import find, store
+from guardhouse.scores.answers.load import load_answers, newest_version
 from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessRow
 
@@ -61,7 +62,7 @@ async def recalculate(
     until, stored = await store.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
-    engine, count = await _replay(tx, tenant, row, until)
+    engine, count = await _replay(tx, tenant, row, until, mode)
     process = engine.instances.states[find.key_of(row.key)]
     return Recalculation(
         process_id=row.process_id,
@@ -73,15 +74,26 @@ async def recalculate(
     )
 
 
-async def _replay(tx: Tx, tenant: TenantKey, row: ProcessRow, until: int) -> tuple[AgentEngine, int]:
+async def _replay(
+    tx: Tx, tenant: TenantKey, row: ProcessRow, until: int, mode: Literal["verify", "current"]
+) -> tuple[AgentEngine, int]:
     profiles = ProfileHistory(tenant.no, row.group)
     await profiles.load(tx)
-    taken = deque(await store.list_taken(tx, row.agent_no))
     engine = AgentEngine(RuleSet.builtin(), profiles)
+    if mode == "verify":
+        taken = deque(await store.list_taken(tx, row.agent_no))
+    else:
+        newest = await newest_version(tx, tenant.no, row.group)
+        taken = deque([(0, store.ANSWERS_TAKEN, newest)])
+        profiles.current = profiles.newest_version
     count = 0
     async for event in history(tx, row.agent_no, until):
         while taken and taken[0][0] <= event.position:
-            profiles.current = taken.popleft()[1]
+            _, kind, version = taken.popleft()
+            if kind == store.PROFILES_TAKEN:
+                profiles.current = version
+            else:
+                engine.judge.answers = await load_answers(tx, tenant.no, row.group, version)
         engine.apply(event)
         count += 1
     return engine, count

@@ -26,9 +26,9 @@ from guardhouse.foundation.database import Tx, metadata
 _INSTANT = DateTime(timezone=True)
 LANES: Final = 64
 GROUP_OF_AGENT: Final = "coalesce(a.metadata->>'group', a.agent_id)"
-PROFILES_TAKEN: Final = (
-    "profiles"  # the kind of input that says which baselines an agent used from a position on
-)
+# Kinds of input that say which baselines, and which answers, an agent used from a position on.
+PROFILES_TAKEN: Final = "profiles"
+ANSWERS_TAKEN: Final = "answers"
 
 processes = Table(
     "processes",
@@ -95,6 +95,7 @@ score_cursors = Table(
     Column("agent_no", BigInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
     Column("profile_version", Integer),
+    Column("answers_version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
 )
 
@@ -180,7 +181,7 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines; ``profile_version`` is the newest one learned for it.
+    ``group`` shares baselines; ``profile_version`` and ``answers_version`` are the newest ones it has.
     """
 
     tenant_no: int
@@ -191,6 +192,7 @@ class Backlog:
     last: int
     group: str
     profile_version: int | None
+    answers_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class Cursor:
 
     position: int
     profile_version: int | None
+    answers_version: int
     state: bytes
 
 
@@ -231,7 +234,9 @@ async def list_backlog(
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
-        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version"
+        f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
+        " coalesce((SELECT w.version FROM risk_answers w WHERE w.tenant_no = a.tenant_no"
+        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -256,7 +261,8 @@ async def count_backlog(tx: Tx) -> int:
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
     row = await tx.fetch_row(
-        "SELECT position, profile_version, state FROM score_cursors WHERE agent_no = $1", agent_no
+        "SELECT position, profile_version, answers_version, state FROM score_cursors WHERE agent_no = $1",
+        agent_no,
     )
     return None if row is None else Cursor(*row)
 
@@ -276,15 +282,17 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
     """Move the cursor from where this step found it; False when somebody else has moved it."""
     return bool(
         await tx.fetch_value(
-            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, state)"
-            " VALUES ($1, $2, $4, $5, $6) ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position,"
-            " profile_version = excluded.profile_version, state = excluded.state"
+            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, answers_version, state)"
+            " VALUES ($1, $2, $4, $5, $6, $7) ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position,"
+            " profile_version = excluded.profile_version, answers_version = excluded.answers_version,"
+            " state = excluded.state"
             " WHERE c.position = $3 RETURNING true",
             tenant_no,
             agent_no,
             expected,
             cursor.position,
             cursor.profile_version,
+            cursor.answers_version,
             cursor.state,
         )
     )
@@ -363,12 +371,13 @@ async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[
     return [row["packed"] for row in rows]
 
 
-async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, int]]:
-    """Return (position, version): from which position on an agent used which baselines."""
+async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, str, int]]:
+    """Return (position, kind, version): from which position on an agent used which baselines and answers."""
     rows = await tx.fetch(
-        "SELECT position, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind = $2 ORDER BY position",
+        "SELECT position, kind, (data->>'version')::int AS version FROM process_inputs"
+        " WHERE agent_no = $1 AND kind IN ($2, $3) ORDER BY position, n",
         agent_no,
         PROFILES_TAKEN,
+        ANSWERS_TAKEN,
     )
-    return [(row["position"], row["version"]) for row in rows]
+    return [(row["position"], row["kind"], row["version"]) for row in rows]

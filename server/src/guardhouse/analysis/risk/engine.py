@@ -233,9 +233,10 @@ class AgentEngine(AgentState):
     ) -> None:  # fmt: skip
         if bits > process.rarest_bits:
             process.rarest, process.rarest_bits = key, bits
-        found = rare_sequence(process, profile, event_id, now_us, self.losses.factor)
+        habit, _ = self.judge.habit(process, "seq.rare", "")
+        found = rare_sequence(process, profile, event_id, now_us, self.losses.factor, habit)
         if found is not None:
-            self.scorer.record(process, found, now_us)
+            self.judge.weigh(process, found, now_us)
 
     # -- calls that are not quiet -------------------------------------------------------------------------
 

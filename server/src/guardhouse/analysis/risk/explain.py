@@ -11,7 +11,7 @@ from uuid import UUID
 from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
 from guardhouse.analysis.risk.event import process_id
 from guardhouse.analysis.risk.evidence import Share, shares
-from guardhouse.analysis.risk.process import Process
+from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.surprise import CALL_MASK, call_name
 from guardhouse.analysis.risk.tables import MICRO
 from guardhouse.analysis.risk.tree import BAND_NAMES
@@ -45,18 +45,8 @@ def explain(
             "comm": process.comm,
             "tree": ancestry(engine, process),
         },
-        "contributions": [_contribution(engine, process, part) for part in parts],
-        "suppressed": [
-            {
-                "id": item.id,
-                "points": 0,
-                "would_be_nats": milli(item.nats),
-                "at": timestamp(item.at_us),
-                "events": [event_text(item.event)],
-                "why": item.why,
-            }
-            for item in process.suppressed or ()
-        ],
+        "contributions": [_of_process(engine, process, part) for part in parts],
+        "suppressed": [_suppressed(item) for item in process.suppressed or ()],
         "baseline": _baseline(engine, process),
         "versions": _versions(engine, process),
     }
@@ -70,7 +60,7 @@ def explain_tree(
     at_us = root.last_us if tree is None else max(root.last_us, tree.last_us)
     at_us = at_us if now_us is None else max(now_us, at_us)
     risk, parts = (0, []) if tree is None else tree.explain(at_us)
-    contributions = [{**_contribution(engine, root, part), "exe": part.slot.exe} for part in parts]
+    contributions = [{**_contribution(engine, part), "exe": part.slot.exe} for part in parts]
     return {
         "risk": risk / 100,
         "band": BAND_NAMES[0 if tree is None else tree.band],
@@ -101,7 +91,28 @@ def event_text(event_id: bytes) -> str:
     return UUID(bytes=event_id).hex
 
 
-def _contribution(engine: AgentEngine, process: Process, share: Share) -> dict[str, Any]:
+def _suppressed(item: Suppressed) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "id": item.id,
+        "points": 0,
+        "would_be_nats": milli(item.nats),
+        "at": timestamp(item.at_us),
+        "events": [event_text(item.event)],
+        "why": item.why,
+    }
+    if item.detail:
+        out["detail"] = item.detail
+    return out
+
+
+def _of_process(engine: AgentEngine, process: Process, share: Share) -> dict[str, Any]:
+    out = _contribution(engine, share)
+    if share.slot.id == "seq.rare" and process.rarest:
+        out["rarest"] = [_calls(process.rarest)]
+    return out
+
+
+def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
     slot = share.slot
     out: dict[str, Any] = {
         "id": slot.id,
@@ -117,8 +128,6 @@ def _contribution(engine: AgentEngine, process: Process, share: Share) -> dict[s
     }
     if slot.detail:
         out["detail"] = slot.detail
-    if slot.id == "seq.rare" and process.rarest and not slot.exe:
-        out["rarest"] = [_calls(process.rarest)]
     return out
 
 

@@ -4,7 +4,10 @@ Invariant: a hit that an exception, a habit or a shadow rule takes away is remem
 dropped.
 """
 
+from typing import Final
+
 from guardhouse.analysis.risk.act import Act
+from guardhouse.analysis.risk.answers import NO_ANSWERS, Answers, Place
 from guardhouse.analysis.risk.effects import Input
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 from guardhouse.analysis.risk.evidence import NAT, Finding, habituated
@@ -15,16 +18,19 @@ from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.rules import Rule, Step
 from guardhouse.analysis.risk.scoring import Scorer
 
+LEARNED: Final = ("rule.", "ext.")  # evidence that a baseline counts the runs of
+
 
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("facts", "instances", "log", "scorer")
+    __slots__ = ("answers", "facts", "instances", "log", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
         self.scorer = scorer
         self.facts = FileFacts()
+        self.answers: Answers = NO_ANSWERS
         self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
@@ -77,12 +83,9 @@ class Judge:
         for conditions in rule.excepts:
             if all(condition.holds(act) for condition in conditions):
                 words = ", ".join(f"{c.field} {act.text(c.field)}" for c in conditions)
-                owner.suppress(
-                    Suppressed(rule.evidence_id, weight, now_us, events[-1], f"exception: {words}")
-                )
+                why = f"exception: {words}"
+                owner.suppress(Suppressed(rule.evidence_id, weight, now_us, events[-1], why))
                 return
-        if self.log is not None:
-            self.log.append((owner.key, rule.evidence_id))
         why = rule.why(act, match.words)
         full = bool(rule.full_at)
         finding = Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, full)
@@ -92,23 +95,33 @@ class Judge:
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
 
     def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
-        """Habituation and shadow, then the evidence; what they take away is remembered."""
+        """Habituation, answers and shadow, then the evidence; what they take away is remembered."""
         last = finding.events[-1]
+        if self.log is not None and finding.id.startswith(LEARNED):
+            self.log.append((owner.key, finding.id))
         if shadow:
-            owner.suppress(
-                Suppressed(finding.id, finding.nats, now_us, last, "shadow rule: counted, not added")
-            )
+            why = "shadow rule: counted, not added"
+            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, why, finding.detail))
             return
+        factor, why = self.habit(owner, finding.id, finding.detail)
+        kept = habituated(finding.nats, factor)
+        if factor < NAT:
+            owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why, finding.detail))
+        self.scorer.record(owner, finding._replace(nats=kept, exe=owner.exe or ""), now_us)
+
+    def habit(self, owner: Process, evidence_id: str, detail: str) -> tuple[int, str]:
+        """(factor in millionths, why) of habit and answers for evidence of a process; 1,000,000 takes nothing."""
         profile = owner.profile
-        if profile is not None:
-            factor = profile.habit(finding.id, finding.detail)
-            kept = habituated(finding.nats, factor)
-            if factor < NAT:
-                runs = profile.baseline.hits.get(finding.id, 0)
-                why = f"usual here: {runs} of {profile.runs} runs" if runs else "answered as expected"
-                owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why))
-            finding = finding._replace(nats=kept)
-        self.scorer.record(owner, finding, now_us)
+        if self.answers:
+            hits, runs = (0, 0) if profile is None else (profile.hits(evidence_id), profile.runs)
+            place = Place(owner.exe or "", owner.alphabet, evidence_id, detail)
+            return self.answers.weigh(place, hits, runs)
+        if profile is None:
+            return NAT, ""
+        factor = profile.habit(evidence_id)
+        if factor == NAT:
+            return NAT, ""
+        return factor, f"usual here: {profile.hits(evidence_id)} of {profile.runs} runs"
 
 
 def _marked(process: Process, flags: int) -> tuple[bytes, ...]:

@@ -71,7 +71,7 @@ def pack(process: Process) -> bytes:
         None if p.slots is None else [slot.pack() for slot in p.slots],
         None
         if p.suppressed is None
-        else [[s.id, s.nats, s.at_us, s.event.hex(), s.why] for s in p.suppressed],
+        else [[s.id, s.nats, s.at_us, s.event.hex(), s.why, s.detail] for s in p.suppressed],
         None if p.tallies is None else [[name, t.pack()] for name, t in sorted(p.tallies.items())],
         None if p.tree is None else p.tree.pack(),
         [p.band, p.row_risk],
@@ -107,8 +107,8 @@ def unpack(packed: bytes, find_profile: FindProfile) -> Process:
     process.slots = None if slots is None else [Slot.unpack(slot) for slot in slots]
     if suppressed is not None:
         process.suppressed = [
-            Suppressed(name, nats, at_us, bytes.fromhex(event), why)
-            for name, nats, at_us, event, why in suppressed
+            Suppressed(name, nats, at_us, bytes.fromhex(event), why, detail)
+            for name, nats, at_us, event, why, detail in suppressed
         ]
     process.tallies = None if tallies is None else {name: Tally.unpack(fields) for name, fields in tallies}
     process.tree = None if tree is None else Tree.unpack(tree)

@@ -120,7 +120,7 @@ class Scorer:
         self.touch(owner, "evidence" if fresh else None)
         tree = self.tree_of(owner)
         if tree is not None:
-            nats, fresh_in_tree = tree.add(slot, finding, owner.exe or "", now_us)
+            nats, fresh_in_tree = tree.add(slot, finding, now_us)
             self.news.append(News(owner.root, owner.key, finding.id, nats, fresh_in_tree))
 
     def finish(self, position: int, now_us: int) -> Effects:

@@ -66,15 +66,15 @@ class Tree:
         self.cools_us = 0
         self.last_us = 0
 
-    def add(self, own: Slot, finding: Finding, exe: str, now_us: int) -> tuple[int, bool]:
+    def add(self, own: Slot, finding: Finding, now_us: int) -> tuple[int, bool]:
         """Take over an act that a process's slot has just recorded; (its micro-nats, is the id new here)."""
         now_us = max(now_us, self.last_us)
         self.last_us = now_us
         fresh = not any(slot.id == own.id and slot.at(now_us) > 0 for slot in self.slots.values())
-        key = (own.id, exe, own.detail)
+        key = (own.id, finding.exe, own.detail)
         slot = self.slots.get(key)
         if slot is None:
-            slot = Slot(finding, now_us, exe)
+            slot = Slot(finding, now_us)
             slot.nats = slot.own = own.own
             slot.hits = own.hits
             slot.events = own.events
