@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+
 from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
 from server.tests.components.hosts import Host, attack, score_everything
