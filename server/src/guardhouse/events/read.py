@@ -1,5 +1,6 @@
 """Reads stored events of hosts: pages for people, and the stream in position order for scoring."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,14 @@ _EMPTY = Fields()
 async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[RiskEvent]:
     """Return the next events of an agent after a position, as the risk engine reads them."""
     return [risk_event(event) for event in await store.read_after(tx, agent_no, position, limit)]
+
+
+async def read_process(
+    tx: Tx, agent_no: int, pid: int, positions: tuple[int, int], times: tuple[datetime, datetime], limit: int
+) -> list[RiskEvent]:
+    """Return events of a pid after one position, up to another, between two instants, in position order."""
+    found = await store.read_process(tx, agent_no, pid, positions, times, limit)
+    return [risk_event(event) for event in found]
 
 
 def fields_of(event: StoredEvent) -> Fields:

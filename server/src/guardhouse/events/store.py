@@ -252,6 +252,22 @@ async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[S
     return [_event(row) for row in rows]
 
 
+async def read_process(
+    tx: Tx, agent_no: int, pid: int, positions: tuple[int, int], times: tuple[datetime, datetime], limit: int
+) -> list[StoredEvent]:
+    """Return events of a pid after one position, up to another, between two instants, in position order."""
+    rows = await tx.fetch(
+        f"{_SELECT} WHERE e.agent_no = $1 AND e.pid = $2 AND e.position > $3 AND e.position <= $4"
+        " AND e.occurred_at >= $5 AND e.occurred_at <= $6 ORDER BY e.position LIMIT $7",
+        agent_no,
+        pid,
+        *positions,
+        *times,
+        limit,
+    )
+    return [_event(row) for row in rows]
+
+
 async def create_day(tx: Tx, parent: str, day: date) -> bool:
     """Make the partition of a day; False when it is there already."""
     return bool(await tx.fetch_value("SELECT guardhouse_create_day($1, $2)", parent, day))

@@ -30,6 +30,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.baselines import routes as baseline_routes
 from guardhouse.scores.verdicts import routes as verdict_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
@@ -58,6 +59,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     events_routes.router,
     scores_routes.router,
+    baseline_routes.router,
     verdict_routes.router,
     live_routes.router,
     usage_routes.router,

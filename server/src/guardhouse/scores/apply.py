@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 
-from guardhouse.analysis.risk.effects import Crossing, Input, ScoreRow
+from guardhouse.analysis.risk.effects import Crossing, Input, RunEnd, ScoreRow
 from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
 from guardhouse.analysis.risk.event import PROCESS_GONE_US, ProcessKey, RiskEvent, process_id
 from guardhouse.analysis.risk.explain import explain_tree
@@ -29,7 +29,9 @@ from guardhouse.notices.publish import Draft, publish_all
 from guardhouse.notices.risk_kinds import Band, Contribution, RiskBandCrossed
 from guardhouse.scores import store
 from guardhouse.scores.answers.load import load_answers
-from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.baselines.history import BaselineMissing, Kept, ProfileHistory
+from guardhouse.scores.baselines.note_runs import note_runs
+from guardhouse.scores.process_key import key_text
 from guardhouse.scores.store import Backlog, Cursor
 
 STEP_EVENTS: Final = 1000
@@ -63,6 +65,7 @@ class Engines:
     """Engines of the agents scored lately, least recent first. Forgetting one costs a reload, never a result."""
 
     rules: RuleSet
+    kept: Kept = field(default_factory=Kept)
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
 
     async def get(self, tx: Tx, work: Backlog, cursor: Cursor | None) -> tuple[AgentEngine, ProfileHistory]:
@@ -70,8 +73,7 @@ class Engines:
         held = self._held.get(work.agent_no)
         at = cursor.position if cursor is not None else 0
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
-            profiles = ProfileHistory(work.tenant_no, work.group)
-            await profiles.load(tx)
+            profiles = ProfileHistory(work.tenant_no, work.group, self.kept)
             engine = await load_engine(tx, self.rules, profiles, work.agent_no, cursor)
             if cursor is not None:
                 engine.judge.answers = await load_answers(
@@ -99,17 +101,20 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     engine, profiles = await engines.get(tx, work, cursor)
     position = cursor.position if cursor is not None else 0
     events = await events_read.read_after(tx, work.agent_no, position, STEP_EVENTS)
-    await _load_needed(tx, engine, work.agent_no, events)
+    await _load_needed(tx, engine, profiles, work.agent_no, events)
     rows: list[ScoreRow] = []
     drafts: list[Draft] = []
     inputs: list[Input] = []
+    runs: list[RunEnd] = []
     if events:
         inputs += await _take_newest(tx, engine, profiles, work, events[0].position)
+        await profiles.prepare(tx, events)
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
             rows += effects.rows
             inputs += effects.inputs
+            runs += effects.runs
             drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
@@ -119,6 +124,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
     await _save(tx, engine, work, rows, inputs)
+    await note_runs(tx, work.tenant_no, work.agent_no, runs)
     await publish_all(tx, drafts)
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
@@ -132,8 +138,7 @@ async def _take_newest(
     """Go on with the group's newest baselines and answers from a position on, which is kept for a replay."""
     taken = []
     if profiles.current != work.profile_version:
-        await profiles.load(tx)
-        profiles.current = work.profile_version
+        profiles.take(work.profile_version)
         taken.append(Input(None, position, store.PROFILES_TAKEN, {"version": profiles.current}))
     if engine.judge.answers.version != work.answers_version:
         answers = await load_answers(tx, work.tenant_no, work.group, work.answers_version)
@@ -149,19 +154,25 @@ async def load_engine(
     engine = AgentEngine(rules, profiles)
     if cursor is None:
         return engine
-    profiles.current = cursor.profile_version
+    profiles.take(cursor.profile_version)
     engine.load_agent(cursor.state)
     gone_before = from_microseconds(max(0, engine.clock_us)) - timedelta(microseconds=PROCESS_GONE_US)
     for packed in await store.load_live(tx, agent_no, gone_before):
-        engine.load_process(packed)
+        await take_in(tx, engine, profiles, packed)
     engine.instances.partial = True
-    await _load(tx, engine, agent_no, _relatives(engine))
+    await _load(tx, engine, profiles, agent_no, _relatives(engine))
     return engine
 
 
-def key_text(key: ProcessKey) -> str:
-    """Return a process key as one text: pid, start, generation, boot id."""
-    return f"{key.pid}.{key.start}.{key.generation}.{key.boot_id}"
+async def take_in(tx: Tx, engine: AgentEngine, profiles: ProfileHistory, packed: bytes) -> None:
+    """Load a stored process into an engine, with the baseline that it is bound to."""
+    while True:
+        try:
+            engine.load_process(packed)
+        except BaselineMissing as missing:
+            await profiles.fetch(tx, missing)
+        else:
+            return
 
 
 def _relatives(engine: AgentEngine) -> list[ProcessKey]:
@@ -170,21 +181,25 @@ def _relatives(engine: AgentEngine) -> list[ProcessKey]:
     return sorted(wanted - states.keys())
 
 
-async def _load(tx: Tx, engine: AgentEngine, agent_no: int, keys: list[ProcessKey]) -> None:
+async def _load(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, agent_no: int, keys: list[ProcessKey]
+) -> None:
     tried: set[ProcessKey] = set()
     while keys:
         tried.update(keys)
         for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
-            engine.load_process(packed)
+            await take_in(tx, engine, profiles, packed)
         keys = [key for key in _relatives(engine) if key not in tried]
 
 
-async def _load_needed(tx: Tx, engine: AgentEngine, agent_no: int, events: list[RiskEvent]) -> None:
+async def _load_needed(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, agent_no: int, events: list[RiskEvent]
+) -> None:
     tried: set[ProcessKey] = set()
     while keys := [key for key in engine.needed_keys(events) if key not in tried]:
         tried.update(keys)
         for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
-            engine.load_process(packed)
+            await take_in(tx, engine, profiles, packed)
 
 
 async def _save(

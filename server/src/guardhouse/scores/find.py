@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from guardhouse.analysis.risk.engine import AgentEngine
-from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.explain import explain, explain_tree
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.summary import Summary, summarise
@@ -19,7 +18,8 @@ from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.scores import apply, queries, store
-from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.baselines.history import ProfileHistory
+from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
 
 ANCESTORS: Final = 16
@@ -134,7 +134,6 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
         NotFound: there is no such process.
     """
     profiles = ProfileHistory(tenant.no, row.group)
-    await profiles.load(tx)
     engine = AgentEngine(RuleSet.builtin(), profiles)
     cursor = await store.get_cursor(tx, row.agent_no)
     if cursor is not None:
@@ -142,24 +141,16 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
     wanted = [row.key, row.root_key]
     for _ in range(ANCESTORS):
         for packed in await store.load_states(tx, row.agent_no, wanted):
-            engine.load_process(packed)
+            await apply.take_in(tx, engine, profiles, packed)
         states = engine.instances.states
         wanted = [
-            apply.key_text(p.parent)
-            for p in states.values()
-            if p.parent is not None and p.parent not in states
+            key_text(p.parent) for p in states.values() if p.parent is not None and p.parent not in states
         ]
         if not wanted:
             break
     if key_of(row.key) not in engine.instances.states:
         raise NotFound("There is no such process.")
     return engine
-
-
-def key_of(text: str) -> ProcessKey:
-    """Return the process key behind its stored text."""
-    pid, start, generation, boot_id = text.split(".", 3)
-    return ProcessKey(boot_id, int(pid), int(start), int(generation))
 
 
 def evidence_of(score: StoredScore) -> list[dict[str, Any]]:

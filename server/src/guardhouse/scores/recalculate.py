@@ -15,7 +15,9 @@ from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
 from guardhouse.scores import find, store
 from guardhouse.scores.answers.load import load_answers, newest_version
-from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.baselines.history import ProfileHistory
+from guardhouse.scores.baselines.store import newest_version as newest_profiles
+from guardhouse.scores.process_key import key_of
 from guardhouse.scores.queries import ProcessRow
 
 MAX_EVENTS: Final = 100_000
@@ -63,7 +65,7 @@ async def recalculate(
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
     engine, count = await _replay(tx, tenant, row, until, mode)
-    process = engine.instances.states[find.key_of(row.key)]
+    process = engine.instances.states[key_of(row.key)]
     return Recalculation(
         process_id=row.process_id,
         mode=mode,
@@ -78,29 +80,31 @@ async def _replay(
     tx: Tx, tenant: TenantKey, row: ProcessRow, until: int, mode: Literal["verify", "current"]
 ) -> tuple[AgentEngine, int]:
     profiles = ProfileHistory(tenant.no, row.group)
-    await profiles.load(tx)
     engine = AgentEngine(RuleSet.builtin(), profiles)
     if mode == "verify":
         taken = deque(await store.list_taken(tx, row.agent_no))
     else:
         newest = await newest_version(tx, tenant.no, row.group)
         taken = deque([(0, store.ANSWERS_TAKEN, newest)])
-        profiles.current = profiles.newest_version
+        profiles.take(await newest_profiles(tx, tenant.no, row.group))
     count = 0
-    async for event in history(tx, row.agent_no, until):
-        while taken and taken[0][0] <= event.position:
-            _, kind, version = taken.popleft()
-            if kind == store.PROFILES_TAKEN:
-                profiles.current = version
-            else:
-                engine.judge.answers = await load_answers(tx, tenant.no, row.group, version)
-        engine.apply(event)
-        count += 1
+    async for events in history(tx, row.agent_no, until):
+        await profiles.prepare(tx, events)
+        for number, event in enumerate(events):
+            while taken and taken[0][0] <= event.position:
+                _, kind, version = taken.popleft()
+                if kind == store.PROFILES_TAKEN:
+                    profiles.take(version)
+                    await profiles.prepare(tx, events[number:])
+                else:
+                    engine.judge.answers = await load_answers(tx, tenant.no, row.group, version)
+            engine.apply(event)
+        count += len(events)
     return engine, count
 
 
-async def history(tx: Tx, agent_no: int, until: int) -> AsyncIterator[RiskEvent]:
-    """Yield all events of an agent up to a position, in order.
+async def history(tx: Tx, agent_no: int, until: int) -> AsyncIterator[list[RiskEvent]]:
+    """Yield all events of an agent up to a position, in order, some at a time.
 
     Raises:
         EventsExpired: one of them is not stored any more.
@@ -112,6 +116,5 @@ async def history(tx: Tx, agent_no: int, until: int) -> AsyncIterator[RiskEvent]
         ]
         if not events or events[-1].position != position + len(events):  # a gap, at the start or inside
             raise EventsExpired("Earlier events of this agent are not stored any more.")
-        for event in events:
-            yield event
+        yield events
         position = events[-1].position

@@ -25,7 +25,7 @@ from guardhouse.foundation.database import Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
 LANES: Final = 64
-GROUP_OF_AGENT: Final = "coalesce(a.metadata->>'group', a.agent_id)"
+GROUP_OF_AGENT: Final = "coalesce(left(a.metadata->>'group', 200), a.agent_id)"  # 200 fit an index
 # Kinds of input that say which baselines, and which answers, an agent used from a position on.
 PROFILES_TAKEN: Final = "profiles"
 ANSWERS_TAKEN: Final = "answers"
@@ -97,21 +97,6 @@ score_cursors = Table(
     Column("profile_version", Integer),
     Column("answers_version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
-)
-
-risk_profiles = Table(
-    "risk_profiles",
-    metadata,
-    Column("tenant_no", BigInteger, nullable=False),
-    Column("group_name", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("learned_at", _INSTANT, nullable=False),
-    Column("learned_by", Text, nullable=False),
-    Column("programs", Integer, nullable=False),
-    Column("runs", Integer, nullable=False),
-    Column("calls", BigInteger, nullable=False),
-    Column("packed", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("tenant_no", "group_name", "version"),
 )
 
 score_lanes = Table(
@@ -349,26 +334,6 @@ async def add_inputs(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         rows,
     )
-
-
-async def add_profiles(tx: Tx, row: Sequence[Any]) -> None:
-    """Insert one version of a group's baselines (values of all columns, in order)."""
-    await tx.run(
-        "INSERT INTO risk_profiles (tenant_no, group_name, version, learned_at, learned_by, programs, runs, calls,"
-        " packed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        *row,
-    )
-
-
-async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[bytes]:
-    """Return every version of a group's baselines above one, oldest first, packed."""
-    rows = await tx.fetch(
-        "SELECT packed FROM risk_profiles WHERE tenant_no = $1 AND group_name = $2 AND version > $3 ORDER BY version",
-        tenant_no,
-        group,
-        above,
-    )
-    return [row["packed"] for row in rows]
 
 
 async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, str, int]]:

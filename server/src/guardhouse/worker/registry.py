@@ -18,6 +18,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.scores.baselines import jobs as baseline_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.webhooks.channels import jobs as channels_jobs
@@ -33,7 +34,7 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay,)
+JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay, baseline_jobs.learn_rest)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -47,6 +48,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
+    baseline_jobs.learn_baselines,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

@@ -47,6 +47,10 @@ class AgentState:
         self.minute_us = 0
         self.received = 0  # events of the current minute, not yet counted
 
+    def heard(self) -> tuple[int, int]:
+        """Events of this agent so far: (received, lost)."""
+        return self.losses.total_received + self.received, self.losses.total_lost
+
     def take_dirty(self) -> list[Dirty]:
         """States changed since the last call, in the order they first changed, packed, with summaries."""
         taken = []

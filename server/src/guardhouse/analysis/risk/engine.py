@@ -19,6 +19,7 @@ from guardhouse.analysis.risk.observe import STDIO
 from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.run import LONG_RUN_US, OpenRun
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
 ENGINE_VERSION: Final = 1
@@ -71,7 +72,7 @@ class AgentEngine(AgentState):
         if plan is None:
             plan = self._plan(call)
         if exe is not None and exe != process.exe and call not in EXEC_CALLS:
-            self._adopt(process, exe)
+            self._adopt(process, exe, position - 1)
         process.calls += 1
         process.last_position = position
         second = us // 1_000_000
@@ -80,6 +81,8 @@ class AgentEngine(AgentState):
             process.second_count += 1
         else:
             process.count_call(second, plan.weight, 1)
+            if process.run is not None and us - process.run.started_us > LONG_RUN_US:
+                self._begin_run(process, position - 1, us)
         if process.profile is not None:
             self._follow(process, process.profile, plan.number, tid, event, us)
         if plan.loud:
@@ -110,7 +113,7 @@ class AgentEngine(AgentState):
             now_us = max(event.occurred_us, process.last_us)
             if kind == "fork":
                 if event.exe is not None and event.exe != process.exe:
-                    self._adopt(process, event.exe)
+                    self._adopt(process, event.exe, event.position - 1)
                 self._fork(event, process, now_us)
                 return self.apply(event._replace(kind="call", call=event.call or "fork"))
             self._note(event, process, now_us)
@@ -121,6 +124,7 @@ class AgentEngine(AgentState):
         """An event that is no single call: a burst, an exit, an alert, a process of the inventory."""
         kind = event.kind
         self.received += 1
+        self.judge.position = event.position
         process.last_us = now_us
         process.last_position = event.position
         process.others += 1
@@ -129,11 +133,12 @@ class AgentEngine(AgentState):
             self._burst(event, process, now_us)
         elif kind == "exit":
             process.exited_us = now_us
+            self.scorer.end_run(process, event.position, self.heard())
             self.scorer.touch(process, "exit")
         elif kind == "finding":
             self.judge.weigh(process, imported_alert(event), now_us)
         elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
-            self._adopt(process, event.exe)
+            self._adopt(process, event.exe, event.position - 1)
 
     def sweep(self, now_us: int) -> Effects | None:
         """Cooling without events: what has fallen by event time `now_us`, dated exactly.
@@ -159,11 +164,13 @@ class AgentEngine(AgentState):
             process.parent, process.root = placeholder.parent, placeholder.root
             parent = None if placeholder.parent is None else self.instances.states.get(placeholder.parent)
             placeholder.exited_us = event.occurred_us
+            placeholder.run = None
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
             parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
+            self._begin_run(process, event.position - 1, process.last_us)
         if event.comm is not None:
             process.comm = event.comm
         self.scorer.touch(process, "first")
@@ -196,14 +203,23 @@ class AgentEngine(AgentState):
             return
         child = self.instances.begin(event, pid, start, now_us)
         self._link(child, parent, event)
+        self._begin_run(child, event.position, child.last_us)
         self.scorer.touch(child, "first")
         self.scorer.soil(child)
 
-    def _adopt(self, process: Process, exe: str) -> None:
+    def _adopt(self, process: Process, exe: str, after: int) -> None:
         """The program is another one than known: an exec that nobody reported, or the first word of it."""
+        self.scorer.end_run(process, after, self.heard())
         process.exe = exe
+        self._begin_run(process, after, process.last_us)
         process.restart_sequence()
         process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
+
+    def _begin_run(self, process: Process, after: int, at_us: int) -> None:
+        """A run of the process's program begins with what comes after a position; one that goes on ends there."""
+        self.scorer.end_run(process, after, self.heard())
+        if process.exe is not None:
+            process.run = OpenRun(after, at_us, process.calls, self.heard())
 
     # -- sequence -----------------------------------------------------------------------------------------
 
@@ -250,6 +266,7 @@ class AgentEngine(AgentState):
         self, plan: CallPlan, event: RiskEvent, process: Process, now_us: int, args: dict[str, Any] | None
     ) -> None:  # fmt: skip
         """Rules first, on the state before the call; then what the engine notes; then what is new here."""
+        self.judge.position = event.position
         path = path_of(plan.name, args) if args is not None else None
         act = self._match(plan, event, process, now_us, path)
         if plan.observe is not None:
@@ -296,6 +313,7 @@ class AgentEngine(AgentState):
         new = None if exe is None else new_edge(process, exe, event.event_id, self.losses.factor)
         if new is not None:
             self.judge.weigh(process, new, now_us)
+        self.scorer.end_run(process, event.position, self.heard(), exe)
         process.flags &= ~(LOST_ON_EXEC & ~INET if process.flags & STDIO_SOCKET else LOST_ON_EXEC)
         if process.fds is not None:
             process.fds = {fd: kind for fd, kind in process.fds.items() if fd in STDIO} or None
@@ -303,9 +321,10 @@ class AgentEngine(AgentState):
         if event.comm is not None:
             process.comm = event.comm
         if exe is not None:
-            self._adopt(process, exe)
+            self._adopt(process, exe, event.position)
         else:
             process.restart_sequence()
+            self._begin_run(process, event.position, now_us)
         self.scorer.touch(process, "exec")
 
     def _burst(self, event: RiskEvent, process: Process, now_us: int) -> None:
@@ -334,6 +353,8 @@ class AgentEngine(AgentState):
             process.second_count += len(names)
         elif names:
             process.count_call(second, weight_sum, len(names))
+            if process.run is not None and now_us - process.run.started_us > LONG_RUN_US:
+                self._begin_run(process, event.position, now_us)
 
     # -- time and loss ------------------------------------------------------------------------------------
 

@@ -141,26 +141,29 @@ def _attack(engine: AgentEngine) -> Mapping[str, tuple[str, ...]]:
 
 
 def _baseline(engine: AgentEngine, process: Process) -> dict[str, Any]:
-    losses = engine.losses
     profile = process.profile
-    if profile is None:
-        return {
-            "profile": None,
-            "calls": 0,
-            "runs": 0,
-            "maturity": 0.0,
-            "learning": True,
-            "losses": losses.lost(),
-        }
-    maturity = profile.maturity(losses.factor)
+    maturity = 0 if profile is None else profile.maturity(engine.losses.factor)
     return {
-        "profile": profile.name,
-        "calls": profile.baseline.calls,
-        "runs": profile.runs,
+        "profile": None if profile is None else profile.name,
+        "calls": 0 if profile is None else profile.baseline.calls,
+        "runs": 0 if profile is None else profile.runs,
         "maturity": milli(maturity),
         "learning": maturity == 0,
-        "losses": losses.lost(),
+        **_losses(engine, process),
     }
+
+
+def _losses(engine: AgentEngine, process: Process) -> dict[str, Any]:
+    """Events lost in the last ten minutes, and since this run of the program began; `note` says so in words."""
+    lately = engine.losses.lost()
+    in_run = 0 if process.run is None else engine.losses.total_lost - process.run.lost
+    note = None
+    if lately:
+        share = engine.losses.factor
+        note = f"you lost {lately} events in the last ten minutes: rarity counts {share}/16"
+    elif in_run:
+        note = f"you lost {in_run} events since this program started"
+    return {"losses": lately, "losses_of_run": in_run, "note": note}
 
 
 def _versions(engine: AgentEngine, process: Process) -> dict[str, Any]:

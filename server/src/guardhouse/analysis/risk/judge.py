@@ -9,7 +9,7 @@ from typing import Final
 from guardhouse.analysis.risk.act import Act
 from guardhouse.analysis.risk.answers import NO_ANSWERS, Answers, Place
 from guardhouse.analysis.risk.effects import Input
-from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
+from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.evidence import NAT, Finding, habituated
 from guardhouse.analysis.risk.facts import FileFacts
 from guardhouse.analysis.risk.instances import Instances
@@ -24,14 +24,14 @@ LEARNED: Final = ("rule.", "ext.")  # evidence that a baseline counts the runs o
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("answers", "facts", "instances", "log", "scorer")
+    __slots__ = ("answers", "facts", "instances", "position", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
         self.scorer = scorer
         self.facts = FileFacts()
         self.answers: Answers = NO_ANSWERS
-        self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
+        self.position = 0  # of the event that is applied
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
         """The act that rules look at."""
@@ -97,8 +97,9 @@ class Judge:
     def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
         """Habituation, answers and shadow, then the evidence; what they take away is remembered."""
         last = finding.events[-1]
-        if self.log is not None and finding.id.startswith(LEARNED):
-            self.log.append((owner.key, finding.id))
+        if owner.run is not None and finding.id.startswith(LEARNED):
+            owner.run.hit(finding.id, self.position)
+            self.scorer.soil(owner)
         if shadow:
             why = "shadow rule: counted, not added"
             owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, why, finding.detail))

@@ -13,6 +13,7 @@ from guardhouse.analysis.risk.evidence import Slot
 from guardhouse.analysis.risk.legacy_score import ScoreWindow
 from guardhouse.analysis.risk.process import Process, Suppressed, Tally
 from guardhouse.analysis.risk.profile import Profile
+from guardhouse.analysis.risk.run import OpenRun
 from guardhouse.analysis.risk.tree import Tree
 
 PACK_VERSION: Final = 1
@@ -75,6 +76,7 @@ def pack(process: Process) -> bytes:
         None if p.tallies is None else [[name, t.pack()] for name, t in sorted(p.tallies.items())],
         None if p.tree is None else p.tree.pack(),
         [p.band, p.row_risk],
+        None if p.run is None else p.run.pack(),
     ])  # fmt: skip
 
 
@@ -85,7 +87,7 @@ def unpack(packed: bytes, find_profile: FindProfile) -> Process:
         PackedStateError: see `from_bytes`.
     """
     (key, alphabet, exe, comm, parent, root, times, uid, flags, fds, marks, second, runs, sequence,
-     surprise, profile, slots, suppressed, tallies, tree, shown) = from_bytes(packed)  # fmt: skip
+     surprise, profile, slots, suppressed, tallies, tree, shown, run) = from_bytes(packed)  # fmt: skip
     process = Process(ProcessKey(*key), times[3], times[0], alphabet)
     process.exe = exe
     process.comm = comm
@@ -113,4 +115,5 @@ def unpack(packed: bytes, find_profile: FindProfile) -> Process:
     process.tallies = None if tallies is None else {name: Tally.unpack(fields) for name, fields in tallies}
     process.tree = None if tree is None else Tree.unpack(tree)
     process.band, process.row_risk = shown
+    process.run = None if run is None else OpenRun.unpack(run)
     return process

@@ -9,6 +9,7 @@ from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.evidence import Slot
 from guardhouse.analysis.risk.legacy_score import ScoreWindow, score_hundredths
 from guardhouse.analysis.risk.profile import Profile
+from guardhouse.analysis.risk.run import OpenRun
 from guardhouse.analysis.risk.tree import Tree
 
 INET = 1 << 0  # has an inet socket
@@ -102,7 +103,7 @@ class Process:
     __slots__ = (
         "alphabet", "band", "calls", "comm", "context", "dirty", "exe", "exited_us",
         "fds", "first_position", "flags", "key", "last_position", "last_us", "marks", "mean",
-        "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "second",
+        "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "run", "second",
         "second_count", "second_sum", "slots", "start", "started_us", "suppressed", "surprises",
         "tallies", "thread", "threads", "tree", "uid", "window",
     )  # fmt: skip
@@ -144,6 +145,7 @@ class Process:
         self.tree: Tree | None = None
         self.band = 0
         self.row_risk = 0
+        self.run: OpenRun | None = None
         self.dirty = False
 
     def count_call(self, second: int, weight_sum: int, count: int) -> None:

@@ -139,8 +139,7 @@ class Profile:
         self._levels = (everyone, baseline.counts)
         limit = q999(baseline.histogram)
         self.limit = max(LEAST_LIMIT, limit)
-        half = N0_FULL if alphabet in FULL_TRACES else N0_SUBSET
-        self.ripeness = MICRO * baseline.calls // (baseline.calls + half)
+        self.ripeness = ripeness_of(baseline.calls, alphabet)
         self.habits = {
             name: habit_factor(count, baseline.runs) for name, count in sorted(baseline.hits.items())
         }
@@ -184,6 +183,16 @@ class Profile:
                 memo.clear()
             known = memo[(access, path)] = f"{access} {path_class(path)}" in self.baseline.paths
         return known
+
+
+def half_mature(alphabet: str) -> int:
+    """N0: the learned calls at which a baseline of this alphabet is half mature."""
+    return N0_FULL if alphabet in FULL_TRACES else N0_SUBSET
+
+
+def ripeness_of(calls: int, alphabet: str) -> int:
+    """N / (N + N0) in millionths: the maturity of a baseline before losses."""
+    return MICRO * calls // (calls + half_mature(alphabet))
 
 
 def habit_factor(hits: int, runs: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from guardhouse.analysis.risk.evidence import Finding, Slot, drop_order, falls_below, shares
 from guardhouse.analysis.risk.evidence import risk_at as risk_of_slots
+from guardhouse.analysis.risk.run import CALM_UNDER
 
 LOW, MEDIUM, HIGH = range(3)
 BAND_NAMES: Final = ("low", "medium", "high")
@@ -55,16 +56,17 @@ class Boundary:
 class Tree:
     """The evidence of one tree, held by its root process.
 
-    `cools_us`: when the band falls, 0 in the low band.
+    `cools_us`: when the band falls, 0 in the low band. `warm_until_us`: until when its risk is 20.00 or more.
     """
 
-    __slots__ = ("band", "cools_us", "last_us", "slots")
+    __slots__ = ("band", "cools_us", "last_us", "slots", "warm_until_us")
 
     def __init__(self) -> None:
         self.slots: dict[tuple[str, str, str], Slot] = {}
         self.band = LOW
         self.cools_us = 0
         self.last_us = 0
+        self.warm_until_us = 0
 
     def add(self, own: Slot, finding: Finding, now_us: int) -> tuple[int, bool]:
         """Take over an act that a process's slot has just recorded; (its micro-nats, is the id new here)."""
@@ -103,6 +105,12 @@ class Tree:
         """(risk, shares) of the tree, see `evidence.shares`."""
         return shares(self.slots.values(), max(now_us, self.last_us))
 
+    def warm(self, risk: int, now_us: int) -> None:
+        """Note until when a tree whose risk has just become `risk` is not calm."""
+        if risk >= CALM_UNDER:
+            due_us = falls_below(self.slots.values(), CALM_UNDER, now_us)
+            self.warm_until_us = max(self.warm_until_us, due_us)
+
     def settle(self) -> None:
         """Recompute when the band will fall without further evidence."""
         if self.band == LOW:
@@ -112,13 +120,14 @@ class Tree:
 
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
-        return [self.band, self.cools_us, self.last_us, [slot.pack() for slot in self.slots.values()]]
+        slots = [slot.pack() for slot in self.slots.values()]
+        return [self.band, self.cools_us, self.last_us, self.warm_until_us, slots]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Tree":
         """The tree that `pack` wrote."""
         tree = cls()
-        tree.band, tree.cools_us, tree.last_us, slots = packed
+        tree.band, tree.cools_us, tree.last_us, tree.warm_until_us, slots = packed
         for fields in slots:
             slot = Slot.unpack(fields)
             tree.slots[(slot.id, slot.exe, slot.detail)] = slot

@@ -19,6 +19,7 @@ from guardhouse.foundation.ids import new_id
 from guardhouse.scores import find
 from guardhouse.scores.answers import store
 from guardhouse.scores.answers.store import Line, Verdict
+from guardhouse.scores.process_key import key_of
 from guardhouse.scores.queries import ProcessRow
 
 Word = Literal["confirmed", "false_alarm", "expected"]
@@ -47,7 +48,7 @@ async def give(
     row = await find.get_process(tx, tenant, process_id)
     engine = await find.engine_with(tx, tenant, row)
     states = engine.instances.states
-    lines = _lines(states[find.key_of(row.key)], said)
+    lines = _lines(states[key_of(row.key)], said)
     # The group's row first: whoever changes its answers at the same time waits here.
     version = await store.next_version(tx, tenant.no, row.group)
     now = clock.now()
