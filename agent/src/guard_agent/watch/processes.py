@@ -7,17 +7,30 @@ is forgotten.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_PROCESSES = 8_192
 MAX_THREADS = 32_768
 MAX_MEMFDS = 16
+
+
+class Descriptor(NamedTuple):
+    """What a descriptor is: `kind` as on the wire (`fd_kind`), the file's path, whether an exec closes it."""
+
+    kind: str
+    path: str | None = None
+    closes: bool | None = None
+
 
 StartOf = Callable[[int, int], int]
 
 
 @dataclass(slots=True)
 class Process:
-    """One process: `threads` are the ids of its living threads, `memfds` the descriptors of unnamed files."""
+    """One process: `threads` are the ids of its living threads, `memfds` the descriptors of unnamed files.
+
+    Of audit records alone: `descriptors` by number, `program` (hash of the exe told last), `exited_ns`.
+    """
 
     pid: int
     start: int
@@ -28,6 +41,9 @@ class Process:
     named_parent: bool = False
     threads: set[int] = field(default_factory=set)
     memfds: dict[int, str] = field(default_factory=dict)
+    descriptors: dict[int, Descriptor] = field(default_factory=dict)
+    program: int = 0
+    exited_ns: int = 0
 
 
 def start_at_first_event(_pid: int, ns: int) -> int:
@@ -56,6 +72,8 @@ class ProcessTable:
             process.ppid = parent.pid
             process.directory = parent.directory
             process.memfds = dict(parent.memfds)
+            process.descriptors = dict(parent.descriptors)
+            process.program = parent.program
         self._leader.pop(pid, None)
         self._by_pid.pop(pid, None)
         self._by_pid[pid] = process

@@ -169,7 +169,7 @@ async def test_the_latest_word_of_a_person_stands_beside_those_of_others(
     assert {item["why"] for item in why["suppressed"]} == {
         "answered as a false alarm once: counts as 1 of 10 runs"
     }
-    pages = []
+    pages: list[dict[str, Any]] = []
     cursor: dict[str, Any] = {}
     while not pages or pages[-1]["pagination"]["has_more"]:
         pages.append(await get(door, f"{PROCESSES}/{again}/verdicts", limit=1, **cursor))
