@@ -6,24 +6,23 @@ fitted here: learning uses the first ten normal service runs, or nine of them, a
 out.
 """
 
-import gzip
-import importlib
 import json
 import os
 import sys
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from _adfa import adfa
+
+from guard_agent.watch.audit_log import read_audit
+from guard_agent.watch.strace import open_log, read_strace
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.evidence import CAPS, RULES, SEQ, Slot
 from guardhouse.analysis.risk.learn import Run, RunCollector, learn
-from guardhouse.analysis.risk.legacy_score import score_hundredths, weight_of
 from guardhouse.analysis.risk.profile import ProfileSet
 from guardhouse.analysis.risk.rules import RuleSet
-from guardhouse.analysis.risk.surprise import CallCounts, call_number, gram, surprise
 from guardhouse.analysis.risk.tables import risk_hundredths
 
 ROOT = Path(__file__).parents[1]
@@ -42,14 +41,15 @@ def data_folder() -> Path | None:
 
 def events_of(path: Path) -> list[RiskEvent]:
     """A strace log through the agent's importer, as the server would hand its events to the engine."""
-    strace = importlib.import_module("guard_agent.watch.strace")
-    out = []
-    for position, item in enumerate(strace.read_strace(strace.open_log(path)), start=1):
-        out.append(wire_event(item, position))
-    return out
+    return [wire_event(item, n) for n, item in enumerate(read_strace(open_log(path)), start=1)]
 
 
-def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
+def audit_events(path: Path) -> list[RiskEvent]:
+    """An audit log through the agent's importer, as the server would hand its events to the engine."""
+    return [wire_event(item, n, "audit.v1") for n, item in enumerate(read_audit(open_log(path)), start=1)]
+
+
+def wire_event(item: dict[str, Any], position: int, alphabet: str = "strace.full.v1") -> RiskEvent:
     """One event in wire words (section 2.1 of the design) as a RiskEvent."""
     return RiskEvent(
         position=position,
@@ -71,7 +71,7 @@ def wire_event(item: dict[str, Any], position: int) -> RiskEvent:
         child_pid=item.get("child_pid"),
         child_start=item.get("child_start"),
         code=item.get("code"),
-        alphabet=item.get("alphabet", "strace.full.v1"),
+        alphabet=item.get("alphabet", alphabet),
     )
 
 
@@ -224,112 +224,27 @@ def strace_set(folder: Path) -> dict[str, bool]:
     }
 
 
-def adfa_traces(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """(part/family, calls) of every development trace, i386 numbers turned into our call numbers."""
-    names = dict(line.split("\t")[:2] for line in (folder / "i386_syscalls.tsv").read_text().splitlines())
-    numbers = {int(number): call_number(name) for number, name in names.items()}
-    with gzip.open(folder / "dev.tar.gz") as raw, tarfile.open(fileobj=raw) as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.name.endswith(".txt") else None
-            if file is not None:
-                calls = [int(word) for word in file.read().split()]
-                part = member.name.split("/", 1)[1].rpartition("/")[0]
-                yield part, [numbers.get(call) or call_number(f"i386_{call}") for call in calls]
+def audit_set(folder: Path) -> dict[str, bool]:
+    """No baseline: what was captured on the audit socket; `setuid_nobody` only gives privileges up."""
+    found: dict[bool, list[int]] = {True: [], False: []}
+    for path in sorted((folder / "captured-here").glob("*.log*")):
+        name = path.name.partition(".")[0]
+        attacks = not name.startswith("benign") and name != "setuid_nobody"
+        out = judge(audit_events(path), None)
+        show(f"{'attack-like' if attacks else 'benign'}/{name}", out)
+        found[attacks].append(out.tree)
+    return {
+        f"audit: {len(found[True])}/{len(found[True])} attack-like >= 60": min(found[True]) >= 6000,
+        f"audit: {len(found[False])}/{len(found[False])} benign <= 30": max(found[False]) <= 3000,
+    }
 
 
-def grams_of(calls: list[int], depth: int) -> Iterator[int]:
-    """The grams of a trace with `depth` calls of context."""
-    key = 0
-    mask = (1 << (12 * depth)) - 1
-    for call in calls:
-        key = gram(key, call, mask)
-        yield key
-
-
-def mean_bits(counts: CallCounts, calls: list[int], memo: dict[int, int]) -> float:
-    """Mean surprise of a trace in bits."""
-    total = 0
-    for key in grams_of(calls, counts.depth):
-        bits = memo.get(key)
-        if bits is None:
-            bits = memo[key] = surprise((counts,), key)
-        total += bits
-    return total / len(calls) / 1e6
-
-
-def auc(normal: list[float], attack: list[float]) -> float:
-    """Probability that an attack scores over a normal, ties half."""
-    ranked = sorted([(value, 0) for value in normal] + [(value, 1) for value in attack])
-    wins = ties = below = 0.0
-    index = 0
-    while index < len(ranked):
-        end = index
-        while end < len(ranked) and ranked[end][0] == ranked[index][0]:
-            end += 1
-        group = [label for _, label in ranked[index:end]]
-        attacks_here = sum(group)
-        wins += attacks_here * below
-        ties += attacks_here * (len(group) - attacks_here)
-        below += len(group) - attacks_here
-        index = end
-    return (wins + ties / 2) / (len(normal) * len(attack))
-
-
-def caught(normal: list[float], attack: list[float], share: float = 0.05) -> float:
-    """Share of attacks over the threshold that lets `share` of the normals through."""
-    ordered = sorted(normal, reverse=True)
-    threshold = ordered[int(len(ordered) * share)]
-    return sum(value > threshold for value in attack) / len(attack)
-
-
-def adfa(folder: Path) -> dict[str, bool]:
-    """Normal traces alone are learned; all development normals, and distinct traces only; the toy beside.
-
-    Three calls of context are what the engine uses; four are printed because they judge this set a little
-    better and the service runs worse, so the setting is seen to be a choice.
-    """
-    traces = list(adfa_traces(folder))
-    weights = {}
-    for line in (folder / "i386_syscalls.tsv").read_text().splitlines():
-        name = line.split("\t")[1]
-        weights[call_number(name)] = weight_of(name)
-    return adfa_at(traces, weights, 3) | adfa_at(traces, weights, 4)
-
-
-def adfa_at(traces: list[tuple[str, list[int]]], weights: dict[int, int], depth: int) -> dict[str, bool]:
-    """The ADFA-LD protocol with `depth` calls of context."""
-    counts = CallCounts(depth)
-    seen: set[tuple[int, ...]] = set()
-    scores: dict[str, list[tuple[float, float, bool]]] = {"normal": [], "attack": []}
-    memo: dict[int, int] = {}
-    for part, calls in traces:
-        if part.startswith("Training"):
-            for key in grams_of(calls, depth):
-                counts.add(key)
-            seen.add(tuple(calls))
-    for part, calls in traces:
-        if part.startswith("Training"):
-            continue
-        kind = "attack" if part.startswith("Attack") else "normal"
-        first = tuple(calls) not in seen
-        seen.add(tuple(calls))
-        toy = score_hundredths(sum(weights.get(call, 2) for call in calls), len(calls)) / 100
-        scores[kind].append((mean_bits(counts, calls, memo), toy, first))
-    checks = {}
-    for name, only_first, must, must_caught in (("all", False, 0.86, 0.31), ("distinct", True, 0.77, 0.27)):
-        normal = [row for row in scores["normal"] if row[2] or not only_first]
-        attack = [row for row in scores["attack"] if row[2] or not only_first]
-        ours = auc([row[0] for row in normal], [row[0] for row in attack])
-        toy = auc([row[1] for row in normal], [row[1] for row in attack])
-        at_5 = caught([row[0] for row in normal], [row[0] for row in attack])
-        toy_5 = caught([row[1] for row in normal], [row[1] for row in attack])
-        print(
-            f"  {depth} calls, {name:9s} normals {len(normal)} attacks {len(attack)}: AUC {ours:.3f} (toy "
-            f"{toy:.3f}), caught at 5 % false alarms {at_5:.2f} (toy {toy_5:.2f})"
-        )
-        checks[f"adfa, {depth} calls, {name}: AUC >= {must}"] = ours >= must
-        checks[f"adfa, {depth} calls, {name}: caught >= {must_caught}"] = at_5 >= must_caught
-    return checks
+SETS: dict[str, Callable[[Path], dict[str, bool]]] = {
+    "service-runs": service_runs,
+    "strace": strace_set,
+    "auditd-samples": audit_set,
+    "adfa-ld": adfa,
+}
 
 
 def main() -> int:
@@ -350,19 +265,11 @@ def main() -> int:
         print(json.dumps(report))
         return 0
     checks: dict[str, bool] = {}
-    for title, run in (("service-runs", service_runs), ("strace", strace_set), ("adfa-ld", adfa)):
-        if (
-            len(sys.argv) > 1
-            and sys.argv[1] in ("service-runs", "strace", "adfa-ld")
-            and sys.argv[1] != title
-        ):
+    for title, run in SETS.items():
+        if any(word in SETS for word in sys.argv[1:]) and title not in sys.argv[1:]:
             continue
         print(title)
-        try:
-            checks |= run(folder / title)
-        except ModuleNotFoundError as missing:
-            print(f"  SKIPPED: {missing}; this set is read by the agent's strace importer")
-            checks[f"{title}: importer present"] = False
+        checks |= run(folder / title)
     for name, passed in checks.items():
         print(f"{'ok  ' if passed else 'MISS'} {name}")
     good = sum(checks.values())

@@ -10,6 +10,7 @@ from agent.tests.watch.conftest import KEY, Receiver, Scripted
 from guard_agent.watch import import_log as import_module
 from guard_agent.watch.credentials import Credentials
 from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, import_log
+from guard_agent.watch.recorded_log import RecordedLog, find_logs
 from guard_agent.watch.streams import spool_folder
 
 LOG = b"""10 1795305315.1 execve("/bin/sh", ["sh", "--token", "t0p"], 0x7ff) = 0
@@ -32,11 +33,16 @@ class Desk:
         self.path = folder / "run.strace"
         self.path.write_bytes(LOG)
         self.said: list[str] = []
+        self.more: list[Path] = []
 
     def send(self, **options: Any) -> Imported:
         return import_log(
-            Job(self.path, Credentials(self.receiver.url, KEY), self.state, **options), self.said.append
+            Job(self.log(), Credentials(self.receiver.url, KEY), self.state, **options), self.said.append
         )
+
+    def log(self) -> RecordedLog:
+        (log,) = find_logs([self.path, *self.more])
+        return log
 
     def streams(self) -> set[str]:
         return {stream for stream, _ in self.receiver.stored}

@@ -4,6 +4,9 @@ from typing import Final
 
 SET_ALPHABET: Final = "strace.set.v1"
 FULL_ALPHABET: Final = "strace.full.v1"
+AUDIT_ALPHABET: Final = "audit.v1"
+AUDITD_ALPHABET: Final = "auditd.v1"
+"""An imported audit log of whatever rules its host had: no set that one knows, so never mixed with ours."""
 
 # What `strace.set.v1` traces: program starts, identity, files whose path or mode matters, descriptors that
 # become standard streams, sockets, namespaces, kernel doors. Reading and writing data, memory and time are

@@ -1,6 +1,7 @@
 """One call as the audit records of one serial describe it: numbers named per ABI, texts decoded."""
 
 import errno
+import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -19,6 +20,14 @@ from guard_agent.watch.strace_line import MAX_PID
 
 MAX_PATHS: Final = 16
 MAX_ADDRESS: Final = 1 << 32
+# How every kernel of today writes a SYSCALL record, as far as it is read here; any other way is read field by field.
+_USUAL: Final = re.compile(
+    r" ?arch=(?P<arch>[0-9a-f]{8}) syscall=(?P<syscall>\d{1,9})"
+    r"(?: success=(?P<success>yes|no) exit=(?P<exit>-?\d{1,20}))?"
+    r" a0=(?P<a0>[0-9a-f]{1,16}) a1=(?P<a1>[0-9a-f]{1,16}) a2=(?P<a2>[0-9a-f]{1,16}) a3=(?P<a3>[0-9a-f]{1,16})"
+    r" items=\d{1,9} ppid=(?P<ppid>\d{1,9}) pid=(?P<pid>\d{1,9}) [^\x1d]{0,400}? exe=(?P<exe>\"[^\"]*\"|\S+)",
+    re.ASCII,
+)
 _REGISTERS: Final = ("a0", "a1", "a2", "a3")
 _SOCKETCALL_ARGS: Final = (*_REGISTERS, "a4", "a5")
 # Errors that only the kernel knows: they are what strace prints beside `?`. Source: linux/errno.h.
@@ -105,7 +114,8 @@ def read_call(ns: int, records: list[Record]) -> AuditCall | None:
 
 
 def _read_syscall(ns: int, text: str) -> AuditCall | None:
-    fields = read_fields(text)
+    usual = _USUAL.match(text)
+    fields: dict[str, str] = usual.groupdict() if usual is not None else read_fields(text)
     pid, number = read_number(fields.get("pid")), read_number(fields.get("syscall"))
     if pid is None or not 0 <= pid <= MAX_PID or number is None or number < 0:
         return None

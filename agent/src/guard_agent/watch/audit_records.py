@@ -12,13 +12,23 @@ from typing import Any, Final
 from guard_agent.watch.alphabet import EXEC_CALLS, FORK_CALLS
 from guard_agent.watch.audit_args import is_worth_keeping, read_arguments
 from guard_agent.watch.audit_call import AuditCall, read_call
-from guard_agent.watch.audit_text import MAX_RECORD_CHARS, TYPES, decode, read_fields, read_head, type_number
+from guard_agent.watch.audit_text import (
+    MAX_RECORD_CHARS,
+    TYPES,
+    Head,
+    decode,
+    read_fields,
+    read_head,
+    type_number,
+)
 from guard_agent.watch.descriptors import close_on_exec, follow
 from guard_agent.watch.fold import Event, Fold
 from guard_agent.watch.pending_records import WAIT_NS, PendingRecords, Waiting
 from guard_agent.watch.processes import Process, ProcessTable, StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
 
+OWN_KEY: Final = "guardhouse"
+MAX_HEAD_CHARS: Final = 80
 DELETED: Final = " (deleted)"
 _SYSCALL: Final = TYPES["SYSCALL"]
 _EOE: Final = TYPES["EOE"]
@@ -44,7 +54,7 @@ class Assembler:
 
     def __init__(
         self,
-        own_key: str = "guardhouse",
+        own_key: str = OWN_KEY,
         *,
         own_pids: Collection[int] = (),
         fold: bool = False,
@@ -59,6 +69,8 @@ class Assembler:
         self._fold = Fold()
         self._pending = PendingRecords()
         self._out: list[Event] = []
+        self._stamp = ""
+        self._last_head: Head | None = None
 
     def feed(self, kind: int | str, text: str | bytes, received_ns: int) -> list[Event]:
         """Take one record and return the events that are complete now, in the order of their ends.
@@ -71,9 +83,14 @@ class Assembler:
         self.report.lines += 1
         if isinstance(text, bytes):
             text = text[: 4 * MAX_RECORD_CHARS].decode("utf-8", "replace")
-        self._take_record(type_number(kind), text[:MAX_RECORD_CHARS].rstrip("\0\r\n"), received_ns)
-        for waiting in self._pending.take_due(received_ns):
-            self._complete(waiting)
+        number = kind if isinstance(kind, int) else type_number(kind)
+        if number in _UNUSED:
+            self.report.without_event["part of a call"] += 1
+            return []
+        self._take_record(number, text[:MAX_RECORD_CHARS].rstrip("\0\r\n"), received_ns)
+        if number in (_EOE, _SYSCALL) or self._pending.is_full:
+            for waiting in self._pending.take_due(received_ns):
+                self._complete(waiting)
         return self._take()
 
     def flush(self, now_ns: int) -> list[Event]:
@@ -97,15 +114,14 @@ class Assembler:
         return len(self._pending)
 
     def _take(self) -> list[Event]:
+        if not self._out:
+            return []
         out, self._out = self._out, []
         self.report.events += len(out)
         return out
 
     def _take_record(self, kind: int, text: str, received_ns: int) -> None:
-        if kind in _UNUSED:
-            self.report.without_event["part of a call"] += 1
-            return
-        head = read_head(text)
+        head = self._head(text)
         if head is None:
             self.report.keep(text)
             return
@@ -121,6 +137,16 @@ class Assembler:
             serial, head.ns, received_ns, (kind, text[head.rest_at :]), is_call=kind == _SYSCALL
         ):
             self.report.without_event["more of a call than is kept"] += 1
+
+    def _head(self, text: str) -> Head | None:
+        """Read a record's head; the records of one call come with the same one, which is read once."""
+        stamp = text[: text.find(")", 0, MAX_HEAD_CHARS) + 1]
+        if stamp and stamp == self._stamp:
+            return self._last_head
+        head = read_head(text)
+        if head is not None:
+            self._stamp, self._last_head = stamp, head
+        return head
 
     def _complete(self, waiting: Waiting) -> None:
         extra = len(waiting.records) - waiting.has_call

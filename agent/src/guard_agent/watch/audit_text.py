@@ -50,7 +50,7 @@ USER_SPACE: Final = 1100
 _USER_SPACE_NAMES: Final = re.compile(
     r"(?:USER|USYS|CRED|ACCT|ADD|DEL|GRP|ROLE|SERVICE|SYSTEM|DAEMON|CRYPTO|VIRT|LABEL|DEV|RESP|SOFTWARE|CHUSER|CHGRP|FS|TRUSTED)_"
 )
-_UNKNOWN_TYPE: Final = re.compile(r"UNKNOWN\[(\d{1,6})\]\Z", re.ASCII)
+_UNKNOWN_TYPE: Final = re.compile(r"(?:UNKNOWN\[)?(\d{1,6})\]?\Z", re.ASCII)
 
 
 class Head(NamedTuple):
@@ -86,10 +86,9 @@ def read_head(text: str) -> Head | None:
 
 def read_fields(text: str) -> dict[str, str]:
     """Return the fields as written, the first of each name; what auditd added behind 0x1D is left out."""
-    fields: dict[str, str] = {}
-    for match in _FIELD.finditer(text.partition(ENRICHED)[0]):
-        fields.setdefault(match.group(1), match.group(2))
-    return fields
+    if ENRICHED in text:
+        text = text.partition(ENRICHED)[0]
+    return dict(reversed(_FIELD.findall(text)))
 
 
 def read_enriched(text: str, name: str) -> str | None:

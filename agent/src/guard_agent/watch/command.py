@@ -30,6 +30,7 @@ from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, impo
 from guard_agent.watch.launch import StraceMissingError, find_strace
 from guard_agent.watch.paths import ready_file, state_folder
 from guard_agent.watch.record import Plan, record
+from guard_agent.watch.recorded_log import FORMATS, find_logs
 from guard_agent.watch.sign import AgentKey
 from guard_agent.watch.stream import SpoolBusyError
 
@@ -74,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_import(watching)
     watching.add_argument("argv", nargs="*", metavar="-- COMMAND", help="the command and its arguments")
 
-    importing = commands.add_parser("import", help="send recorded strace logs")
+    importing = commands.add_parser("import", help="send recorded logs of strace or auditd")
     _add_where(importing)
     importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _add_import(importing)
@@ -104,7 +105,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=["strace"], default="strace", help="what the files are")
+    parser.add_argument("--format", choices=FORMATS, help="what the files are (default: what they look like)")
     parser.add_argument("--shift-to", choices=["now"], help="move all times so that the last event is now")
     parser.add_argument(
         "--date", type=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="day of -t/-tt times (UTC)"
@@ -161,26 +162,25 @@ def _watch(arguments: argparse.Namespace, state: Path) -> int:
 def _import(arguments: argparse.Namespace, state: Path) -> int:
     credentials = _credentials(arguments, state)
     refused = 0
-    for path in arguments.files:
-        done = import_log(
-            Job(path, credentials, state, arguments.shift_to == "now", _midnight(arguments, path)), say
-        )
-        _tell_import(path, done, shifted=arguments.shift_to == "now")
+    for log in find_logs(arguments.files, arguments.format):
+        job = Job(log, credentials, state, arguments.shift_to == "now", _midnight(arguments, log.paths[0]))
+        done = import_log(job, say)
+        _tell_import(log.name, done, shifted=job.shift)
         refused += sum(done.totals.refused.values())
     return EXIT_REFUSED if refused else 0
 
 
-def _tell_import(path: Path, done: Imported, *, shifted: bool) -> None:
+def _tell_import(name: str, done: Imported, *, shifted: bool) -> None:
     totals = done.totals
     say(
-        f"{path}: {done.report.lines} lines, {totals.stored} events stored, {totals.duplicates} known before,"
+        f"{name}: {done.report.lines} lines, {totals.stored} events stored, {totals.duplicates} known before,"
         f" {sum(totals.refused.values())} refused, {done.report.unreadable} lines unreadable"
         f"{', times moved so that the last event is now' if shifted else ''} (stream {done.stream})"
     )
     if done.report.unreadable:
-        say(f"{path}: the last unreadable line: {done.report.kept[-1][:200]!r}")
+        say(f"{name}: the last unreadable line: {done.report.kept[-1][:200]!r}")
     if "event_too_old" in totals.refused:
-        say(f"{path}: the server takes events of the last 7 days; use `--shift-to now` to replay an old log")
+        say(f"{name}: the server takes events of the last 7 days; use `--shift-to now` to replay an old log")
 
 
 def _midnight(arguments: argparse.Namespace, path: Path) -> int:

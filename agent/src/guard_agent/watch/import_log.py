@@ -1,4 +1,4 @@
-"""Send recorded strace logs; the same file twice gives the same stream and numbers: it is stored once.
+"""Send recorded logs of strace and auditd; the same file twice gives the same stream and numbers: it is stored once.
 
 Stream and boot id come from the SHA-256 of the file's content (and of the day that `-t` times are given).
 With `shift`, times move so that the last event is now; then the stream is new in each run, and a run that
@@ -21,10 +21,10 @@ from guard_agent.watch.door import Door
 from guard_agent.watch.loss import Loss
 from guard_agent.watch.outbox import Outbox
 from guard_agent.watch.read_report import ReadReport
+from guard_agent.watch.recorded_log import RecordedLog
 from guard_agent.watch.redact import redact_event
 from guard_agent.watch.sender import Sender, Totals
 from guard_agent.watch.spool import Event, Spool
-from guard_agent.watch.strace import alphabet_of, needs_day, open_log, read_strace
 from guard_agent.watch.stream import Stream, read_stream
 from guard_agent.watch.streams import close_spool, spool_folder
 
@@ -43,9 +43,9 @@ class ImportStoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to import: where it goes, and how its times are read."""
+    """One log to import: where it goes, and how its times are read."""
 
-    path: Path
+    log: RecordedLog
     credentials: Credentials
     state: Path
     shift: bool = False
@@ -55,23 +55,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one file."""
+    """What became of one log."""
 
     report: ReadReport
     totals: Totals
     events: int
     lost: int
     stream: str
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hex.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def derive_id(purpose: str, content: str, day_ns: int | None) -> str:
@@ -90,7 +80,7 @@ def import_log(job: Job, say: Say) -> Imported:
         ImportStoppedError: the server is away or refuses; what was read stays on the disk.
         OSError: the file or the state folder cannot be used.
     """
-    content = digest(job.path)
+    content = job.log.digest()
     spool, shift_ns = _open(job, content, say)
     sender = Sender(Outbox(spool), Door(job.credentials.server), job.credentials.key, say)
     report = ReadReport()
@@ -110,9 +100,9 @@ def _open(job: Job, content: str, say: Say) -> tuple[Spool, int]:
     begun = _begun(job, content)
     if begun is not None and begun[1].about["complete"]:
         spool = Spool(begun[0])
-        say(f"{job.path}: going on with {spool.waiting} events that an earlier run left on disk")
+        say(f"{job.log.name}: going on with {spool.waiting} events that an earlier run left on disk")
         return spool, begun[1].about["shift_ns"] or 0
-    day_ns = job.midnight_ns if needs_day(open_log(job.path)) else None
+    day_ns = job.midnight_ns if job.log.needs_day() else None
     name = derive_id("stream", content, day_ns)
     shift_ns: int | None = None
     if begun is not None:
@@ -122,14 +112,13 @@ def _open(job: Job, content: str, say: Say) -> tuple[Spool, int]:
         name, shift_ns = str(uuid.uuid4()), time.time_ns() - _last_time(job)
     about = {
         "source": "import",
-        "file": job.path.name,
+        "file": job.log.paths[0].name,
         "sha256": content,
         "shift_ns": shift_ns,
         "complete": False,
     }
     boot = derive_id("boot", content, day_ns)
-    alphabet = alphabet_of(open_log(job.path))
-    stream = Stream(name, job.credentials.key.agent_id, boot, alphabet, about)
+    stream = Stream(name, job.credentials.key.agent_id, boot, job.log.alphabet(), about)
     return Spool(spool_folder(job.state) / f"import-{name}", stream), shift_ns or 0
 
 
@@ -148,7 +137,7 @@ def _begun(job: Job, content: str) -> tuple[Path, Stream] | None:
 
 
 def _read(job: Job, report: ReadReport | None = None) -> Iterator[Event]:
-    return read_strace(open_log(job.path), fold=job.fold, midnight_ns=job.midnight_ns, report=report)
+    return job.log.events(fold=job.fold, midnight_ns=job.midnight_ns, report=report)
 
 
 def _last_time(job: Job) -> int:

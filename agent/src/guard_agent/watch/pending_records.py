@@ -37,6 +37,11 @@ class PendingRecords:
     def __len__(self) -> int:
         return len(self._by_serial)
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether more waits than may: `take_due` hands the oldest over."""
+        return len(self._by_serial) > self._max_calls or self._chars > self._max_chars
+
     def add(self, serial: Serial, ns: int, received_ns: int, record: Record, *, is_call: bool) -> bool:
         """Hold one record; False when its call has more text than a call may have."""
         waiting = self._by_serial.get(serial)
@@ -62,8 +67,7 @@ class PendingRecords:
         """Hand over, oldest first, what has waited 2 s, what comes from a later time, and what is too much."""
         while self._by_serial:
             serial, waiting = next(iter(self._by_serial.items()))
-            waits = abs(now_ns - waiting.since_ns) < WAIT_NS
-            if waits and len(self._by_serial) <= self._max_calls and self._chars <= self._max_chars:
+            if abs(now_ns - waiting.since_ns) < WAIT_NS and not self.is_full:
                 return
             yield self._pop(serial)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 from guardhouse.analysis.risk.facts import BUCKET_US, FileFacts, Losses
+from guardhouse.analysis.risk.head import HeadSet
 from guardhouse.analysis.risk.instances import Instances, Stub
 from guardhouse.analysis.risk.judge import Judge
 from guardhouse.analysis.risk.pack import from_bytes, pack, to_bytes, unpack
@@ -23,6 +24,7 @@ class AgentState:
     __slots__ = (
         "alarm_us",
         "clock_us",
+        "heads",
         "instances",
         "judge",
         "losses",
@@ -37,6 +39,7 @@ class AgentState:
     def __init__(self, rules: RuleSet, profiles: Profiles | None = None) -> None:
         self.rules = rules
         self.profiles = profiles
+        self.heads: HeadSet | None = None  # verdict heads that the agent has taken; change it between events
         self.instances = Instances(rules)
         self.scorer = Scorer(self.instances)
         self.judge = Judge(self.instances, self.scorer)
@@ -77,7 +80,7 @@ class AgentState:
         profiles = self.profiles
         process = unpack(packed, lambda exe, alphabet, version: (
             None if profiles is None else profiles.at(exe, alphabet, version)
-        ))  # fmt: skip
+        ), self.heads)  # fmt: skip
         self.instances.put(process)
         self.scorer.load(process)
         self.alarm_us = min(self.alarm_us, self.scorer.next_cool_us)

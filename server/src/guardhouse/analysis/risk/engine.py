@@ -20,6 +20,7 @@ from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, P
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.run import LONG_RUN_US, OpenRun
+from guardhouse.analysis.risk.show_heads import show_heads
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
 ENGINE_VERSION: Final = 1
@@ -83,8 +84,8 @@ class AgentEngine(AgentState):
             process.count_call(second, plan.weight, 1)
             if process.run is not None and us - process.run.started_us > LONG_RUN_US:
                 self._begin_run(process, position - 1, us)
-        if process.profile is not None:
-            self._follow(process, process.profile, plan.number, tid, event, us)
+        if process.profile is not None or process.traces is not None:
+            self._follow(process, plan.number, tid, event, us)
         if plan.loud:
             self._loud(plan, event, process, us, args)
         if not process.dirty:
@@ -158,6 +159,7 @@ class AgentEngine(AgentState):
             return process
         placeholder = self.instances.placeholder(event, pid, self.clock_us)
         process = self.instances.begin(event, pid, event.start, event.occurred_us)
+        self._bind_heads(process)
         parent: Process | None = None
         if placeholder is not None:
             # the fork did not know the child's start; its own first event does
@@ -202,6 +204,7 @@ class AgentEngine(AgentState):
                 self.scorer.soil(known)
             return
         child = self.instances.begin(event, pid, start, now_us)
+        self._bind_heads(child)
         self._link(child, parent, event)
         self._begin_run(child, event.position, child.last_us)
         self.scorer.touch(child, "first")
@@ -214,6 +217,11 @@ class AgentEngine(AgentState):
         self._begin_run(process, after, process.last_us)
         process.restart_sequence()
         process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
+        self._bind_heads(process)
+
+    def _bind_heads(self, process: Process) -> None:
+        """A program begins: verdict heads look at it from here on."""
+        process.traces = None if self.heads is None else self.heads.bind(process.alphabet)
 
     def _begin_run(self, process: Process, after: int, at_us: int) -> None:
         """A run of the process's program begins with what comes after a position; one that goes on ends there."""
@@ -224,13 +232,18 @@ class AgentEngine(AgentState):
     # -- sequence -----------------------------------------------------------------------------------------
 
     def _follow(
-        self, process: Process, profile: Profile, number: int, tid: int | None, event: RiskEvent, now_us: int
+        self, process: Process, number: int, tid: int | None, event: RiskEvent, now_us: int
     ) -> None:  # fmt: skip
-        """One call further in the sequence of its thread: context, surprise, running mean."""
+        """One call further in the sequence of its thread: context, surprise, running mean, verdict heads."""
         if tid is not None and tid != process.thread:
             process.switch_thread(tid)
         key = ((process.context & CONTEXT_MASK) << 12) | number
         process.context = key
+        if process.traces is not None and self.heads is not None:
+            show_heads(self.heads, self.judge, process, key, event, now_us)
+        profile = process.profile
+        if profile is None:
+            return
         bits = profile.memo.get(key)
         if bits is None:
             bits = profile.bits(key)
@@ -325,6 +338,7 @@ class AgentEngine(AgentState):
         else:
             process.restart_sequence()
             self._begin_run(process, event.position, now_us)
+            self._bind_heads(process)
         self.scorer.touch(process, "exec")
 
     def _burst(self, event: RiskEvent, process: Process, now_us: int) -> None:
@@ -334,12 +348,12 @@ class AgentEngine(AgentState):
         process.calls += len(names)
         process.others -= 1 if names else 0
         weight_sum = 0
-        profile = process.profile
+        followed = process.profile is not None or process.traces is not None
         for name in names:
             plan = self._plans.get(name) or self._plan(name)
             weight_sum += plan.weight
-            if profile is not None:
-                self._follow(process, profile, plan.number, event.tid, event, now_us)
+            if followed:
+                self._follow(process, plan.number, event.tid, event, now_us)
             if plan.plain:
                 single = event._replace(kind="call", call=name, names=None)
                 for rule, index, step in plan.plain:

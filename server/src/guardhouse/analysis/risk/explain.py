@@ -11,12 +11,14 @@ from uuid import UUID
 from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
 from guardhouse.analysis.risk.event import process_id
 from guardhouse.analysis.risk.evidence import Share, shares
+from guardhouse.analysis.risk.head import EVIDENCE_ID, gram_calls
 from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.surprise import CALL_MASK, call_name
 from guardhouse.analysis.risk.tables import MICRO
 from guardhouse.analysis.risk.tree import BAND_NAMES
 
 TREE_DEPTH: Final = 16
+MAX_GRAMS: Final = 8
 
 
 def timestamp(us: int) -> str:
@@ -109,6 +111,8 @@ def _of_process(engine: AgentEngine, process: Process, share: Share) -> dict[str
     out = _contribution(engine, share)
     if share.slot.id == "seq.rare" and process.rarest:
         out["rarest"] = [_calls(process.rarest)]
+    if share.slot.id == EVIDENCE_ID:
+        out["grams"] = _grams(process)
     return out
 
 
@@ -134,6 +138,12 @@ def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
 def _calls(gram: int) -> list[str]:
     numbers = [(gram >> shift) & CALL_MASK for shift in (24, 12, 0)]
     return [call_name(number) for number in numbers if number]
+
+
+def _grams(process: Process) -> list[dict[str, Any]]:
+    """Return what raised the verdict head's score the most: calls and their share of it."""
+    parts = [part for trace in process.traces or () for part in trace.shares()[:MAX_GRAMS]]
+    return [{"calls": gram_calls(word), "share": milli(share)} for word, share in parts if share > 0]
 
 
 def _attack(engine: AgentEngine) -> Mapping[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.evidence import Slot
+from guardhouse.analysis.risk.head import HeadSet
 from guardhouse.analysis.risk.legacy_score import ScoreWindow
 from guardhouse.analysis.risk.process import Process, Suppressed, Tally
 from guardhouse.analysis.risk.profile import Profile
@@ -75,13 +76,13 @@ def pack(process: Process) -> bytes:
         else [[s.id, s.nats, s.at_us, s.event.hex(), s.why, s.detail] for s in p.suppressed],
         None if p.tallies is None else [[name, t.pack()] for name, t in sorted(p.tallies.items())],
         None if p.tree is None else p.tree.pack(),
-        [p.band, p.row_risk],
+        [p.band, p.row_risk] if p.traces is None else [p.band, p.row_risk, [t.pack() for t in p.traces]],
         None if p.run is None else p.run.pack(),
     ])  # fmt: skip
 
 
-def unpack(packed: bytes, find_profile: FindProfile) -> Process:
-    """The process that `pack` wrote, bound to the same version of its baseline.
+def unpack(packed: bytes, find_profile: FindProfile, heads: HeadSet | None = None) -> Process:
+    """The process that `pack` wrote, bound to the same versions of its baseline and of verdict heads.
 
     Raises:
         PackedStateError: see `from_bytes`.
@@ -114,6 +115,8 @@ def unpack(packed: bytes, find_profile: FindProfile) -> Process:
         ]
     process.tallies = None if tallies is None else {name: Tally.unpack(fields) for name, fields in tallies}
     process.tree = None if tree is None else Tree.unpack(tree)
-    process.band, process.row_risk = shown
+    process.band, process.row_risk, *traces = shown
+    if traces and heads is not None:
+        process.traces = heads.rebind(traces[0])
     process.run = None if run is None else OpenRun.unpack(run)
     return process

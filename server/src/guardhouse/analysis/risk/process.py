@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.evidence import Slot
+from guardhouse.analysis.risk.head import HeadTrace
 from guardhouse.analysis.risk.legacy_score import ScoreWindow, score_hundredths
 from guardhouse.analysis.risk.profile import Profile
 from guardhouse.analysis.risk.run import OpenRun
@@ -105,7 +106,7 @@ class Process:
         "fds", "first_position", "flags", "key", "last_position", "last_us", "marks", "mean",
         "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "run", "second",
         "second_count", "second_sum", "slots", "start", "started_us", "suppressed", "surprises",
-        "tallies", "thread", "threads", "tree", "uid", "window",
+        "tallies", "thread", "threads", "traces", "tree", "uid", "window",
     )  # fmt: skip
 
     def __init__(self, key: ProcessKey, position: int, at_us: int, alphabet: str) -> None:
@@ -139,6 +140,7 @@ class Process:
         self.rarest = 0  # the gram with the largest surprise while the mean was high
         self.rarest_bits = 0
         self.profile: Profile | None = None
+        self.traces: list[HeadTrace] | None = None  # what the verdict heads have seen of it
         self.slots: list[Slot] | None = None
         self.suppressed: list[Suppressed] | None = None
         self.tallies: dict[str, Tally] | None = None
