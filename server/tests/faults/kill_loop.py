@@ -41,7 +41,7 @@ from guardhouse.foundation.embedded_postgres import EmbeddedPostgres
 from guardhouse.foundation.resources import Resources, open_resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import keys, tenants
-from guardhouse.scores.apply import key_text
+from guardhouse.scores.process_key import key_text
 from guardhouse.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # as a program it is not run from a package
