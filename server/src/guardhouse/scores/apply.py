@@ -82,9 +82,15 @@ class Engines:
             held = (engine, profiles)
         self._held[work.agent_no] = held
         self._held.move_to_end(work.agent_no)
-        if len(self._held) > MAX_ENGINES:
-            self._held.popitem(last=False)
+        self._trim()
         return held
+
+    def _trim(self) -> None:
+        """Forget the engines used least recently: past 2,048, or past 200,000 processes of all together."""
+        live = sum(len(engine.instances.states) for engine, _ in self._held.values())
+        while len(self._held) > MAX_ENGINES or (live > MAX_LIVE and len(self._held) > 1):
+            _, (engine, _) = self._held.popitem(last=False)
+            live -= len(engine.instances.states)
 
     def forget(self, agent_no: int) -> None:
         """Drop an engine whose step was not committed."""

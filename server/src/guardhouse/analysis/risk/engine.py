@@ -19,7 +19,7 @@ from guardhouse.analysis.risk.observe import STDIO
 from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
-from guardhouse.analysis.risk.run import LONG_RUN_US, OpenRun
+from guardhouse.analysis.risk.run import LONG_RUN_US
 from guardhouse.analysis.risk.show_heads import show_heads
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
@@ -83,7 +83,7 @@ class AgentEngine(AgentState):
         else:
             process.count_call(second, plan.weight, 1)
             if process.run is not None and us - process.run.started_us > LONG_RUN_US:
-                self._begin_run(process, position - 1, us)
+                self.cut_run(process, position, us)
         if process.profile is not None or process.traces is not None:
             self._follow(process, plan.number, tid, event, us)
         if plan.loud:
@@ -172,7 +172,7 @@ class AgentEngine(AgentState):
             parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
-            self._begin_run(process, event.position - 1, process.last_us)
+            self.begin_run(process, event.position - 1, process.last_us)
         if event.comm is not None:
             process.comm = event.comm
         self.scorer.touch(process, "first")
@@ -206,7 +206,7 @@ class AgentEngine(AgentState):
         child = self.instances.begin(event, pid, start, now_us)
         self._bind_heads(child)
         self._link(child, parent, event)
-        self._begin_run(child, event.position, child.last_us)
+        self.begin_run(child, event.position, child.last_us)
         self.scorer.touch(child, "first")
         self.scorer.soil(child)
 
@@ -214,7 +214,7 @@ class AgentEngine(AgentState):
         """The program is another one than known: an exec that nobody reported, or the first word of it."""
         self.scorer.end_run(process, after, self.heard())
         process.exe = exe
-        self._begin_run(process, after, process.last_us)
+        self.begin_run(process, after, process.last_us)
         process.restart_sequence()
         process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
         self._bind_heads(process)
@@ -222,12 +222,6 @@ class AgentEngine(AgentState):
     def _bind_heads(self, process: Process) -> None:
         """A program begins: verdict heads look at it from here on."""
         process.traces = None if self.heads is None else self.heads.bind(process.alphabet)
-
-    def _begin_run(self, process: Process, after: int, at_us: int) -> None:
-        """A run of the process's program begins with what comes after a position; one that goes on ends there."""
-        self.scorer.end_run(process, after, self.heard())
-        if process.exe is not None:
-            process.run = OpenRun(after, at_us, process.calls, self.heard())
 
     # -- sequence -----------------------------------------------------------------------------------------
 
@@ -337,7 +331,7 @@ class AgentEngine(AgentState):
             self._adopt(process, exe, event.position)
         else:
             process.restart_sequence()
-            self._begin_run(process, event.position, now_us)
+            self.begin_run(process, event.position, now_us)
             self._bind_heads(process)
         self.scorer.touch(process, "exec")
 
@@ -368,7 +362,7 @@ class AgentEngine(AgentState):
         elif names:
             process.count_call(second, weight_sum, len(names))
             if process.run is not None and now_us - process.run.started_us > LONG_RUN_US:
-                self._begin_run(process, event.position, now_us)
+                self.begin_run(process, event.position, now_us)
 
     # -- time and loss ------------------------------------------------------------------------------------
 

@@ -206,6 +206,7 @@ class Instances:
         Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees above
         the low band (they are about to cool). Dropped live processes leave a stub.
         """
+        self.asked.clear()  # what was asked for has been loaded, or is not stored
         order = sorted(self.states.values(), key=lambda process: (process.last_us, process.key))
         pinned: dict[ProcessKey, int] = {}
         for process in order:
