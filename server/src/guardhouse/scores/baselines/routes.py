@@ -72,8 +72,8 @@ async def learn_profiles(caller: RiskWriter, shared: Shared, wanted: LearnReques
     return learned_shape(learned, complete=complete)
 
 
-@router.get("/risk/profiles", operation_id="list_profiles", response_model=ProfileList)
-async def list_profiles(
+@router.get("/risk/profiles", operation_id="list_risk_profiles", response_model=ProfileList)
+async def list_risk_profiles(
     caller: Reader, tx: RequestTx, page: AskedPage, wanted: Annotated[ProfileQuery, Query()]
 ) -> dict[str, Any]:
     """List the newest baseline of each program, by group."""
@@ -82,8 +82,8 @@ async def list_profiles(
     return page.answer(rows, lambda program: (program.group, program.profile_id.bytes), profile_shape)
 
 
-@router.get("/risk/profiles/{profile_id}", operation_id="get_profile", responses=refusals(NotFound))
-async def get_profile(caller: Reader, tx: RequestTx, profile_id: UUID) -> ProfileDetail:
+@router.get("/risk/profiles/{profile_id}", operation_id="get_risk_profile", responses=refusals(NotFound))
+async def get_risk_profile(caller: Reader, tx: RequestTx, profile_id: UUID) -> ProfileDetail:
     """Show a baseline: what is usual there, what people answered, and which runs wait or are left out."""
     tenant_no = caller.tenant.no
     found = await queries.get_program(tx, tenant_no, profile_id)
