@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import hmac
@@ -11,7 +12,9 @@ import re
 import shutil
 import socket
 import struct
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +24,10 @@ from typing import Any
 import pytest
 import zstandard
 
+from guard_agent.watch.audit_netlink import AuditControl, AuditError
+from guard_agent.watch.audit_rule import key_of, unpack_rule
+from guard_agent.watch.inventory import read_stat
+from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
 from guard_agent.watch.sign import AgentKey
 
 Reply = tuple[int, dict[str, str], dict[str, Any]]
@@ -234,6 +241,78 @@ def strace() -> str:
         _skip("strace is not installed: `apt install strace` (Debian), `dnf install strace` (Fedora)")
     assert found is not None
     return found
+
+
+def skip_for_this_kernel(reason: str) -> None:
+    """Skip for what no package brings: the kernel, or a right that this environment withholds.
+
+    Unlike a missing program it is no failure where all tests must run; the reason stands in the table of skips.
+    """
+    pytest.skip(f"not on this kernel or with these rights: {reason}")
+
+
+@pytest.fixture
+def audit() -> Iterator[AuditControl]:
+    """The audit system of this machine, for one test at a time on the whole machine, and as found afterwards."""
+    try:
+        control = AuditControl()
+        control.list_rules()
+    except AuditError as error:
+        skip_for_this_kernel(str(error))
+        raise
+    with AUDIT_LOCK.open("a") as lock:
+        try:
+            _take_turn(lock.fileno())
+            before = control.status()
+            if before.enabled == 2 or (before.pid and read_stat(before.pid) is not None):
+                skip_for_this_kernel("an audit daemon has the records, or the rules are locked")
+            rules = control.list_rules()
+            yield control
+            assert control.list_rules() == rules
+            after = control.status()
+            assert (after.enabled, after.backlog_limit, after.wait_time) == (
+                before.enabled,
+                before.backlog_limit,
+                before.wait_time,
+            )
+        finally:
+            _restore(control)
+            control.close()
+
+
+AUDIT_LOCK = Path(tempfile.gettempdir()) / "guardhouse-audit-tests.lock"
+AUDIT_TURN_SECONDS = 60.0
+
+
+def _take_turn(lock: int) -> None:
+    deadline = time.monotonic() + AUDIT_TURN_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                pytest.skip("another run of these tests has had the audit system for a minute")
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _restore(control: AuditControl) -> None:
+    """Leave no rule of a test behind, whatever went wrong."""
+    for data in control.list_rules():
+        if (key_of(unpack_rule(data)) or "").startswith("guardhouse"):
+            control.delete_rule(data)
+
+
+@pytest.fixture
+def connector() -> Iterator[ProcConnector]:
+    try:
+        found = ProcConnector()
+    except ConnectorError as error:
+        skip_for_this_kernel(str(error))
+        raise
+    yield found
+    found.close()
 
 
 def _skip(reason: str) -> None:

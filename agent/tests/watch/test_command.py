@@ -6,7 +6,8 @@ import pytest
 
 from agent.tests.watch.conftest import KEY, Receiver
 from guard_agent.watch import __version__
-from guard_agent.watch.command import _parse, main
+from guard_agent.watch.arguments import parse
+from guard_agent.watch.command import main
 from guard_agent.watch.doctor import examine_collectors
 
 LOG = '10 1795305315.1 execve("/bin/sh", ["sh"], 0x7ff) = 0\n10 1795305315.2 exit_group(0) = ?\n'
@@ -93,8 +94,18 @@ def test_messages_name_the_remedy(
     assert not state.exists()
     assert main(["watch", "--", "true"]) in (77, 127)
     assert "guardhouse" in capsys.readouterr().err
-    assert main(["watch"]) == 2
-    assert "give a command, as in" in capsys.readouterr().err
+    assert main(["watch"]) == 77  # the whole host, but as whom?
+    assert "enroll" in capsys.readouterr().err
+    assert main(["watch", "--all-calls"]) == 2
+    assert "which command?" in capsys.readouterr().err
+    for words in (
+        ["--deep"],
+        ["--pid", "1"],
+        ["--deep", "--pid", "1", "--cgroup", "x"],
+        ["--deep", "--pid", "1", "x"],
+    ):
+        assert main(["watch", *words]) == 2
+        assert "deep mode is `watch --deep --pid PID`" in capsys.readouterr().err
     monkeypatch.setenv("GUARDHOUSE_AGENT_KEY", "rubbish")
     assert main(["import", str(tmp_path / "none")]) == 77
     assert "GUARDHOUSE_AGENT_KEY: an agent key has the form" in capsys.readouterr().err
@@ -113,7 +124,8 @@ def test_doctor_names_every_collector(
     for name in (
         "launch (strace)",
         "import",
-        "audit netlink",
+        "audit (default mode)",
+        "process connector",
         "deep (bpftrace)",
         "key",
         "spool",
@@ -129,7 +141,8 @@ def test_doctor_names_every_collector(
 
 
 def test_doctor_says_how_to_get_strace(tmp_path: Path) -> None:
-    (launch, *_) = examine_collectors({"PATH": str(tmp_path)})
+    found = examine_collectors({"PATH": str(tmp_path)}, tmp_path)
+    launch = next(finding for finding in found if finding.name == "launch (strace)")
     assert launch.state == "fail"
     assert "apt install strace" in launch.text
 
@@ -162,13 +175,13 @@ def test_doctor_says_that_the_next_watch_enrols(
     ],
 )
 def test_the_command_is_taken_as_it_stands(words: list[str], command: list[str]) -> None:
-    assert _parse(words).argv == command
+    assert parse(words).argv == command
 
 
 @pytest.mark.parametrize("words", [["import", "f", "--", "true"], ["watch", "true", "--", "true"], []])
 def test_a_misplaced_command_is_a_usage_error(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        _parse(words)
+        parse(words)
     assert caught.value.code == 2
 
 

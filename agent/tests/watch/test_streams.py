@@ -5,7 +5,7 @@ import pytest
 
 from agent.tests.watch.conftest import KEY, Receiver, Scripted
 from guard_agent.watch.credentials import Credentials
-from guard_agent.watch.record import Plan, send_leftovers
+from guard_agent.watch.deliver import send_leftovers
 from guard_agent.watch.spool import Spool
 from guard_agent.watch.stream import SpoolBusyError, Stream, read_stream
 from guard_agent.watch.streams import boot_id, close_spool, leftovers, open_live, spool_folder
@@ -34,7 +34,7 @@ def test_a_stream_of_an_earlier_boot_is_sent_and_removed(tmp_path: Path, receive
     close_spool(old)
     receiver.script = [Scripted(503)]
     said: list[str] = []
-    send_leftovers(Plan([], Credentials(receiver.url, KEY), tmp_path), said.append)
+    send_leftovers(Credentials(receiver.url, KEY), tmp_path, said.append)
     assert [event["seq"] for event in receiver.events()] == [1, 2, 3]
     assert said == ["sent 3 events that an earlier run had left on disk"]
     assert not list(spool_folder(tmp_path).iterdir())

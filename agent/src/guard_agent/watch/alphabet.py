@@ -5,6 +5,7 @@ from typing import Final
 SET_ALPHABET: Final = "strace.set.v1"
 FULL_ALPHABET: Final = "strace.full.v1"
 AUDIT_ALPHABET: Final = "audit.v1"
+DEEP_ALPHABET: Final = "bpf.full.v1"
 AUDITD_ALPHABET: Final = "auditd.v1"
 """An imported audit log of whatever rules its host had: no set that one knows, so never mixed with ours."""
 

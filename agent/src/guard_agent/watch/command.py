@@ -1,8 +1,9 @@
-"""The command line of the host agent: `guardhouse-agent watch | import | enroll | doctor`.
+"""The command line of the host agent: `guardhouse-agent watch | import | enroll | doctor | install-unit`.
 
 Messages go to standard error, one sentence each with its remedy; standard output belongs to the watched
 command. Exit status: the watched command's own; else 0, 1 for an import with refused events, 2 for a wrong
-command line, 69 when the server is away or refuses, 77 without a key, 127 without strace.
+command line, 69 when the server is away or refuses or nothing can be watched, 77 without a key or the right
+to watch, 127 without strace.
 """
 
 import argparse
@@ -14,25 +15,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from guard_agent import watch
+from guard_agent.watch.arguments import parse
+from guard_agent.watch.audit_netlink import AuditError
+from guard_agent.watch.audit_settings import StillRunningError, clean_up
+from guard_agent.watch.bpftrace import DeepError, find_bpftrace
+from guard_agent.watch.cpu_limit import DEFAULT_PERCENT
 from guard_agent.watch.credentials import (
     Credentials,
     CredentialsError,
     Ready,
     Settings,
     find_credentials,
-    host_id,
 )
-from guard_agent.watch.doctor import FAIL, Finding, examine_collectors, examine_server, examine_spool
+from guard_agent.watch.deep_watch import DeepPlan, watch_deep
+from guard_agent.watch.doctor import examine_collectors, examine_server, examine_spool
 from guard_agent.watch.door import Door, ServerAddressError
 from guard_agent.watch.enroll import EnrolError, IdTakenError, enroll, enroll_here, keep
+from guard_agent.watch.finding import FAIL, Finding
+from guard_agent.watch.host_watch import HostPlan, NothingToWatchError, watch_host
 from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, import_log
 from guard_agent.watch.launch import StraceMissingError, find_strace
 from guard_agent.watch.paths import ready_file, state_folder
 from guard_agent.watch.record import Plan, record
-from guard_agent.watch.recorded_log import FORMATS, find_logs
+from guard_agent.watch.recorded_log import find_logs
+from guard_agent.watch.redact import RedactionError, Redactor, read_redactor
 from guard_agent.watch.sign import AgentKey
 from guard_agent.watch.stream import SpoolBusyError
+from guard_agent.watch.unit import UnitError, install_unit, own_program, unit_text
 
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
@@ -49,6 +58,12 @@ _EXITS: Final[dict[type[Exception], int]] = {
     ImportStoppedError: EXIT_UNAVAILABLE,
     SpoolBusyError: EXIT_UNAVAILABLE,
     StraceMissingError: EXIT_NO_STRACE,
+    NothingToWatchError: EXIT_NO_PERMISSION,
+    DeepError: EXIT_NO_STRACE,
+    AuditError: EXIT_NO_PERMISSION,
+    StillRunningError: EXIT_UNAVAILABLE,
+    RedactionError: EXIT_USAGE,
+    UnitError: EXIT_USAGE,
 }
 
 
@@ -57,66 +72,17 @@ def say(text: str) -> None:
     print(f"guardhouse-agent: {text}", file=sys.stderr, flush=True)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="guardhouse-agent", description="Report what programs do to Guardhouse."
-    )
-    parser.add_argument("--version", action="version", version=f"guardhouse-agent {watch.__version__}")
-    commands = parser.add_subparsers(dest="verb", metavar="watch | import | enroll | doctor", required=True)
-
-    watching = commands.add_parser("watch", help="run a command and report what it does")
-    _add_where(watching)
-    watching.add_argument("--all-calls", action="store_true", help="trace every call (about 17 times slower)")
-    watching.add_argument("--exec", action="store_true", help="run the command that follows (the default)")
-    watching.add_argument(
-        "--import", dest="files", nargs="+", type=Path, metavar="FILE", help="same as `import`"
-    )
-    _add_import(watching)
-    watching.add_argument("argv", nargs="*", metavar="-- COMMAND", help="the command and its arguments")
-
-    importing = commands.add_parser("import", help="send recorded logs of strace or auditd")
-    _add_where(importing)
-    importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    _add_import(importing)
-
-    enrolling = commands.add_parser("enroll", help="make this host known to a server and keep its key")
-    _add_where(enrolling)
-    enrolling.add_argument(
-        "--id", default=host_id(socket.gethostname()), help="agent id (default: the host's name)"
-    )
-    enrolling.add_argument("--api-key", metavar="KEY", help="key with agents:write (else GUARDHOUSE_API_KEY)")
-    enrolling.add_argument("--api-key-file", type=Path, metavar="PATH", help="file that holds that key")
-
-    _add_where(commands.add_parser("doctor", help="say what works here, what does not, and why"))
-    return parser
-
-
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--server", metavar="URL", help="where to report (else GUARDHOUSE_URL, else as enrolled)"
-    )
-    parser.add_argument(
-        "--key-file", type=Path, metavar="PATH", help="key of this host (else GUARDHOUSE_AGENT_KEY)"
-    )
-    parser.add_argument(
-        "--state-dir", type=Path, metavar="PATH", help="key and spool (else GUARDHOUSE_AGENT_STATE_DIR)"
-    )
-
-
-def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=FORMATS, help="what the files are (default: what they look like)")
-    parser.add_argument("--shift-to", choices=["now"], help="move all times so that the last event is now")
-    parser.add_argument(
-        "--date", type=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="day of -t/-tt times (UTC)"
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent with `argv` (default: the process's own) and return its exit status."""
-    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
-    state = arguments.state_dir or state_folder()
-    verbs = {"enroll": _enroll, "doctor": _doctor, "import": _import, "watch": _watch}
+    arguments = parse(list(sys.argv[1:] if argv is None else argv))
+    state = getattr(arguments, "state_dir", None) or state_folder()
+    verbs = {
+        "enroll": _enroll,
+        "doctor": _doctor,
+        "import": _import,
+        "watch": _watch,
+        "install-unit": _install_unit,
+    }
     try:
         return verbs[arguments.verb](arguments, state)
     except KeyboardInterrupt:
@@ -130,33 +96,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXITS[type(error)]
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
-    """Parse what stands before `--`; what stands behind it is the command, untouched.
-
-    `guardhouse watch` calls us without a verb: then options or `--` come first, and the verb is `watch`.
-    """
-    if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
-        words = ["watch", *words]
-    at = words.index("--") if "--" in words else len(words)
-    arguments = make_parser().parse_args(words[:at])
-    if words[at:]:
-        if arguments.verb != "watch" or arguments.argv:
-            make_parser().error("`--` stands before the command of `watch`")
-        arguments.argv = words[at + 1 :]
-    return arguments
-
-
 def _watch(arguments: argparse.Namespace, state: Path) -> int:
     if arguments.files:
         return _import(arguments, state)
-    if not arguments.argv:
-        say("nothing to watch: give a command, as in `guardhouse-agent watch -- sh -c id`")
+    if arguments.cleanup:
+        say(clean_up(state))
+        return 0
+    wrong = _wrong_watch(arguments)
+    if wrong is not None:
+        say(wrong)
         return EXIT_USAGE
+    redactor = _redactor(arguments, state)
+    limit = DEFAULT_PERCENT if arguments.cpu_limit is None else arguments.cpu_limit
+    if arguments.deep:
+        find_bpftrace()
+        credentials = _credentials(arguments, state)
+        return watch_deep(DeepPlan(credentials, state, arguments.pid, arguments.cgroup, limit, redactor), say)
+    if not arguments.argv:
+        credentials = _credentials(arguments, state)
+        return watch_host(HostPlan(credentials, state, arguments.add_rules, limit, redactor), say)
     find_strace()
     credentials = _credentials(arguments, state)
     if arguments.all_calls:
         say("tracing every call slows the command down about 17 times")
-    return record(Plan(list(arguments.argv), credentials, state, arguments.all_calls), say)
+    limit = arguments.cpu_limit or 0.0
+    return record(Plan(list(arguments.argv), credentials, state, arguments.all_calls, redactor, limit), say)
+
+
+def _wrong_watch(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the words after `watch`, None when they are one of the modes."""
+    wanted = (arguments.pid is not None) + (arguments.cgroup is not None)
+    if wanted != arguments.deep or (arguments.deep and arguments.argv):
+        return "deep mode is `watch --deep --pid PID` or `watch --deep --cgroup PATH`, without a command"
+    if not arguments.argv and (arguments.exec or arguments.all_calls):
+        return "which command? `guardhouse-agent watch -- sh -c id`"
+    return None
+
+
+def _redactor(arguments: argparse.Namespace, state: Path) -> Redactor:
+    path = arguments.redact_file or state / "redact"
+    if arguments.redact_file is None and not path.exists():
+        return Redactor()
+    return read_redactor(path)
 
 
 def _import(arguments: argparse.Namespace, state: Path) -> int:
@@ -209,7 +190,7 @@ def _enroll(arguments: argparse.Namespace, state: Path) -> int:
 
 
 def _doctor(arguments: argparse.Namespace, state: Path) -> int:
-    findings = examine_collectors(os.environ)
+    findings = examine_collectors(os.environ, state)
     try:
         credentials = _credentials(arguments, state, may_enrol=False)
     except (CredentialsError, ServerAddressError) as error:
@@ -221,6 +202,18 @@ def _doctor(arguments: argparse.Namespace, state: Path) -> int:
     for finding in findings:
         print(finding.line())
     return EXIT_REFUSED if any(finding.state == FAIL for finding in findings) else 0
+
+
+def _install_unit(arguments: argparse.Namespace, _state: Path) -> int:
+    program = arguments.program or own_program()
+    if arguments.print:
+        print(unit_text(program), end="")
+        return 0
+    install_unit(program, arguments.to)
+    say(f"wrote {arguments.to}; enrol this host and start it:")
+    say(f"  {program} enroll --state-dir /var/lib/guardhouse-agent --server URL")
+    say("  systemctl daemon-reload && systemctl enable --now guardhouse-agent")
+    return 0
 
 
 def _credentials(arguments: argparse.Namespace, state: Path, *, may_enrol: bool = True) -> Credentials:

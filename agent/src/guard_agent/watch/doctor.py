@@ -1,6 +1,7 @@
 """Say which collectors work here, why the others do not, and what each costs; then key, server, spool.
 
-Every line is a finding with its remedy. Nothing is changed; the only program started is strace, on `true`.
+Every line is a finding with its remedy. Nothing is changed; the only programs started are strace, on
+`true`, and bpftrace, on us.
 """
 
 import shutil
@@ -9,44 +10,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from guard_agent.watch.answer import SKEW_TOLD_FROM_SECONDS, clock_skew_seconds
 from guard_agent.watch.credentials import Credentials
+from guard_agent.watch.doctor_host import examine_host_collectors
 from guard_agent.watch.door import Door, UnreachableError
+from guard_agent.watch.finding import FAIL, OK, WARN, Finding
 from guard_agent.watch.launch import StraceMissingError, find_strace, strace_options
 from guard_agent.watch.outbox import best_coding
 from guard_agent.watch.stream import read_stream
 from guard_agent.watch.streams import spool_folder
 
-OK: Final = "ok"
-WARN: Final = "warn"
-FAIL: Final = "fail"
 _TRY_SECONDS: Final = 10
-_SIGNS: Final = {OK: "✓", WARN: "!", FAIL: "✗"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: `state` is ok, warn or fail; `text` says what was found and what to do about it."""
-
-    state: str
-    name: str
-    text: str
-
-    def line(self) -> str:
-        """Return the finding as it is printed."""
-        return f"{_SIGNS[self.state]} {self.name}: {self.text}"
-
-
-def examine_collectors(environment: Mapping[str, str]) -> list[Finding]:
-    """Try the collectors of this version."""
+def examine_collectors(environment: Mapping[str, str], state: Path) -> list[Finding]:
+    """Try every collector."""
     return [
+        *examine_host_collectors(state),
         _launch(environment),
         Finding(OK, "import", "reads strace logs (-f -t/-tt/-ttt, -y/-yy, plain or gzip)"),
-        *_absent(),
     ]
 
 
@@ -94,15 +79,6 @@ def _try(strace: str) -> str | None:
                 " `--cap-add SYS_PTRACE` or a seccomp profile that permits it"
             )
     return None
-
-
-def _absent() -> list[Finding]:
-    return [
-        Finding(
-            WARN, "audit netlink", "not in this version: use launch mode, or import recorded strace logs"
-        ),
-        Finding(WARN, "deep (bpftrace)", "not in this version: use `watch --all-calls` for full traces"),
-    ]
 
 
 def examine_server(credentials: Credentials) -> list[Finding]:

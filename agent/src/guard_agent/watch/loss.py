@@ -15,6 +15,11 @@ DROPPED = "spool.dropped"  # oldest segments dropped at 100 % full
 DISK = "spool.disk"  # the disk refused the write
 TOO_LARGE = "collector.too_large"  # over 16 KiB as one event
 UNREADABLE = "collector.unreadable"  # a line that the collector could not read
+CPU_LIMIT = "collector.cpu_limit"  # left out while the agent held its own CPU use down
+KERNEL_AUDIT = "kernel.audit"  # records that the kernel counted as lost
+AUDIT_SOCKET = "kernel.audit_socket"  # records that overran our copy of them (multicast)
+CONNECTOR = "kernel.proc_connector"  # forks, execs and exits that overran the connector's socket
+BPFTRACE = "bpftrace"  # calls that bpftrace could not hand over
 
 
 @dataclass(slots=True)

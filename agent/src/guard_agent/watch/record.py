@@ -6,33 +6,26 @@ next run.
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from guard_agent.watch import loss as lost
 from guard_agent.watch.alphabet import FULL_ALPHABET, SET_ALPHABET
+from guard_agent.watch.cpu_limit import CpuLimit
 from guard_agent.watch.credentials import Credentials
-from guard_agent.watch.door import Door
+from guard_agent.watch.deliver import DRAIN_SECONDS, Delivery
+from guard_agent.watch.intake import Intake
+from guard_agent.watch.inventory import read_stat
 from guard_agent.watch.launch import Launched
-from guard_agent.watch.loss import Loss
-from guard_agent.watch.outbox import Outbox
-from guard_agent.watch.redact import redact_event
-from guard_agent.watch.sender import Sender
-from guard_agent.watch.spool import Spool
+from guard_agent.watch.redact import Redactor
 from guard_agent.watch.strace_reader import StraceReader
-from guard_agent.watch.streams import close_spool, leftovers, open_live
 
-DRAIN_SECONDS: Final = 5.0
 KILL_AFTER_SECONDS: Final = 3.0
 _WAIT_SECONDS: Final = 0.2
-_START_FIELD: Final = (
-    19  # starttime is field 22 of /proc/<pid>/stat, 19 behind the closing bracket of the name
-)
 
 Say = Callable[[str], None]
 
@@ -45,15 +38,14 @@ class Plan:
     credentials: Credentials
     state: Path
     all_calls: bool = False
+    redactor: Redactor = field(default_factory=Redactor)
+    cpu_percent: float = 0.0
 
 
 def start_of(pid: int, ns: int) -> int:
     """Return the process's start from /proc, in clock ticks since boot; else its first event's time in ns."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- hot: once per process, no Path object
-            return int(file.read(1024).rsplit(b")", 1)[1].split()[_START_FIELD])
-    except (OSError, ValueError, IndexError):
-        return ns
+    stat = read_stat(pid)
+    return ns if stat is None else stat[2]
 
 
 class _Signals:
@@ -124,70 +116,31 @@ def record(plan: Plan, say: Say) -> int:
 
 
 def _record(plan: Plan, signals: _Signals, say: Say) -> int:
-    key = plan.credentials.key
-    spool = open_live(plan.state, key.agent_id, FULL_ALPHABET if plan.all_calls else SET_ALPHABET)
+    alphabet = FULL_ALPHABET if plan.all_calls else SET_ALPHABET
+    delivery = Delivery(plan.credentials, plan.state, alphabet, say)
     launched = Launched(plan.command, plan.state / "runs", all_calls=plan.all_calls)
     reader = StraceReader(fold=plan.all_calls, start_of=start_of, directory=str(Path.cwd()))
     signals.attach(launched, reader.processes.living)
-    sender = Sender(Outbox(spool), Door(plan.credentials.server), key, say)
-    sending = threading.Thread(target=sender.run, name="sender", daemon=True)
-    sending.start()
-    threading.Thread(target=send_leftovers, args=(plan, say), name="leftovers", daemon=True).start()
-    _pump(launched, reader, spool, signals)
+    delivery.start()
+    intake = Intake(delivery.spool, plan.redactor, CpuLimit(plan.cpu_percent), say)
+    _pump(launched, reader, intake, signals)
     status = launched.wait()
     seconds = DRAIN_SECONDS
     if signals.term_at is not None:
         seconds = max(0.5, DRAIN_SECONDS - (time.monotonic() - signals.term_at) - 0.3)
-    sender.stop(seconds)
-    sending.join(seconds + 0.2)
-    if not sending.is_alive():
-        sender.close()
-    _tell_end(sender, spool, reader, say)
-    close_spool(spool)
+    delivery.stop(reader.processes.seen, seconds)
+    report = reader.report
+    if report.unreadable:
+        say(f"{report.unreadable} lines of strace could not be read, the last one: {report.kept[-1][:200]!r}")
     return status
 
 
-def _pump(launched: Launched, reader: StraceReader, spool: Spool, signals: _Signals) -> None:
+def _pump(launched: Launched, reader: StraceReader, intake: Intake, signals: _Signals) -> None:
     unreadable = 0
     for lines in launched.chunks(_WAIT_SECONDS):
         signals.catch_up()
-        events = [redact_event(event) for line in lines for event in reader.feed(line)]
-        spool.append(events)
+        intake.take([event for line in lines for event in reader.feed(line)])
         if reader.report.unreadable > unreadable:
-            now = time.time_ns()
-            spool.count_loss(Loss(lost.UNREADABLE, reader.report.unreadable - unreadable, now, now))
+            intake.count_lost(lost.UNREADABLE, reader.report.unreadable - unreadable)
             unreadable = reader.report.unreadable
-    spool.append([redact_event(event) for event in reader.finish()])
-
-
-def send_leftovers(plan: Plan, say: Say) -> None:
-    """Send what earlier runs left on the disk, stream by stream; what cannot be sent is kept."""
-    for spool in leftovers(plan.state, plan.credentials.key.agent_id):
-        sender = Sender(
-            Outbox(spool), Door(plan.credentials.server), plan.credentials.key, lambda _text: None
-        )
-        while spool.waiting:
-            step = sender.step()
-            if step.blocked is not None:
-                break
-            time.sleep(step.seconds)
-        sender.close()
-        sent = sender.totals.stored + sender.totals.duplicates
-        if sent:
-            say(f"sent {sent} events that an earlier run had left on disk")
-        close_spool(spool)
-
-
-def _tell_end(sender: Sender, spool: Spool, reader: StraceReader, say: Say) -> None:
-    totals, report = sender.totals, reader.report
-    refused = sum(totals.refused.values())
-    stored = totals.stored + totals.duplicates
-    text = f"{spool.offered} events of {reader.processes.seen} processes: {stored} stored"
-    if refused:
-        text += f", {refused} refused"
-    text += f", {spool.losses.total} lost"
-    if spool.waiting:
-        text += f"; {spool.waiting} wait in {spool.folder} and are sent by the next run"
-    say(text)
-    if report.unreadable:
-        say(f"{report.unreadable} lines of strace could not be read, the last one: {report.kept[-1][:200]!r}")
+    intake.take(reader.finish())

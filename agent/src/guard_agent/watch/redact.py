@@ -4,6 +4,8 @@ A word list and a few shapes cannot know every secret: this is a net, not a wall
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 MARK: Final = "[redacted]"
@@ -113,11 +115,91 @@ def _is_option(item: str) -> bool:
     return item.startswith("--") and len(item) > 2  # noqa: PLR2004 -- more than the two dashes
 
 
+class RedactionError(ValueError):
+    """The host's own list of what to redact cannot be used."""
+
+
+class Redactor:
+    """Redacts events: what this file knows, and what the host's own list adds.
+
+    Args:
+        words: names whose value is a secret too: of an option, of an assignment, or of a header.
+        patterns: regular expressions; what matches is replaced whole.
+
+    Raises:
+        RedactionError: a pattern is no regular expression.
+    """
+
+    def __init__(self, words: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
+        names = "|".join(re.escape(word) for word in words)
+        self._patterns: list[re.Pattern[str]] = []
+        self._option: re.Pattern[str] | None = None
+        if names:
+            name = rf"(?P<name>(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[-_.]){{0,6}}(?:{names}))"
+            value = r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s\"'&;|]+)"
+            self._named = re.compile(
+                rf"{name}(?P<by>\s{{0,4}}[=:]\s{{0,4}}|(?<=\S)\s+(?!-)){value}", re.IGNORECASE
+            )
+            self._option = re.compile(rf"--?(?:[A-Za-z0-9]{{1,30}}[-_]){{0,6}}(?:{names})$", re.IGNORECASE)
+        for pattern in patterns:
+            try:
+                self._patterns.append(re.compile(pattern))
+            except re.error as error:
+                raise RedactionError(f"{pattern!r} is no regular expression: {error}") from None
+
+    def event(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Redact the argv of an event in place and return the event."""
+        args = event.get("args")
+        if args is not None:
+            argv = args.get("argv")
+            if argv is not None:
+                args["argv"] = self.argv(argv)
+        return event
+
+    def argv(self, argv: list[str]) -> list[str]:
+        """Return `argv` without its secrets."""
+        kept = redact_argv(argv)
+        if self._option is not None:
+            kept = self._own_names(kept, self._option)
+        for pattern in self._patterns:
+            kept = [pattern.sub(MARK, item) for item in kept]
+        return kept
+
+    def _own_names(self, argv: list[str], option: re.Pattern[str]) -> list[str]:
+        kept = []
+        hide_next = False
+        for item in argv:
+            if hide_next and not _is_option(item):
+                kept.append(MARK)
+                hide_next = False
+                continue
+            hide_next = bool(option.match(item))
+            kept.append(self._named.sub(rf"\g<name>\g<by>{MARK}", item))
+        return kept
+
+
+def read_redactor(path: Path) -> Redactor:
+    """Read a host's own list: one word per line, or `/pattern/`; `#` begins a comment.
+
+    Raises:
+        OSError: the file cannot be read.
+        RedactionError: a pattern is no regular expression.
+    """
+    words, patterns = [], []
+    for line in path.read_text("utf-8").splitlines():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        if len(text) > 2 and text[0] == text[-1] == "/":  # noqa: PLR2004 -- more than the two slashes
+            patterns.append(text[1:-1])
+        else:
+            words.append(text)
+    return Redactor(words, patterns)
+
+
+_plain: Final = Redactor()
+
+
 def redact_event(event: dict[str, Any]) -> dict[str, Any]:
-    """Redact the argv of an event in place and return the event."""
-    args = event.get("args")
-    if args is not None:
-        argv = args.get("argv")
-        if argv is not None:
-            args["argv"] = redact_argv(argv)
-    return event
+    """Redact the argv of an event in place by what this file knows, and return the event."""
+    return _plain.event(event)
