@@ -8,7 +8,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_NO, secure
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
@@ -46,6 +46,8 @@ def upgrade() -> None:
     op.execute("""
         CREATE UNIQUE INDEX verdicts_standing_idx ON verdicts (agent_no, key, person) WHERE until IS NULL""")
     secure("verdicts", BY_NO, tenant="SELECT, INSERT, UPDATE")
+    if not op.get_context().opts.get("single_role"):
+        op.execute("GRANT INSERT ON events_kept TO guardhouse_tenant")  # what is confirmed is kept
     _baselines()
     op.execute("ALTER TABLE score_cursors ADD COLUMN answers_version integer NOT NULL DEFAULT 0")
     op.execute("ALTER TABLE score_cursors ALTER COLUMN answers_version DROP DEFAULT")
@@ -105,5 +107,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM risk_profiles")
     op.execute("ALTER TABLE risk_profiles ADD COLUMN packed bytea NOT NULL")
     op.execute("ALTER TABLE score_cursors DROP COLUMN answers_version")
+    if not op.get_context().opts.get("single_role"):
+        op.execute("REVOKE INSERT ON events_kept FROM guardhouse_tenant")
     op.execute("DROP TABLE verdicts")
     op.execute("DROP TABLE risk_answers")

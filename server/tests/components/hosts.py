@@ -15,6 +15,8 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
 from guardhouse.scores.apply import Engines
+from guardhouse.scores.cooling.store import list_due
+from guardhouse.scores.cooling.sweep import sweep
 from guardhouse.scores.store import LANES
 
 EVENTS = "/api/v1/events"
@@ -123,3 +125,13 @@ async def score_everything(resources: Resources, engines: Engines | None = None)
             async with system_transaction(resources.database) as tx:
                 await apply.apply_step(tx, held, work)
             steps += 1
+
+
+async def cool_everything(resources: Resources) -> int:
+    """Let every agent that is due cool, as a worker with every lane would; returns how many were."""
+    async with system_transaction(resources.database) as tx:
+        due = await list_due(tx, EVERY_LANE, resources.clock.now(), 1000, [])
+    for work, now in due:
+        async with system_transaction(resources.database) as tx:
+            await sweep(tx, RuleSet.builtin(), work, now)
+    return len(due)

@@ -2,8 +2,8 @@ r"""Kill -9 under load, again and again, and then count: nothing acknowledged is
 
 A platform of its own (PostgreSQL, API, worker) takes batches from senders that repeat whatever was not answered,
 under the same key. At random moments one of its processes is killed. At the end every acknowledged event must be
-stored exactly once, positions without gaps, everything scored, each score what the stored events give, and each
-notice there exactly once. Usage: `python server/tests/faults/kill_loop.py --kills 500 --seed 1`.
+stored exactly once, positions without gaps, everything scored, each score and incident what the stored events give,
+and each notice there exactly once. Usage: `python server/tests/faults/kill_loop.py --kills 500 --seed 1`.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
+from uuid import UUID
 
 import httpx
 import psutil
@@ -34,6 +36,7 @@ from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import process_id
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.events import partitions
+from guardhouse.events.identify import identifier
 from guardhouse.events.read import read_after
 from guardhouse.foundation import migrate
 from guardhouse.foundation.data_folder import DataFolder
@@ -41,6 +44,7 @@ from guardhouse.foundation.embedded_postgres import EmbeddedPostgres
 from guardhouse.foundation.resources import Resources, open_resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import keys, tenants
+from guardhouse.scores.incidents.book import Book, Tale
 from guardhouse.scores.process_key import key_text
 from guardhouse.settings import Settings
 
@@ -66,9 +70,19 @@ class Report:
     replays: int = 0
     processes: int = 0
     score_rows: int = 0
+    incidents: int = 0
     notices: int = 0
     scored_after_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
+
+
+class Agent(NamedTuple):
+    """An agent as stored."""
+
+    no: int
+    name: str
+    next_position: int
+    tenant_id: UUID
 
 
 class Parts:
@@ -233,14 +247,14 @@ async def _check(parts: Parts, key: str, told: dict[str, Told], report: Report) 
         await _wait_until_scored(parts, resources, report)
         async with system_transaction(resources.database) as tx:
             rows = await tx.fetch(
-                "SELECT agent_no, agent_id, next_position FROM host_agents ORDER BY agent_no"
+                "SELECT agent_no, agent_id, next_position, tenant_id FROM host_agents ORDER BY agent_no"
             )
-        agents = {row["agent_id"]: (row["agent_no"], row["next_position"]) for row in rows}
+        agents = {row["agent_id"]: Agent(*row) for row in rows}
         if set(agents) != set(told):
             report.faults.append(f"agents differ: {set(agents) ^ set(told)}")
         report.agents = len(agents)
-        for name, (agent_no, next_position) in agents.items():
-            await _check_agent(resources, name, agent_no, next_position, told.get(name, Told()), report)
+        for name, agent in agents.items():
+            await _check_agent(resources, agent, told.get(name, Told()), report)
         await _check_notices_by_count(resources, report)
     await _check_recalculation(parts, key, report)
 
@@ -263,12 +277,11 @@ async def _wait_until_scored(parts: Parts, resources: Resources, report: Report)
     report.scored_after_seconds = round(time.monotonic() - begun, 2)
 
 
-async def _check_agent(
-    resources: Resources, name: str, agent_no: int, next_position: int, told: Told, report: Report
-) -> None:
+async def _check_agent(resources: Resources, agent: Agent, told: Told, report: Report) -> None:
     """Replay an agent's stored events and compare everything that was made of them while things died."""
-    engine = AgentEngine(RuleSet.builtin())
-    rows, crossings, ids, positions = [], [], [], []
+    name, agent_no = agent.name, agent.no
+    engine, book = AgentEngine(RuleSet.builtin()), Book(identifier(str(agent.tenant_id), name))
+    rows, ids, positions = [], [], []
     async with system_transaction(resources.database) as tx:
         events = await read_after(tx, agent_no, 0, 100_000)
         stored_rows = await tx.fetch(
@@ -277,9 +290,19 @@ async def _check_agent(
             agent_no,
         )
         stored_notices = await tx.fetch(
-            "SELECT subject_seq, data->>'process_id' AS process_id, data->>'band' AS band FROM notices"
-            " WHERE kind = 'risk.band_crossed' AND data->>'agent_id' = $1 ORDER BY 1, 2",
+            "SELECT notice_id, subject_seq, data->>'process_id' AS process_id, data->>'band' AS band FROM notices"
+            " WHERE kind LIKE 'risk.%' AND data->>'agent_id' = $1 ORDER BY notice_id",
             name,
+        )
+        stored_incidents = await tx.fetch(
+            "SELECT incident_id, status, opened_position, risk, peak_risk, version FROM risk_incidents"
+            " WHERE agent_no = $1 ORDER BY incident_id",
+            agent_no,
+        )
+        stored_lines = await tx.fetch(
+            "SELECT l.incident_id, l.band, l.evidence_id, l.notice_id, l.number FROM risk_incident_notices l"
+            " JOIN risk_incidents i USING (incident_id) WHERE i.agent_no = $1 ORDER BY 1, 5",
+            agent_no,
         )
     for event in events:
         ids.append(event.event_id.hex())
@@ -290,27 +313,32 @@ async def _check_agent(
                 (r.position, key_text(r.key), r.risk, r.tree_risk, r.risk_score, r.band, list(r.reasons))
                 for r in effects.rows
             ]
-            crossings += [
-                (c.position, process_id(name, c.process), c.band)
-                for c in effects.crossings
-                if c.direction != "down"
-            ]
+            for c in effects.crossings:
+                book.take(Tale(c, process_id(name, c.root), process_id(name, c.process)))
+    incidents = [
+        (i.id, i.status, i.opened_position, i.risk, i.peak_risk, i.version) for i in book.changed.values()
+    ]
+    lines = [(*w.line.told, w.notice_id, w.number) for w in book.words if w.line is not None]
+    notices = [(w.notice_id, w.number, w.tale.process_id, w.tale.crossing.band) for w in book.words]
     found = [
         (len(events) == told.sent, f"{len(events)} stored, {told.sent} sent"),
         (set(ids) == told.acknowledged and len(ids) == len(set(ids)), "stored is not what was acknowledged"),
-        (positions == list(range(1, next_position)), "positions have gaps"),
+        (positions == list(range(1, agent.next_position)), "positions have gaps"),
         ([tuple(row) for row in stored_rows] == sorted(rows, key=lambda r: r[:2]), "score rows differ"),
-        ([tuple(row) for row in stored_notices] == sorted(crossings), "notices differ"),
+        ([tuple(row) for row in stored_incidents] == sorted(incidents), "incidents differ"),
+        ([tuple(row) for row in stored_lines] == sorted(lines, key=lambda n: (n[0], n[4])), "lines differ"),
+        ([tuple(row) for row in stored_notices] == sorted(notices), "notices differ"),
     ]
     report.faults += [f"{name}: {what}" for held, what in found if not held]
     report.events += len(events)
     report.score_rows += len(stored_rows)
+    report.incidents += len(stored_incidents)
     report.notices += len(stored_notices)
 
 
 async def _check_notices_by_count(resources: Resources, report: Report) -> None:
     async with system_transaction(resources.database) as tx:
-        count = await tx.fetch_value("SELECT count(*) FROM notices WHERE kind = 'risk.band_crossed'")
+        count = await tx.fetch_value("SELECT count(*) FROM notices WHERE kind LIKE 'risk.%'")
         twice = await tx.fetch_value("SELECT count(*) - count(DISTINCT notice_id) FROM notices")
     if count != report.notices or twice:
         report.faults.append(f"{count} notices, {report.notices} expected, {twice} ids twice")
@@ -321,6 +349,7 @@ async def _check_recalculation(parts: Parts, key: str, report: Report) -> None:
     base = f"http://127.0.0.1:{parts.port}/api/v1"
     async with httpx.AsyncClient(headers={"X-API-Key": key}, timeout=60.0, trust_env=False) as client:
         cursor: dict[str, str] = {}
+        await _wait_until_it_answers(parts, client, f"{base}/processes")
         while True:
             answer = await client.get(f"{base}/processes", params={"limit": "1000", **cursor})
             if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # connections from before the last kill
@@ -337,6 +366,17 @@ async def _check_recalculation(parts: Parts, key: str, report: Report) -> None:
             if not page["pagination"]["has_more"]:
                 return
             cursor = {"cursor": page["pagination"]["cursor"]}
+
+
+async def _wait_until_it_answers(parts: Parts, client: httpx.AsyncClient, url: str) -> None:
+    """Wait until the API is up again: it may have been killed last of all, and a busy machine starts it slowly."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        parts.look_after()
+        with contextlib.suppress(httpx.TransportError):
+            if (await client.get(url)).status_code == httpx.codes.OK:
+                return
+        await asyncio.sleep(0.2)
 
 
 def _free_port() -> int:

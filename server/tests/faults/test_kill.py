@@ -16,5 +16,6 @@ def test_kill_9_under_load_loses_and_doubles_nothing() -> None:
     assert report.faults == []
     assert sum(report.kills.values()) == KILLS
     assert report.events > 0
+    assert report.incidents > 0
     assert report.notices > 0
     assert report.score_rows > 0

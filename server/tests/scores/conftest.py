@@ -1,5 +1,13 @@
 """Tests here have a door with one tenant over a database whose clock stands at noon."""
 
+import pytest
+
+from guardhouse.analysis.risk.rules import RuleSet
 from server.tests.components.door_at_noon import clock, door, host, resources
 
 __all__ = ["clock", "door", "host", "resources"]
+
+
+@pytest.fixture(scope="session")
+def rules() -> RuleSet:
+    return RuleSet.builtin()

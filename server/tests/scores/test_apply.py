@@ -11,42 +11,12 @@ from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
-from guardhouse.scores.apply import CursorMoved, DayMissing, Engines
+from guardhouse.scores.apply import CursorMoved, Engines
 from guardhouse.scores.store import Backlog
+from guardhouse.scores.write import DayMissing
 from server.tests.components.hosts import EVERY_LANE, Host, attack, call, make_days, score_everything
 from server.tests.ingest.make import Door
-
-TABLES = {
-    "scores": "SELECT * FROM scores ORDER BY agent_no, position, key, calculated_at",
-    "processes": "SELECT * FROM processes ORDER BY agent_no, key",
-    "process_states": "SELECT * FROM process_states ORDER BY agent_no, key",
-    "process_inputs": "SELECT * FROM process_inputs ORDER BY agent_no, position, n",
-    "score_cursors": "SELECT * FROM score_cursors ORDER BY agent_no",
-    # Ids, time and place in the log of a notice are its own; what it says is not.
-    "notices": "SELECT tenant_id, kind, version, severity, subject, subject_seq, data FROM notices"
-    " WHERE kind LIKE 'risk.%'"
-    " ORDER BY subject, subject_seq, data::text",
-}
-
-
-async def snapshot(door: Door) -> dict[str, list[tuple[Any, ...]]]:
-    return {name: [tuple(row) for row in await door.rows(sql)] for name, sql in TABLES.items()}
-
-
-def same(found: dict[str, list[tuple[Any, ...]]], expected: dict[str, list[tuple[Any, ...]]]) -> None:
-    """Insist on equal rows, and show the first that differ."""
-    for name, rows in expected.items():
-        for one, other in zip(found[name], rows, strict=False):
-            assert [
-                pair for pair in enumerate(zip(one, other, strict=True)) if pair[1][0] != pair[1][1]
-            ] == [], name
-        assert len(found[name]) == len(rows), name
-
-
-async def forget_scores(door: Door) -> None:
-    await door.behind.execute(
-        "TRUNCATE scores, processes, process_states, process_inputs, score_cursors, notices, notice_cursors"
-    )
+from server.tests.scores.make import forget_scores, same, snapshot
 
 
 async def backlog(resources: Resources) -> list[Backlog]:
@@ -112,6 +82,10 @@ async def test_batch_sizes_do_not_change_a_byte(
     same(found[1], found[1000])
     rows = found[1000]
     assert len(rows["notices"]) >= 4
+    assert len(rows["risk_incidents"]) == 4
+    assert {row[6] for row in rows["risk_incidents"]} == {"open", "closed"}
+    assert len(rows["risk_incident_notices"]) >= 4
+    assert len(rows["events_kept"]) > len(rows["risk_incident_notices"])
     assert {"high", "low"} <= {row[13] for row in rows["scores"]}
     assert await backlog(resources) == []
 

@@ -47,6 +47,7 @@ host_agents = Table(
     Column("last_seen", _INSTANT),
     Column("clock_skew_ms", BigInteger),
     Column("created_at", _INSTANT, nullable=False),
+    Column("silent_told_at", _INSTANT),
     CheckConstraint("state IN ('active', 'deleted')", name="state"),
     Index(
         "host_agents_tenant_id_agent_id_key",

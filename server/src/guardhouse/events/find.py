@@ -59,7 +59,7 @@ async def of_process(
 
 
 async def one(tx: Tx, tenant: TenantKey, text: str) -> StoredEvent | StoredAppEvent:
-    """Return one event of either family by the text form of its id.
+    """Return one event of either family by the text form of its id; one that is cited, also beyond retention.
 
     Raises:
         NotFound: there is none, or the text is no id.
@@ -76,9 +76,10 @@ async def one(tx: Tx, tenant: TenantKey, text: str) -> StoredEvent | StoredAppEv
     event = await store.get_event(tx, tenant.no, event_id, since, until) or await queries.get_event(
         tx, tenant.no, event_id, since, until
     )
-    if event is None:
+    kept = [] if event is not None else await store.list_kept(tx, tenant.no, [event_id])
+    if event is None and not kept:
         raise NotFound("There is no such event.")
-    return event
+    return event or kept[0]
 
 
 def split_process_id(text: str) -> tuple[str, int, int | None]:

@@ -63,6 +63,29 @@ event_sources = Table(
     UniqueConstraint("tenant_no", "agent_no", "stream", "boot_id", "alphabet"),
 )
 
+# Copies of events that an explanation cites: they outlive the days they came from.
+events_kept = Table(
+    "events_kept",
+    metadata,
+    Column("event_id", Uuid, nullable=False),
+    Column("occurred_at", _INSTANT, nullable=False),
+    Column("received_at", _INSTANT, nullable=False),
+    Column("claimed_at", _INSTANT),
+    Column("tenant_no", BigInteger, nullable=False),
+    Column("agent_no", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("start", BigInteger),
+    Column("ret", BigInteger),
+    Column("source_no", Integer, nullable=False),
+    Column("pid", Integer),
+    Column("tid", Integer),
+    Column("kind", SmallInteger, nullable=False),
+    Column("flags", SmallInteger, nullable=False),
+    Column("call", Text),
+    Column("fields", LargeBinary),
+    PrimaryKeyConstraint("tenant_no", "event_id"),
+)
+
 COPIED: Final = (
     "event_id",
     "occurred_at",
@@ -129,6 +152,7 @@ SELECT e.event_id, e.occurred_at, e.received_at, e.claimed_at, e.agent_no, a.age
        e.pid, e.tid, e.kind, e.flags, e.call, e.fields, s.boot_id, s.alphabet
 FROM process_events e JOIN event_sources s USING (source_no) JOIN host_agents a ON a.agent_no = e.agent_no
 """
+_SELECT_KEPT: Final = _SELECT.replace("FROM process_events e", "FROM events_kept e")
 
 
 def _event(row: Any) -> StoredEvent:
@@ -206,6 +230,30 @@ async def get_event(
         until,
     )
     return None if row is None else _event(row)
+
+
+async def keep_events(tx: Tx, tenant_no: int, ids: Sequence[bytes], since: datetime, until: datetime) -> None:
+    """Copy events to where they stay; the bounds are the times inside their ids, so that few partitions are read."""
+    columns = ", ".join(COPIED)
+    await tx.run(
+        f"INSERT INTO events_kept ({columns}) SELECT {columns} FROM process_events"
+        " WHERE tenant_no = $1 AND event_id = ANY($2::uuid[]) AND occurred_at >= $3 AND occurred_at < $4"
+        " ORDER BY event_id ON CONFLICT DO NOTHING",
+        tenant_no,
+        [UUID(bytes=event_id) for event_id in ids],
+        since,
+        until,
+    )
+
+
+async def list_kept(tx: Tx, tenant_no: int, ids: Sequence[bytes]) -> list[StoredEvent]:
+    """Return those of these events that are kept, in the order in which they were applied."""
+    rows = await tx.fetch(
+        f"{_SELECT_KEPT} WHERE e.tenant_no = $1 AND e.event_id = ANY($2::uuid[]) ORDER BY e.agent_no, e.position",
+        tenant_no,
+        [UUID(bytes=event_id) for event_id in ids],
+    )
+    return [_event(row) for row in rows]
 
 
 async def list_newest(

@@ -16,7 +16,7 @@ from guardhouse.notices.identity_kinds import (
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
-from guardhouse.notices.risk_kinds import RiskBandCrossed
+from guardhouse.notices.risk_kinds import RiskBandCrossed, RiskIncidentClosed, RiskUpdated
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
     WebhookDisabled,
@@ -30,6 +30,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
     model.kind: model
     for model in (
         RiskBandCrossed,
+        RiskUpdated,
+        RiskIncidentClosed,
         TelemetryReceived,
         KeyCreated,
         KeyRotated,

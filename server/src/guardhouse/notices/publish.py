@@ -37,12 +37,16 @@ HERE: Final = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One notice to publish; ``subject_seq`` is the version of the subject's row."""
+    """One notice to publish; ``subject_seq`` is the version of the subject's row.
+
+    ``notice_id``: a fresh one unless whoever publishes derives it from what happened.
+    """
 
     data: NoticeData
     tenant_id: UUID
     subject_seq: int
     origin: Origin = HERE
+    notice_id: UUID | None = None
 
 
 class TurnTooLate(RuntimeError):  # noqa: N818 - as above
@@ -93,7 +97,7 @@ def _row(draft: Draft) -> store.Row:
     if len(encoded.encode()) > MAX_DATA_BYTES:
         raise NoticeTooLarge(f"{data.kind} of {data.subject}: over {MAX_DATA_BYTES} bytes")
     return store.Row(
-        notice_id=new_id(),
+        notice_id=new_id() if draft.notice_id is None else draft.notice_id,
         tenant_id=draft.tenant_id,
         kind=data.kind,
         version=data.version,

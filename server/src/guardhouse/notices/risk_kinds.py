@@ -24,15 +24,18 @@ class Contribution(BaseModel):
 class _Risk(NoticeData):
     scope: ClassVar[str] = "scores:read"
 
-    incident_id: UUID | None
-    process_id: str
+    incident_id: UUID
+    process_id: Annotated[str, Field(description="Process whose act it was.")]
     tree_id: Annotated[str, Field(description="Process id of the tree's root.")]
     agent_id: str
-    risk: Annotated[float, Field(ge=0, le=100)]
+    risk: Annotated[float, Field(ge=0, le=100, description="Of the tree.")]
     band: Band
     risk_score: Annotated[float, Field(ge=0, le=100)]
     contributions: Annotated[tuple[Contribution, ...], Field(max_length=5)]
-    versions: Annotated[dict[str, str | int], Field(description="Engine, rules and profile that scored.")]
+    explanation: Annotated[str, Field(description="Path of the whole story.")]
+    versions: Annotated[
+        dict[str, str | int | None], Field(description="Engine, rules and profile that scored.")
+    ]
 
     @property
     def severity(self) -> Severity:
@@ -41,8 +44,8 @@ class _Risk(NoticeData):
 
     @property
     def subject(self) -> str:
-        """Return the incident, or the tree while it has none."""
-        return f"incident:{self.incident_id}" if self.incident_id else f"process:{self.tree_id}"
+        """Return the incident."""
+        return f"incident:{self.incident_id}"
 
 
 _SEVERITY_OF_BAND: Final = {"low": Severity.INFO, "medium": Severity.HIGH, "high": Severity.CRITICAL}
@@ -57,6 +60,7 @@ _RISK_EXAMPLE: Final = {
     "contributions": [
         {"id": "rule.shell_on_socket", "points": 56.02, "why": "socket on fd 0,1,2, then /bin/sh started"}
     ],
+    "explanation": "/api/v1/risk/incidents/0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b10",
     "versions": {"engine": 1, "rules": "2026.1", "profile": 17},
 }
 
@@ -68,3 +72,53 @@ class RiskBandCrossed(_Risk):
     example: ClassVar[Mapping[str, Any]] = {**_RISK_EXAMPLE, "previous_band": "medium"}
 
     previous_band: Band
+
+
+class RiskUpdated(_Risk):
+    """An incident goes on: its tree got evidence; said at most once per tree and second of event time."""
+
+    kind: ClassVar[str] = "risk.updated"
+    live_only: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = _RISK_EXAMPLE
+
+
+class RiskIncidentClosed(NoticeData):
+    """An incident is over: the tree was quiet for ten minutes, or a person closed it. Said once."""
+
+    kind: ClassVar[str] = "risk.incident_closed"
+    scope: ClassVar[str] = "scores:read"
+    example: ClassVar[Mapping[str, Any]] = {
+        "incident_id": "0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b10",
+        "tree_id": "web-1:4700:19cpz",
+        "agent_id": "web-1",
+        "peak_risk": 91.42,
+        "peak_band": "high",
+        "opened_at": "2026-01-01T00:00:04.512Z",
+        "closed_at": "2026-01-01T01:10:00.000Z",
+        "closed_by": "quiet",
+        "reason": None,
+        "explanation": "/api/v1/risk/incidents/0199a3c2-5b1e-7c44-9d2f-4f6f1f2a9b10",
+    }
+
+    incident_id: UUID
+    tree_id: Annotated[str, Field(description="Process id of the tree's root.")]
+    agent_id: str
+    peak_risk: Annotated[float, Field(ge=0, le=100)]
+    peak_band: Band
+    opened_at: Annotated[str, Field(description="Event time, RFC 3339.")]
+    closed_at: Annotated[
+        str, Field(description="Event time when it was quiet; else when the person closed it.")
+    ]
+    closed_by: Annotated[str, Field(description="`quiet`, or who closed it.")]
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+    explanation: Annotated[str, Field(description="Path of the whole story.")]
+
+    @property
+    def severity(self) -> Severity:
+        """Return that of the worst band: whoever was told of the beginning is told of the end."""
+        return _SEVERITY_OF_BAND[self.peak_band]
+
+    @property
+    def subject(self) -> str:
+        """Return the incident."""
+        return f"incident:{self.incident_id}"

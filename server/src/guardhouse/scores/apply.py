@@ -1,63 +1,50 @@
 """One scoring step: the next events of an agent go through the engine, exactly once, in position order.
 
-The cursor, the states, the score rows and the notices change in one transaction. A step that is lost is
-done again from the same cursor and gives the same bytes.
+The cursor, the states, the score rows, incidents and notices change in one transaction. A step that is lost
+is done again from the same cursor and gives the same bytes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from typing import Any, Final
-from uuid import UUID
+from datetime import timedelta
+from typing import Final
 
-import asyncpg
-import msgspec
 from prometheus_client import Counter
 
 from guardhouse.analysis.risk.effects import Crossing, Input, RunEnd, ScoreRow
-from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
+from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import PROCESS_GONE_US, ProcessKey, RiskEvent, process_id
 from guardhouse.analysis.risk.explain import explain_tree
 from guardhouse.analysis.risk.rules import RuleSet
-from guardhouse.analysis.risk.summary import Dirty
 from guardhouse.events import read as events_read
-from guardhouse.events.identify import identifier
 from guardhouse.foundation.clock import from_microseconds
-from guardhouse.foundation.database import Tx
-from guardhouse.notices.publish import Draft, publish_all
-from guardhouse.notices.risk_kinds import Band, Contribution, RiskBandCrossed
-from guardhouse.scores import store
+from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.notices.publish import publish_all
+from guardhouse.scores import store, write
 from guardhouse.scores.answers.load import load_answers
-from guardhouse.scores.baselines.history import BaselineMissing, Kept, ProfileHistory
+from guardhouse.scores.baselines.history import Kept, ProfileHistory, take_in
 from guardhouse.scores.baselines.note_runs import note_runs
+from guardhouse.scores.incidents import tell
+from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.store import Backlog, Cursor
+from guardhouse.scores.write import cools_at
 
 STEP_EVENTS: Final = 1000
 MAX_ENGINES: Final = 2048
 MAX_LIVE: Final = 200_000
-NOTICE_REASONS: Final = 5
-
-_BANDS: Final[dict[str, Band]] = {"low": "low", "medium": "medium", "high": "high"}
 
 EVENTS: Final = Counter("guardhouse_scored_events_total", "Events that went through the risk engine.")
 SCORES: Final = Counter("guardhouse_scores_computed_total", "Score rows written.")
 CROSSINGS: Final = Counter(
-    "guardhouse_risk_band_crossings_total", "Process trees that changed their band.", ["band", "direction"]
+    "guardhouse_risk_band_crossings_total",
+    "What became of process trees above the low band.",
+    ["band", "direction"],
 )
 
 
 class CursorMoved(Exception):  # noqa: N818 - tells the lane to forget what it has in memory
     """Another worker has scored this agent; the step is lost and must not be written."""
-
-
-class DayMissing(Exception):  # noqa: N818 - tells the lane to make the partition
-    """A day of a score row has no partition; the step is lost."""
-
-    def __init__(self, day: date) -> None:
-        super().__init__(day)
-        self.day = day
 
 
 @dataclass(slots=True)
@@ -102,6 +89,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
 
     Raises:
         CursorMoved: the agent was scored elsewhere meanwhile.
+        DayMissing: a day of a score row has no partition.
     """
     cursor = await store.get_cursor(tx, work.agent_no)
     engine, profiles = await engines.get(tx, work, cursor)
@@ -109,7 +97,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     events = await events_read.read_after(tx, work.agent_no, position, STEP_EVENTS)
     await _load_needed(tx, engine, profiles, work.agent_no, events)
     rows: list[ScoreRow] = []
-    drafts: list[Draft] = []
+    tales: list[Tale] = []
     inputs: list[Input] = []
     runs: list[RunEnd] = []
     if events:
@@ -121,17 +109,30 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
             rows += effects.rows
             inputs += effects.inputs
             runs += effects.runs
-            drafts += [d for c in effects.crossings if (d := _notice(engine, work, c)) is not None]
+            tales += [_tale(engine, work, crossing) for crossing in effects.crossings]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
-    moved = Cursor(reached, profiles.current, engine.judge.answers.version, engine.pack_agent())
+    if cursor is not None and cursor.swept_at is not None:
+        engine.scorer.soil_hot()  # what was shown of them beyond the events gives way to what the events say
+    moved = Cursor(
+        reached,
+        profiles.current,
+        engine.judge.answers.version,
+        engine.pack_agent(),
+        clock_at=from_microseconds(engine.clock_us),
+        heard_at=work.seen_at,
+        cools_at=cools_at(engine),
+    )
+    if tales:
+        await tell.take_turn(tx, TenantKey(work.tenant_id, work.tenant_no), work.agent_no)
     # The cursor first: a second worker on this agent waits here and then finds it moved, before either of them
     # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
-    await _save(tx, engine, work, rows, inputs)
+    await write.save(tx, engine, work, rows, inputs)
     await note_runs(tx, work.tenant_no, work.agent_no, runs)
-    await publish_all(tx, drafts)
+    if tales:
+        await publish_all(tx, await tell.settle(tx, work, tales))
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
     SCORES.inc(len(rows))
@@ -170,17 +171,6 @@ async def load_engine(
     return engine
 
 
-async def take_in(tx: Tx, engine: AgentEngine, profiles: ProfileHistory, packed: bytes) -> None:
-    """Load a stored process into an engine, with the baseline that it is bound to."""
-    while True:
-        try:
-            engine.load_process(packed)
-        except BaselineMissing as missing:
-            await profiles.fetch(tx, missing)
-        else:
-            return
-
-
 def _relatives(engine: AgentEngine) -> list[ProcessKey]:
     states = engine.instances.states
     wanted = {key for process in states.values() for key in (process.parent, process.root) if key is not None}
@@ -208,122 +198,19 @@ async def _load_needed(
             await take_in(tx, engine, profiles, packed)
 
 
-async def _save(
-    tx: Tx, engine: AgentEngine, work: Backlog, rows: list[ScoreRow], inputs: list[Input]
-) -> None:
-    new_id = identifier(str(work.tenant_id), work.agent_id)
-    versions = msgspec.json.encode({"engine": ENGINE_VERSION, "rules": engine.rules.version}).decode()
-    newest: dict[ProcessKey, UUID] = {}
-    values = []
-    for row in rows:
-        score_id = UUID(bytes=new_id(row.occurred_us // 1000, f"score:{row.position}:{key_text(row.key)}"))
-        newest[row.key] = score_id
-        values.append(_score_values(work, row, score_id, versions))
-    if values:
-        try:
-            await store.add_scores(tx, values)
-        except asyncpg.CheckViolationError as error:
-            raise DayMissing(min(at.date() for _, at, *_ in values)) from error
-    dirty = engine.take_dirty()
-    if dirty:
-        await store.save_processes(
-            tx,
-            [_process_values(work, item, newest.get(item.key)) for item in dirty],
-            [item.packed for item in dirty],
-        )
-    if inputs:
-        await store.add_inputs(tx, list(_input_values(work, inputs)))
-
-
-def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -> tuple[Any, ...]:
-    return (
-        score_id,
-        from_microseconds(row.occurred_us),
-        work.tenant_no,
-        work.agent_no,
-        row.position,
-        row.key.pid,
-        row.risk,
-        row.tree_risk,
-        row.risk_score,
-        row.anomaly_score,
-        key_text(row.key),
-        key_text(row.root),
-        process_id(work.agent_id, row.key),
-        row.band,
-        list(row.reasons),
-        msgspec.json.encode(row.evidence).decode(),
-        versions,
-    )
-
-
-def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[Any, ...]:
-    s = item.summary
-    # The numbers of a tree stand with its root alone: a child is not written when they change.
-    tree_risk, tree_band = (s.tree_risk, s.tree_band) if item.key == s.root else (0, "low")
-    return (
-        work.tenant_no,
-        work.agent_no,
-        key_text(item.key),
-        process_id(work.agent_id, item.key),
-        item.key.pid,
-        from_microseconds(s.started_us),
-        from_microseconds(s.last_us),
-        None if s.exited_us is None else from_microseconds(s.exited_us),
-        s.first_position,
-        s.last_position,
-        s.calls,
-        s.other_events,
-        s.risk,
-        tree_risk,
-        s.risk_score,
-        s.anomaly_score,
-        s.band,
-        tree_band,
-        s.exe,
-        s.comm,
-        None if s.parent is None else key_text(s.parent),
-        key_text(s.root),
-        s.alphabet,
-        s.profile_version,
-        score_id,
-    )
-
-
-def _input_values(work: Backlog, inputs: list[Input]) -> Iterable[tuple[Any, ...]]:
-    counts: dict[int, int] = {}
-    for item in inputs:
-        n = counts.get(item.position, 0)
-        counts[item.position] = n + 1
-        key = None if item.key is None else key_text(item.key)
-        data = msgspec.json.encode(item.data).decode()
-        yield (work.tenant_no, work.agent_no, item.position, n, key, item.kind, data)
-
-
-def _notice(engine: AgentEngine, work: Backlog, crossing: Crossing) -> Draft | None:
+def _tale(engine: AgentEngine, work: Backlog, crossing: Crossing) -> Tale:
+    """Return a crossing with how things stand just now."""
     CROSSINGS.labels(crossing.band, crossing.direction).inc()
-    if crossing.direction == "down":
-        return None
-    root = engine.instances.states[crossing.root]
-    process = engine.instances.states[crossing.process]
-    explained = explain_tree(engine, root, work.agent_id, crossing.occurred_us)
-    data = RiskBandCrossed(
-        incident_id=None,
-        process_id=process_id(work.agent_id, crossing.process),
-        tree_id=process_id(work.agent_id, crossing.root),
-        agent_id=work.agent_id,
-        risk=crossing.risk / 100,
-        band=_band(crossing.band),
-        previous_band=_band(crossing.previous_band),
-        risk_score=process.risk_score / 100,
-        contributions=tuple(
-            Contribution(id=part["id"], points=part["points"], why=part["why"])
-            for part in explained["contributions"][:NOTICE_REASONS]
-        ),
-        versions={"engine": ENGINE_VERSION, "rules": engine.rules.version},
+    tree_id, own_id = (process_id(work.agent_id, key) for key in (crossing.root, crossing.process))
+    if crossing.direction in {"down", "quiet"}:
+        return Tale(crossing, tree_id, own_id)
+    states = engine.instances.states
+    explained = explain_tree(engine, states[crossing.root], work.agent_id, crossing.occurred_us)
+    return Tale(
+        crossing,
+        tree_id,
+        own_id,
+        states[crossing.process].risk_score,
+        explained["contributions"],
+        explained["versions"],
     )
-    return Draft(data, work.tenant_id, crossing.position)
-
-
-def _band(name: str) -> Band:
-    return _BANDS[name]

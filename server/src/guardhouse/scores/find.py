@@ -14,11 +14,11 @@ from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.events.find import LATEST_MS, split_process_id
 from guardhouse.events.identify import milliseconds_of
-from guardhouse.foundation.clock import from_microseconds
+from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
-from guardhouse.scores import apply, queries, store
-from guardhouse.scores.baselines.history import ProfileHistory
+from guardhouse.scores import queries, store
+from guardhouse.scores.baselines.history import ProfileHistory, take_in
 from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
 
@@ -141,13 +141,15 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
     wanted = [row.key, row.root_key]
     for _ in range(ANCESTORS):
         for packed in await store.load_states(tx, row.agent_no, wanted):
-            await apply.take_in(tx, engine, profiles, packed)
+            await take_in(tx, engine, profiles, packed)
         states = engine.instances.states
         wanted = [
             key_text(p.parent) for p in states.values() if p.parent is not None and p.parent not in states
         ]
         if not wanted:
             break
+    if cursor is not None and cursor.swept_at is not None:
+        engine.sweep(microseconds(cursor.swept_at))  # as the lists show it
     if key_of(row.key) not in engine.instances.states:
         raise NotFound("There is no such process.")
     return engine

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -19,10 +20,15 @@ from guardhouse.foundation.pause import set_within
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.scores import apply, claim
-from guardhouse.scores.apply import CursorMoved, DayMissing, Engines
+from guardhouse.scores.apply import CursorMoved, Engines
+from guardhouse.scores.cooling import store as cooling
+from guardhouse.scores.cooling.sweep import sweep
 from guardhouse.scores.store import Backlog
+from guardhouse.scores.write import DayMissing
 
 POLL_SECONDS: Final = 1.0
+SWEEP_SECONDS: Final = 1.0
+SWEPT_AT_ONCE: Final = 64
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
 BACKLOG: Final = Gauge(
@@ -44,6 +50,7 @@ class _Holder:
     renewed: float = float("-inf")
     last_agent: int = 0
     paused: dict[int, tuple[float, float]] = field(default_factory=dict)  # agent -> (until, seconds)
+    swept: float = float("-inf")
 
 
 async def score_lanes(resources: Resources, stop: asyncio.Event) -> None:
@@ -100,10 +107,13 @@ async def _wake_on(stop: asyncio.Event, woken: asyncio.Event) -> None:
 
 
 async def _round(holder: _Holder, stop: asyncio.Event) -> bool:
-    """Do one step for each agent that waits; tells whether there was anything to do."""
+    """Do one step for each agent that waits, and cool those that are due; tells whether there were events."""
     await _renew(holder)
     now = time.monotonic()
     without = [agent_no for agent_no, (until, _) in holder.paused.items() if until > now]
+    if now - holder.swept >= SWEEP_SECONDS:
+        holder.swept = now
+        await _cool(holder, stop, without)
     async with system_transaction(holder.resources.database) as tx:
         waiting = await claim.list_backlog(tx, holder.lanes, after=holder.last_agent, without=without)
     BACKLOG.set(sum(work.last - work.position for work in waiting))
@@ -114,6 +124,19 @@ async def _round(holder: _Holder, stop: asyncio.Event) -> bool:
         holder.last_agent = work.agent_no
         await _step(holder, work)
     return bool(waiting)
+
+
+async def _cool(holder: _Holder, stop: asyncio.Event, without: Sequence[int]) -> None:
+    """Show what time alone has done to agents that send nothing."""
+    resources = holder.resources
+    async with system_transaction(resources.database) as tx:
+        due = await cooling.list_due(tx, holder.lanes, resources.clock.now(), SWEPT_AT_ONCE, without)
+    for work, now in due:
+        if stop.is_set():
+            return
+        await _renew(holder)
+        async with _guarded(holder, work), system_transaction(resources.database) as tx:
+            await sweep(tx, holder.engines.rules, work, now)
 
 
 async def _renew(holder: _Holder) -> None:
@@ -128,10 +151,16 @@ async def _renew(holder: _Holder) -> None:
 
 
 async def _step(holder: _Holder, work: Backlog) -> None:
+    async with _guarded(holder, work), system_transaction(holder.resources.database) as tx:
+        reached = await apply.apply_step(tx, holder.engines, work)
+        await tx.run("SELECT pg_notify('scored', $1)", f"{work.agent_no}:{reached}")
+
+
+@contextlib.asynccontextmanager
+async def _guarded(holder: _Holder, work: Backlog) -> AsyncIterator[None]:
+    """Let a fault in the work on one agent cost a pause of that agent, and what is in memory of it."""
     try:
-        async with system_transaction(holder.resources.database) as tx:
-            reached = await apply.apply_step(tx, holder.engines, work)
-            await tx.run("SELECT pg_notify('scored', $1)", f"{work.agent_no}:{reached}")
+        yield
     except CursorMoved:
         holder.engines.forget(work.agent_no)
         _log.info("score_step_lost", agent_no=work.agent_no)

@@ -1,10 +1,10 @@
-"""A process instance's key as one text: pid, start, generation, boot id."""
+"""The key of a process instance as one text, the form in which tables hold it."""
 
 from guardhouse.analysis.risk.event import ProcessKey
 
 
 def key_text(key: ProcessKey) -> str:
-    """Return a process key as one text."""
+    """Return a process key as one text: pid, start, generation, boot id."""
     return f"{key.pid}.{key.start}.{key.generation}.{key.boot_id}"
 
 

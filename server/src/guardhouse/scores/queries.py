@@ -41,6 +41,7 @@ class ProcessRow:
     alphabet: str
     profile_version: int | None
     score_id: UUID | None
+    hot: bool
 
     def relative_id(self, key: str | None) -> str | None:
         """Return the process id of a process of the same agent from its key."""
@@ -140,7 +141,7 @@ def _score(row: Any) -> StoredScore:
     return StoredScore(**values)
 
 
-def _conditions(tests: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:
+def conditions(tests: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:
     """Return a WHERE clause over the tests that have a value, and the values in their order."""
     used = [(test, value) for test, value in tests if value is not None]
     return " AND ".join(test.format(n) for n, (test, _) in enumerate(used, 1)), [value for _, value in used]
@@ -150,7 +151,7 @@ async def list_processes(
     tx: Tx, tenant_no: int, wanted: ProcessFilter, sort: str, limit: int, after: Sequence[Any] | None
 ) -> list[ProcessRow]:
     """Return processes in descending order of ``last_seen`` or ``risk``; ``after`` = (that, agent_no, key)."""
-    where, args = _conditions(
+    where, args = conditions(
         [
             ("p.tenant_no = ${}", tenant_no),
             ("a.agent_id = ${}", wanted.agent_id),
@@ -214,11 +215,28 @@ async def list_tree(tx: Tx, agent_no: int, root_key: str, depth: int, limit: int
     return [_process(row) for row in rows]
 
 
+async def list_of_tree(
+    tx: Tx, agent_no: int, root_key: str, since: datetime, until: datetime, limit: int
+) -> list[ProcessRow]:
+    """Return processes of a tree that lived between two instants, the riskiest first, its root before all."""
+    rows = await tx.fetch(
+        f"{_PROCESSES} WHERE p.agent_no = $1 AND p.root_key = $2 AND p.started_at <= $4"
+        " AND (p.exited_at IS NULL OR p.exited_at >= $3)"
+        " ORDER BY p.key = $2 DESC, p.risk DESC, p.first_position, p.key LIMIT $5",
+        agent_no,
+        root_key,
+        since,
+        until,
+        limit,
+    )
+    return [_process(row) for row in rows]
+
+
 async def list_scores(
     tx: Tx, tenant_no: int, wanted: ScoreFilter, limit: int, after: Sequence[Any] | None
 ) -> list[StoredScore]:
     """Return score rows, newest first; ``after`` = (calculated_at, score_id)."""
-    where, args = _conditions(
+    where, args = conditions(
         [
             ("s.tenant_no = ${}", tenant_no),
             ("s.process_id = ${}", wanted.process_id),
@@ -253,6 +271,27 @@ async def get_score(
         until,
     )
     return None if row is None else _score(row)
+
+
+async def count_backlog(tx: Tx) -> int:
+    """Return how many events of all agents wait for scoring."""
+    return int(
+        await tx.fetch_value(
+            "SELECT coalesce(sum(a.next_position - 1 - coalesce(c.position, 0)), 0)"
+            " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
+        )
+    )
+
+
+async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
+    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
+    row = await tx.fetch_row(
+        "SELECT c.position, s.state FROM score_cursors c"
+        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
+        agent_no,
+        key,
+    )
+    return (0, None) if row is None else (row["position"], row["state"])
 
 
 async def list_touched(tx: Tx, agent_no: int, position: int, limit: int) -> list[ProcessRow]:

@@ -13,7 +13,7 @@ from guardhouse.analysis.risk.summary import Summary, summarise
 from guardhouse.events import read as events_read
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.scores import find, store
+from guardhouse.scores import find, queries, store
 from guardhouse.scores.answers.load import load_answers, newest_version
 from guardhouse.scores.baselines.history import ProfileHistory
 from guardhouse.scores.baselines.store import newest_version as newest_profiles
@@ -61,7 +61,7 @@ async def recalculate(
         TooManyEvents: it is longer than 100,000 events.
     """
     row = await find.get_process(tx, tenant, process_id)
-    until, stored = await store.get_scored(tx, row.agent_no, row.key)
+    until, stored = await queries.get_scored(tx, row.agent_no, row.key)
     if until > MAX_EVENTS:
         raise TooManyEvents(f"The agent has {until} events.", limit_events=MAX_EVENTS)
     engine, count = await _replay(tx, tenant, row, until, mode)

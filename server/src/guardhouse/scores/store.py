@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -58,11 +60,13 @@ processes = Table(
     Column("alphabet", Text, nullable=False),
     Column("profile_version", Integer),
     Column("score_id", Uuid),
+    Column("hot", Boolean, nullable=False),
     PrimaryKeyConstraint("agent_no", "key"),
     Index("processes_tenant_no_last_seen_idx", "tenant_no", "last_seen", "agent_no", "key"),
     Index("processes_tenant_no_risk_idx", "tenant_no", "risk", "agent_no", "key"),
     Index("processes_tenant_no_process_id_idx", "tenant_no", "process_id"),
     Index("processes_agent_no_root_key_idx", "agent_no", "root_key"),
+    Index("processes_agent_no_hot_idx", "agent_no", postgresql_where=text("hot")),
 )
 
 process_states = Table(
@@ -97,6 +101,12 @@ score_cursors = Table(
     Column("profile_version", Integer),
     Column("answers_version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("clock_at", _INSTANT),
+    Column("heard_at", _INSTANT),
+    Column("cools_at", _INSTANT),
+    Column("swept_at", _INSTANT),
+    Column("loss_told_at", _INSTANT),
+    Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
 )
 
 score_lanes = Table(
@@ -137,12 +147,17 @@ PROCESS_COLUMNS: Final = (
     "tenant_no", "agent_no", "key", "process_id", "pid", "started_at", "last_seen", "exited_at", "first_position",
     "last_position", "calls", "other_events", "risk", "tree_risk", "risk_score", "anomaly_score", "band",
     "tree_band", "exe", "comm", "parent_key", "root_key", "alphabet", "profile_version", "score_id",
+    "hot",
 )  # fmt: skip
 _PROCESS_TYPES: Final = (
     "bigint", "bigint", "text", "text", "int", "timestamptz", "timestamptz", "timestamptz", "bigint",
     "bigint", "bigint", "bigint", "int", "int", "int", "int", "text",
     "text", "text", "text", "text", "text", "text", "int", "uuid",
+    "boolean",
 )  # fmt: skip
+CURSOR_COLUMNS: Final = (
+    "position, profile_version, answers_version, state, clock_at, heard_at, cools_at, loss_told_at, swept_at"
+)
 _SCORE_COLUMNS: Final = tuple(column.name for column in scores.columns)
 
 
@@ -166,7 +181,8 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines; ``profile_version`` and ``answers_version`` are the newest ones it has.
+    ``group`` shares baselines and answers, ``profile_version`` and ``answers_version`` are the newest ones it has;
+    ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -178,16 +194,27 @@ class Backlog:
     group: str
     profile_version: int | None
     answers_version: int
+    seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process."""
+    """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
+
+    In event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
+    ``swept_at`` up to when that has been shown already, ``loss_told_at`` when losses were last told. ``heard_at``
+    is the agent's last contact, in our time.
+    """
 
     position: int
     profile_version: int | None
     answers_version: int
     state: bytes
+    clock_at: datetime
+    heard_at: datetime | None = None
+    cools_at: datetime | None = None
+    loss_told_at: datetime | None = None
+    swept_at: datetime | None = None
 
 
 async def take_lanes(tx: Tx, owner: UUID, limit: int, now: datetime, until: datetime) -> list[int]:
@@ -221,7 +248,7 @@ async def list_backlog(
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
         f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
         " coalesce((SELECT w.version FROM risk_answers w WHERE w.tenant_no = a.tenant_no"
-        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version"
+        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version, a.last_seen"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -233,45 +260,25 @@ async def list_backlog(
     return [Backlog(*row) for row in rows]
 
 
-async def count_backlog(tx: Tx) -> int:
-    """Return how many events of all agents wait for scoring."""
-    return int(
-        await tx.fetch_value(
-            "SELECT coalesce(sum(a.next_position - 1 - coalesce(c.position, 0)), 0)"
-            " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
-        )
-    )
-
-
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
-    row = await tx.fetch_row(
-        "SELECT position, profile_version, answers_version, state FROM score_cursors WHERE agent_no = $1",
-        agent_no,
-    )
+    row = await tx.fetch_row(f"SELECT {CURSOR_COLUMNS} FROM score_cursors WHERE agent_no = $1", agent_no)
     return None if row is None else Cursor(*row)
 
 
-async def get_scored(tx: Tx, agent_no: int, key: str) -> tuple[int, bytes | None]:
-    """Return where scoring of an agent stands and the packed state of a process just there, of one moment."""
-    row = await tx.fetch_row(
-        "SELECT c.position, s.state FROM score_cursors c"
-        " LEFT JOIN process_states s ON s.agent_no = c.agent_no AND s.key = $2 WHERE c.agent_no = $1",
-        agent_no,
-        key,
-    )
-    return (0, None) if row is None else (row["position"], row["state"])
-
-
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
-    """Move the cursor from where this step found it; False when somebody else has moved it."""
+    """Move the cursor from where this step found it; False when somebody else has moved it.
+
+    What a sweep has shown beyond the events before is forgotten: the state has caught up with it.
+    """
     return bool(
         await tx.fetch_value(
-            "INSERT INTO score_cursors AS c (tenant_no, agent_no, position, profile_version, answers_version, state)"
-            " VALUES ($1, $2, $4, $5, $6, $7) ON CONFLICT (agent_no) DO UPDATE SET position = excluded.position,"
-            " profile_version = excluded.profile_version, answers_version = excluded.answers_version,"
-            " state = excluded.state"
-            " WHERE c.position = $3 RETURNING true",
+            f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {CURSOR_COLUMNS})"
+            " VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $10, $11, NULL) ON CONFLICT (agent_no) DO UPDATE SET"
+            " position = excluded.position, profile_version = excluded.profile_version,"
+            " answers_version = excluded.answers_version, state = excluded.state, clock_at = excluded.clock_at,"
+            " heard_at = excluded.heard_at, cools_at = excluded.cools_at, loss_told_at = excluded.loss_told_at,"
+            " swept_at = NULL WHERE c.position = $3 RETURNING true",
             tenant_no,
             agent_no,
             expected,
@@ -279,15 +286,19 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
             cursor.profile_version,
             cursor.answers_version,
             cursor.state,
+            cursor.clock_at,
+            cursor.heard_at,
+            cursor.cools_at,
+            cursor.loss_told_at,
         )
     )
 
 
 async def load_live(tx: Tx, agent_no: int, gone_before: datetime) -> list[bytes]:
-    """Return the packed states of processes that live, or ended only just."""
+    """Return the packed states of processes that live, ended only just, or will change by time alone."""
     rows = await tx.fetch(
         "SELECT s.state FROM process_states s JOIN processes p USING (agent_no, key)"
-        " WHERE agent_no = $1 AND (p.exited_at IS NULL OR p.exited_at >= $2) ORDER BY p.first_position, key",
+        " WHERE agent_no = $1 AND (p.exited_at IS NULL OR p.exited_at >= $2 OR p.hot) ORDER BY p.first_position, key",
         agent_no,
         gone_before,
     )

@@ -43,7 +43,7 @@ class Backlog:
         if time.monotonic() - self._counted_at > COUNTED_FOR_SECONDS:
             self._counted_at = time.monotonic()
             async with system_transaction(self.resources) as tx:
-                self._count = await store.count_backlog(tx)
+                self._count = await queries.count_backlog(tx)
         limit = self.resources.settings.ingest_backlog_events
         if self._count > limit:
             raise IngestBacklogged(

@@ -203,7 +203,7 @@ def score_shape(score: StoredScore) -> ScoreShape:
         risk=score.risk / 100,
         tree_risk=score.tree_risk / 100,
         anomaly_score=_percent(score.anomaly_score),
-        band=_band(score.band),
+        band=band_of(score.band),
         calculated_at=rfc3339(score.calculated_at),
         position=score.position,
         reasons=list(score.reasons),
@@ -220,7 +220,7 @@ def recalculated_shape(done: Recalculation) -> RecalculatedShape:
         risk=done.summary.risk / 100,
         risk_score=done.summary.risk_score / 100,
         anomaly_score=_percent(done.summary.anomaly_score),
-        band=_band(done.summary.band),
+        band=band_of(done.summary.band),
         explanation=done.explanation,
         recalculation=RecalculationShape(mode=done.mode, equal=done.equal, events=done.events),
     )
@@ -255,6 +255,7 @@ def _percent(hundredths: int | None) -> float | None:
     return None if hundredths is None else hundredths / 100
 
 
-def _band(name: str) -> Band:
+def band_of(name: str) -> Band:
+    """Return a band from its stored name."""
     band: Band = msgspec.convert(name, Band)
     return band

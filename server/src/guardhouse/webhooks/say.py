@@ -90,6 +90,12 @@ def _risk_sentence(_notice: Notice, data: Mapping[str, Any]) -> str:
     return f"Risk {data['risk']:.0f} ({data['band']}) of a process tree on {data['agent_id']}{why}"
 
 
+def _closed_sentence(_notice: Notice, data: Mapping[str, Any]) -> str:
+    how = "quiet for ten minutes" if data["closed_by"] == "quiet" else f"closed by {data['closed_by']}"
+    why = f": {data['reason']}" if data.get("reason") else ""
+    return f"Risk {data['peak_risk']:.0f} ({data['peak_band']}) of a process tree on {data['agent_id']}, {how}{why}"
+
+
 def _summary_sentence(_notice: Notice, data: Mapping[str, Any]) -> str:
     return f"{data['held']} more since {data['since']}, the worst of them {data['worst']}"
 
@@ -100,6 +106,7 @@ def _test_sentence(_notice: Notice, data: Mapping[str, Any]) -> str:
 
 _SENTENCES: Final[Mapping[str, Callable[[Notice, Mapping[str, Any]], str]]] = {
     "risk.band_crossed": _risk_sentence,
+    "risk.incident_closed": _closed_sentence,
     "channel.summary": _summary_sentence,
     "webhook.test": _test_sentence,
 }

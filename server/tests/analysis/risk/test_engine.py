@@ -168,7 +168,7 @@ def test_oscillation_makes_one_crossing_per_climb(rules: RuleSet, short: Short) 
         acts.append({"at": at, "pid": pid, **SHADOW})
     trees = [item for item in whole(AgentEngine(rules), short(*acts)) if isinstance(item, Crossing)]
     trees = [item for item in trees if item.root.pid == 100]
-    assert [item.direction for item in trees] == ["up", "down"] * 19 + ["up"]
+    assert [item.direction for item in trees] == ["up", "down", "quiet"] * 19 + ["up"]
     assert {item.evidence_id for item in trees if item.direction == "up"} == {"rule.credential_read"}
 
 

@@ -248,3 +248,17 @@ async def test_a_running_process_is_judged_by_the_answer_from_its_next_event_on(
     assert [item["why"] for item in why["suppressed"]] == ["answered as expected"]
     assert why["contributions"][0]["hits"] == 1
     await equal_everywhere(door)
+
+
+async def test_what_is_confirmed_keeps_the_events_it_rests_on(
+    door: Door, host: Host, resources: Resources, clock: SetClock
+) -> None:
+    secret = {"path": "/etc/shadow", "flags": ["O_RDONLY"]}
+    event = {"pid": 50, "start": 5, "exe": "/opt/x", "syscall": "openat", "args": secret, "ret": 3, "seq": 1}
+    await host.accepted([event | {"timestamp": (clock.now() - timedelta(hours=1)).isoformat()}])
+    await score_everything(resources)
+    await door.behind.execute("DELETE FROM events_kept")  # the incident keeps them too
+    await said(door, "web-1:50", "confirmed")
+    why = (await get(door, f"{PROCESSES}/web-1:50"))["explanation"]
+    cited = {event for part in why["contributions"] for event in part["events"]}
+    assert {row["event_id"].hex for row in await door.rows("SELECT event_id FROM events_kept")} == cited

@@ -25,7 +25,13 @@ class ScoreRow(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """A tree's band changed (`up`, `down`) or got a new noteworthy evidence id inside one (`evidence`)."""
+    """What became of a tree that has risen above the low band, or has not been quiet since.
+
+    `direction`: its band changed (`up`, `down`); it got a new noteworthy evidence id inside one (`evidence`);
+    it has other evidence (`update`, at most one in a second of event time unless the risk is higher than
+    before); it has been quiet for ten minutes (`quiet`). `first_in_second`: nothing else was said of this
+    tree in that second.
+    """
 
     root: ProcessKey
     process: ProcessKey
@@ -37,6 +43,7 @@ class Crossing(NamedTuple):
     risk: int
     evidence_id: str | None
     nats: int
+    first_in_second: bool = True
 
 
 class Input(NamedTuple):

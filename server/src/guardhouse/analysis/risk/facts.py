@@ -120,12 +120,13 @@ class Losses:
 
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
-        return [self.factor, self.total_lost, self.total_received, self.buckets]
+        return [self.factor, self.total_lost, self.buckets, self.total_received]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Losses":
         """The counts that `pack` wrote."""
         losses = cls()
-        losses.factor, losses.total_lost, losses.total_received, buckets = packed
+        losses.factor, losses.total_lost, buckets, *received = packed
+        losses.total_received = received[0] if received else 0
         losses.buckets = [(minute, received, lost) for minute, received, lost in buckets]
         return losses

@@ -203,8 +203,8 @@ class Instances:
     def evict(self, clock_us: int, max_live: int) -> list[ProcessKey]:
         """Drop from memory what exited 10 min ago and, past `max_live`, the least recently used.
 
-        Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees above
-        the low band (they are about to cool). Dropped live processes leave a stub.
+        Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees that
+        are about to cool or to rest. Dropped live processes leave a stub.
         """
         self.asked.clear()  # what was asked for has been loaded, or is not stored
         order = sorted(self.states.values(), key=lambda process: (process.last_us, process.key))
@@ -219,8 +219,7 @@ class Instances:
             gone = process.exited_us is not None and clock_us - process.exited_us > PROCESS_GONE_US
             if not gone and live <= max_live:
                 continue
-            hot = process.band or (process.tree is not None and process.tree.band)
-            if process.dirty or hot or pinned.get(process.key):
+            if process.dirty or process.hot or pinned.get(process.key):
                 continue
             self._drop(process, gone=gone)
             for key in {process.parent, process.root} - {None, process.key}:

@@ -88,7 +88,7 @@ def unpack(packed: bytes, find_profile: FindProfile, heads: HeadSet | None = Non
         PackedStateError: see `from_bytes`.
     """
     (key, alphabet, exe, comm, parent, root, times, uid, flags, fds, marks, second, runs, sequence,
-     surprise, profile, slots, suppressed, tallies, tree, shown, run) = from_bytes(packed)  # fmt: skip
+     surprise, profile, slots, suppressed, tallies, tree, shown, *run) = from_bytes(packed)  # fmt: skip
     process = Process(ProcessKey(*key), times[3], times[0], alphabet)
     process.exe = exe
     process.comm = comm
@@ -110,13 +110,13 @@ def unpack(packed: bytes, find_profile: FindProfile, heads: HeadSet | None = Non
     process.slots = None if slots is None else [Slot.unpack(slot) for slot in slots]
     if suppressed is not None:
         process.suppressed = [
-            Suppressed(name, nats, at_us, bytes.fromhex(event), why, detail)
-            for name, nats, at_us, event, why, detail in suppressed
+            Suppressed(name, nats, at_us, bytes.fromhex(event), why, *detail)
+            for name, nats, at_us, event, why, *detail in suppressed
         ]
     process.tallies = None if tallies is None else {name: Tally.unpack(fields) for name, fields in tallies}
     process.tree = None if tree is None else Tree.unpack(tree)
     process.band, process.row_risk, *traces = shown
     if traces and heads is not None:
         process.traces = heads.rebind(traces[0])
-    process.run = None if run is None else OpenRun.unpack(run)
+    process.run = OpenRun.unpack(run[0]) if run and run[0] is not None else None
     return process

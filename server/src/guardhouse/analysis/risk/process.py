@@ -162,6 +162,11 @@ class Process:
         self.second_count = count
 
     @property
+    def hot(self) -> bool:
+        """Whether time alone will change it: its band or that of its tree falls, or the tree comes to rest."""
+        return self.band > 0 or (self.tree is not None and self.tree.alert)
+
+    @property
     def risk_score(self) -> int:
         """The seed's score in hundredths."""
         if self.window is None:

@@ -10,6 +10,7 @@ from guardhouse.analysis.risk.effects import Crossing, Effects, Input, RunEnd, S
 from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.evidence import (
     CAPS,
+    NAT,
     SEQ,
     Finding,
     add_finding,
@@ -24,6 +25,7 @@ from guardhouse.analysis.risk.tables import risk_hundredths
 from guardhouse.analysis.risk.tree import BAND_NAMES, FALLS_UNDER, LOW, NOTEWORTHY, Tree, band_after
 
 NEVER: Final = 1 << 62
+OF_PROCESS, OF_TREE, REST = range(3)  # what changes by time: a process's band, a tree's band, its rest
 RISE: Final = 500  # hundredths of risk since the last row that are worth a row
 ROW_EVIDENCE: Final = 16
 
@@ -98,7 +100,7 @@ class Scorer:
         self.crossings: list[Crossing] = []
         self.inputs: list[Input] = []
         self.ended: list[RunEnd] = []  # calm is judged at the end of the event
-        self.cooling: dict[tuple[ProcessKey, bool], int] = {}  # (key, is it the tree) -> instant
+        self.cooling: dict[tuple[ProcessKey, int], int] = {}  # (key, what changes) -> instant
         self.next_cool_us = NEVER
         self.unsaved: list[Process] = []
 
@@ -107,6 +109,11 @@ class Scorer:
         if not process.dirty:
             process.dirty = True
             self.unsaved.append(process)
+
+    def soil_hot(self) -> None:
+        """The states that will change by time alone differ from what is stored."""
+        for key, _what in self.cooling:
+            self.soil(self.instances.states[key])
 
     def touch(self, process: Process, reason: str | None = None) -> None:
         """This process may need a row; with a reason it gets one."""
@@ -226,36 +233,33 @@ class Scorer:
             tree.warm(risk, at_us)
             before = tree.band
             tree.band = band_after(before, risk)
-            first = max(items, key=lambda news: (news.fresh, news.nats, news.evidence_id))
-            names = (BAND_NAMES[tree.band], BAND_NAMES[before])
-            if tree.band > before:
-                self.crossings.append(
-                    Crossing(
-                        key, first.process, position, at_us, "up", *names, risk, first.evidence_id, first.nats
-                    )
-                )
-            elif tree.band != LOW:
-                told = set()
-                for news in items:
-                    if news.fresh and news.nats >= NOTEWORTHY and news.evidence_id not in told:
-                        told.add(news.evidence_id)
-                        self.crossings.append(
-                            Crossing(key, news.process, position, at_us, "evidence", *names, risk,
-                                     news.evidence_id, news.nats)
-                        )  # fmt: skip
-            tree.settle()
-            self._plan_cooling((key, True), tree.cools_us or NEVER)
+            tree.wait_for_quiet(at_us, fresh=any(news.fresh for news in items))
+            if tree.alert:
+                names = (BAND_NAMES[tree.band], BAND_NAMES[before])
+                for direction, news in _told(tree, before, risk, at_us, items):
+                    self.crossings.append(
+                        Crossing(key, news.process, position, at_us, direction, *names, risk,
+                                 news.evidence_id, news.nats, tree.speaks(at_us))
+                    )  # fmt: skip
+                tree.peak = max(tree.peak, risk)
+            self._plan_tree(key, tree)
 
     def _schedule(self, process: Process) -> None:
         """Plan when this process's band falls if nothing more happens."""
         if process.band == LOW or process.slots is None:
-            self._plan_cooling((process.key, False), NEVER)
+            self._plan_cooling((process.key, OF_PROCESS), NEVER)
             return
         latest = max(slot.at_us for slot in process.slots)
         due_us = falls_below(process.slots, FALLS_UNDER[process.band], latest)
-        self._plan_cooling((process.key, False), due_us)
+        self._plan_cooling((process.key, OF_PROCESS), due_us)
 
-    def _plan_cooling(self, place: tuple[ProcessKey, bool], due_us: int) -> None:
+    def _plan_tree(self, key: ProcessKey, tree: Tree) -> None:
+        """Plan what becomes of a tree if nothing more happens."""
+        tree.settle()
+        self._plan_cooling((key, OF_TREE), tree.cools_us or NEVER)
+        self._plan_cooling((key, REST), tree.quiet_us or NEVER)
+
+    def _plan_cooling(self, place: tuple[ProcessKey, int], due_us: int) -> None:
         if due_us == NEVER:
             if self.cooling.pop(place, None) is not None:
                 self.next_cool_us = min(self.cooling.values(), default=NEVER)
@@ -267,36 +271,57 @@ class Scorer:
         """Plan the cooling of a process that has just been loaded."""
         if process.band != LOW:
             self._schedule(process)
-        if process.tree is not None and process.tree.band != LOW:
-            self._plan_cooling((process.key, True), process.tree.cools_us)
+        if process.tree is not None and process.tree.alert:
+            self._plan_cooling((process.key, OF_TREE), process.tree.cools_us or NEVER)
+            self._plan_cooling((process.key, REST), process.tree.quiet_us or NEVER)
 
     def cool(self, position: int, until_us: int) -> None:
-        """Let every band fall whose instant is not after `until_us`, in the order of those instants."""
+        """Let every band fall and tree rest whose instant is not after `until_us`, in the order of those."""
         while self.next_cool_us <= until_us:
-            due_us, key, is_tree = min((us, place[0], place[1]) for place, us in self.cooling.items())
+            due_us, key, what = min((us, place[0], place[1]) for place, us in self.cooling.items())
             process = self.instances.states[key]
             self.pending = True
             self.soil(process)
-            if is_tree and process.tree is not None:
+            if what != OF_PROCESS and process.tree is not None:
                 self._cool_tree(process, process.tree, position, due_us)
             else:
                 risk = risk_at(process.slots or [], due_us)
                 process.band = band_after(process.band, risk)
                 self._row(process, position, due_us, {"band"})
                 if process.band == LOW:
-                    self._plan_cooling((key, False), NEVER)
+                    self._plan_cooling((key, OF_PROCESS), NEVER)
                 else:
                     again_us = falls_below(process.slots or [], FALLS_UNDER[process.band], due_us)
-                    self._plan_cooling((key, False), again_us)
+                    self._plan_cooling((key, OF_PROCESS), again_us)
 
     def _cool_tree(self, process: Process, tree: Tree, position: int, due_us: int) -> None:
         before = tree.band
         tree.last_us = max(tree.last_us, due_us)
         risk = tree.risk_at(due_us)
         tree.band = band_after(before, risk)
-        tree.settle()
+        rests = before == LOW
+        if rests:
+            tree.rest()
+        else:
+            tree.wait_for_quiet(due_us, fresh=False)
         names = (BAND_NAMES[tree.band], BAND_NAMES[before])
+        direction = "quiet" if rests else "down"
         self.crossings.append(
-            Crossing(process.key, process.key, position, due_us, "down", *names, risk, None, 0)
+            Crossing(process.key, process.key, position, due_us, direction, *names, risk, None, 0)
         )
-        self._plan_cooling((process.key, True), tree.cools_us or NEVER)
+        self._plan_tree(process.key, tree)
+
+
+def _told(tree: Tree, before: int, risk: int, at_us: int, items: list[News]) -> list[tuple[str, News]]:
+    """What is to be said of a tree that got these news: its rise, noteworthy evidence, or that it goes on."""
+    first = max(items, key=lambda news: (news.fresh, news.nats, news.evidence_id))
+    if tree.band > before:
+        return [("up", first)]
+    noteworthy: dict[str, News] = {}
+    for news in items:
+        if tree.band != LOW and news.fresh and news.nats >= NOTEWORTHY:
+            noteworthy.setdefault(news.evidence_id, news)
+    if noteworthy:
+        return [("evidence", news) for news in noteworthy.values()]
+    goes_on = risk > tree.peak or at_us // NAT != tree.told_s
+    return [("update", first)] if goes_on else []

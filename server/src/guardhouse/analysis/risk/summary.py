@@ -32,6 +32,7 @@ class Summary(NamedTuple):
     band: str
     tree_band: str
     profile_version: int | None
+    hot: bool
 
 
 class Dirty(NamedTuple):
@@ -67,4 +68,5 @@ def summarise(instances: Instances, process: Process) -> Summary:
         BAND_NAMES[process.band],
         BAND_NAMES[LOW if tree is None else tree.band],
         None if process.profile is None else process.profile.version,
+        process.hot,
     )

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from posixpath import basename
 from typing import Any, Final
 
-from guardhouse.analysis.risk.evidence import Finding, Slot, drop_order, falls_below, shares
+from guardhouse.analysis.risk.evidence import NAT, Finding, Slot, drop_order, falls_below, shares
 from guardhouse.analysis.risk.evidence import risk_at as risk_of_slots
 from guardhouse.analysis.risk.run import CALM_UNDER
 
@@ -18,6 +18,7 @@ RISES_AT: Final = (0, 4_000, 7_000)  # hundredths: enters medium and high
 FALLS_UNDER: Final = (0, 3_000, 6_000)  # leaves medium and high
 MAX_TREE_SLOTS: Final = 64
 NOTEWORTHY: Final = 700_000  # micro-nats of a new evidence id that make news inside a band
+QUIET_US: Final = 600 * 1_000_000  # below medium and without new evidence for so long, it is over
 
 
 def band_after(band: int, risk: int) -> int:
@@ -57,9 +58,14 @@ class Tree:
     """The evidence of one tree, held by its root process.
 
     `cools_us`: when the band falls, 0 in the low band. `warm_until_us`: until when its risk is 20.00 or more.
+    `alert`: it has risen above the low band and has not been quiet since; `quiet_us`: when it will have been, 0
+    while the band is above low. `peak`: its highest risk since, in hundredths; `told_s`: the last second
+    something was said of it.
     """
 
-    __slots__ = ("band", "cools_us", "last_us", "slots", "warm_until_us")
+    __slots__ = (
+        "alert", "band", "cools_us", "last_us", "peak", "quiet_us", "slots", "told_s", "warm_until_us",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.slots: dict[tuple[str, str, str], Slot] = {}
@@ -67,6 +73,10 @@ class Tree:
         self.cools_us = 0
         self.last_us = 0
         self.warm_until_us = 0
+        self.alert = False
+        self.quiet_us = 0
+        self.peak = 0
+        self.told_s = 0
 
     def add(self, own: Slot, finding: Finding, now_us: int) -> tuple[int, bool]:
         """Take over an act that a process's slot has just recorded; (its micro-nats, is the id new here)."""
@@ -118,16 +128,38 @@ class Tree:
         else:
             self.cools_us = falls_below(self.slots.values(), FALLS_UNDER[self.band], self.last_us)
 
+    def wait_for_quiet(self, now_us: int, *, fresh: bool) -> None:
+        """Recompute when the tree will have been quiet; `fresh`: it has just got a new evidence id."""
+        if self.band != LOW:
+            self.alert, self.quiet_us = True, 0
+        elif self.alert and (fresh or not self.quiet_us):
+            self.quiet_us = now_us + QUIET_US
+
+    def rest(self) -> None:
+        """It has been quiet: what comes from now on is another story."""
+        self.alert, self.quiet_us, self.peak = False, 0, 0
+
+    def speaks(self, now_us: int) -> bool:
+        """Note that something is said now; whether it is the first word in this second."""
+        second, before = now_us // NAT, self.told_s
+        self.told_s = second
+        return second != before
+
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
         slots = [slot.pack() for slot in self.slots.values()]
-        return [self.band, self.cools_us, self.last_us, self.warm_until_us, slots]
+        story = [int(self.alert), self.quiet_us, self.peak, self.told_s]
+        return [self.band, self.cools_us, self.last_us, slots, story, self.warm_until_us]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Tree":
         """The tree that `pack` wrote."""
         tree = cls()
-        tree.band, tree.cools_us, tree.last_us, tree.warm_until_us, slots = packed
+        tree.band, tree.cools_us, tree.last_us, slots, *rest = packed
+        # A state of before stories were kept: the next evidence or fall begins one.
+        story, tree.warm_until_us = rest or ((tree.band != LOW, 0, 0, 0), 0)
+        alert, tree.quiet_us, tree.peak, tree.told_s = story
+        tree.alert = bool(alert)
         for fields in slots:
             slot = Slot.unpack(fields)
             tree.slots[(slot.id, slot.exe, slot.detail)] = slot

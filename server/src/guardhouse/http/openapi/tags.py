@@ -6,6 +6,7 @@ TAGS: Final = {
     "telemetry": "The door for telemetry: events of in-app agents and of host agents, and metrics.",
     "events": "Stored events: list and show.",
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
+    "incidents": "Incidents of process risk: list, story, close.",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
     "identity": "Who may enter: the caller, API keys.",

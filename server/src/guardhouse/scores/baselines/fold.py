@@ -81,6 +81,8 @@ class Learned:
 async def pick(tx: Tx, wanted: Wanted) -> list[StoredRun]:
     """Return runs that may be learned, at most 1,000; notes why others may not."""
     tenant_no = wanted.tenant.no
+    if not wanted.vouched:
+        await store.leave_out_incidents(tx, tenant_no, wanted.group, wanted.ended_before)
     while True:
         waiting = await store.list_waiting(
             tx, tenant_no, wanted.group, wanted.ended_before, RUNS_AT_ONCE, vouched=wanted.vouched

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from guardhouse.analysis.risk.act import EXEC_CALLS, clean_path, path_of
+from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.profile import Baseline, Profile
 from guardhouse.analysis.risk.surprise import CallCounts
@@ -170,6 +171,17 @@ class ProfileHistory:
         made = CallCounts.unpack(json.loads(row.packed))
         self.kept.put(key, made)
         return made
+
+
+async def take_in(tx: Tx, engine: AgentEngine, profiles: ProfileHistory, packed: bytes) -> None:
+    """Load a stored process into an engine, with the baseline that it is bound to."""
+    while True:
+        try:
+            engine.load_process(packed)
+        except BaselineMissing as missing:
+            await profiles.fetch(tx, missing)
+        else:
+            return
 
 
 def _programs(event: RiskEvent) -> Iterable[str]:

@@ -254,7 +254,7 @@ async def list_waiting(
     rows = await tx.fetch(
         f"SELECT {columns} FROM risk_runs r JOIN host_agents a USING (agent_no) WHERE r.tenant_no = $1"
         f" AND {GROUP_OF_AGENT} = $2 AND r.ended_at < $3 AND r.folded_to < r.last_position"
-        " AND (r.left_out IS NULL OR ($5 AND r.left_out = 'risk'))"
+        " AND (r.left_out IS NULL OR ($5 AND r.left_out IN ('risk', 'incident')))"
         " AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.agent_no = r.agent_no AND v.key IN (r.key, r.root_key)"
         " AND v.verdict = 'confirmed' AND v.until IS NULL)"
         " ORDER BY r.ended_at, r.agent_no, r.key, r.after_position LIMIT $4",
@@ -285,6 +285,20 @@ async def load_states(
         [key for _, key in places],
     )
     return [(row["agent_no"], row["key"], row["state"]) for row in rows]
+
+
+async def leave_out_incidents(tx: Tx, tenant_no: int, group: str, ended_before: datetime) -> None:
+    """Note of runs that waited for their turn that their tree was in an incident meanwhile."""
+    await tx.run(
+        "UPDATE risk_runs r SET left_out = 'incident' FROM host_agents a WHERE a.agent_no = r.agent_no"
+        f" AND r.tenant_no = $1 AND {GROUP_OF_AGENT} = $2 AND r.ended_at < $3 AND r.left_out IS NULL"
+        " AND r.folded_to < r.last_position AND EXISTS (SELECT 1 FROM risk_incidents i WHERE i.agent_no = r.agent_no"
+        " AND i.root_key = r.root_key AND i.opened_at <= r.ended_at"
+        " AND coalesce(i.closed_at, 'infinity') >= r.started_at)",
+        tenant_no,
+        group,
+        ended_before,
+    )
 
 
 async def leave_out(tx: Tx, tenant_no: int, runs: Sequence[StoredRun], reason: str) -> None:

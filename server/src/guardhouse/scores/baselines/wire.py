@@ -65,7 +65,7 @@ class ProfileDetail(ProfileShape):
     waiting: Annotated[
         dict[str, int],
         Field(
-            description="Runs not learned yet: `waiting`, or the reason they are left out: `risk`, `loss`."
+            description="Runs not learned yet: `waiting`, or why they stay out: `risk`, `incident`, `loss`."
         ),
     ]
 

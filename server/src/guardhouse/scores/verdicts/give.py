@@ -12,6 +12,7 @@ from uuid import UUID
 from guardhouse.analysis.risk.evidence import Slot
 from guardhouse.analysis.risk.process import Process
 from guardhouse.audit.record import Actor, Entry, record
+from guardhouse.events.keep import keep_events
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
@@ -48,7 +49,8 @@ async def give(
     row = await find.get_process(tx, tenant, process_id)
     engine = await find.engine_with(tx, tenant, row)
     states = engine.instances.states
-    lines = _lines(states[key_of(row.key)], said)
+    process = states[key_of(row.key)]
+    lines = _lines(process, said)
     # The group's row first: whoever changes its answers at the same time waits here.
     version = await store.next_version(tx, tenant.no, row.group)
     now = clock.now()
@@ -67,6 +69,8 @@ async def give(
         given_at=now,
     )
     await store.add(tx, tenant.no, made, version)
+    if said.verdict == "confirmed":
+        await keep_events(tx, tenant.no, {event.hex() for slot in _held(process) for event in slot.events})
     told = None if before is None else {"verdict": before.verdict, "evidence": before.evidence}
     after = {"verdict": made.verdict, "evidence": lines, "note": made.note}
     await record(tx, actor, Entry("verdict.give", f"process:{row.process_id}", before=told, after=after))
@@ -92,11 +96,13 @@ async def withdraw(
         await record(tx, actor, Entry("verdict.withdraw", f"process:{row.process_id}", before=before))
 
 
+def _held(process: Process) -> list[Slot]:
+    return [*(process.slots or ()), *(() if process.tree is None else process.tree.slots.values())]
+
+
 def _lines(process: Process, said: Saying) -> list[Line]:
     """Return what a verdict is about: the evidence of the process, for a tree's root that of the tree too."""
-    held: list[Slot] = list(process.slots or ())
-    if process.tree is not None:
-        held += process.tree.slots.values()
+    held = _held(process)
     unknown = sorted(set(said.evidence) - {slot.id for slot in held})
     if unknown:
         raise ValidationFailed(

@@ -1,0 +1,1 @@
+"""What time alone does to scores: bands fall and incidents close without further events."""
