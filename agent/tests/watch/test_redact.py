@@ -88,3 +88,10 @@ def test_hostile_arguments_take_little_time(text: str) -> None:
     begin = time.process_time()
     redact_text(text)
     assert time.process_time() - begin < 0.5
+
+
+def test_marks_do_not_make_an_argv_longer_than_the_wire_takes() -> None:
+    event = {"kind": "exec", "args": {"argv": ["sh", *(f"--token=a{'&key=b' * 200}" for _ in range(4))]}}
+    kept = redact_event(event)["args"]["argv"]
+    assert sum(len(item.encode()) for item in kept) <= 4096
+    assert "[redacted]" in kept[1]

@@ -33,6 +33,7 @@ from server.tests.components.sampled import body_of
 BEARING_IDS = [
     operation for operation in documented() if "{" in operation.path and operation.scopes is not None
 ]
+PUT_RULE = next(operation for operation in documented() if operation.id == "set_rule")
 MARK = "canary-a"
 LONG = 8
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -195,6 +196,11 @@ async def _fill(made: TwoTenants) -> None:
     me = (await made.client.get("/api/v1/me", headers=made.first.headers)).json()
     made.ids |= dict.fromkeys(("key_id", "api_key_id", "key"), me["credential_id"])
     made.ids["plan"] = "basic"  # the platform's, and the same for all
+    rule = await made.client.put(
+        "/api/v1/risk/rules/canary_rule", json=body_of(PUT_RULE, {}), headers=made.first.headers
+    )
+    assert rule.status_code == 200, rule.text
+    made.ids["rule_id"] = "canary_rule"
     await _fill_people(made)
     await _fill_webhooks(made)
 
@@ -250,7 +256,7 @@ def absent_like(real: str) -> str:
     except ValueError:
         if re.fullmatch(r"[0-9a-f]{32}", real):
             return uuid4().hex
-        return real.replace(MARK, "nothing-")
+        return real.replace(MARK, "nothing-").replace("canary_", "nothing_")
     return str(uuid4()) if "-" in real else uuid4().hex
 
 

@@ -14,7 +14,7 @@ from guard_agent.watch.processes import StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
 
 LOOK_AHEAD_LINES: Final = 4096
-STEP_NS: Final = 250_000_000
+STEP_NS: Final = 20_000_000
 _RECORD: Final = r"(?:node=\S{1,255} )?type=([A-Za-z0-9_]{1,64}(?:\[\d{1,6}\])?) (?:msg=)?(?=audit\()"
 _LINE: Final = re.compile(r"\s{0,8}" + _RECORD, re.ASCII)
 # As syslog has them, from the dispatcher or the kernel: behind a date, a host, `audispd:` or `audit:`.

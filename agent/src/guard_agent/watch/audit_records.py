@@ -26,6 +26,7 @@ from guard_agent.watch.fold import Event, Fold
 from guard_agent.watch.pending_records import WAIT_NS, PendingRecords, Waiting
 from guard_agent.watch.processes import Process, ProcessTable, StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
+from guard_agent.watch.strace_line import MAX_PID
 
 OWN_KEY: Final = "guardhouse"
 MAX_HEAD_CHARS: Final = 80
@@ -260,7 +261,13 @@ class Assembler:
         kept = read_arguments(call, process)
         child_pid = call.ret
         thread = call.name == "clone3" or "CLONE_THREAD" in kept.get("flags", ())
-        if thread or call.failed or child_pid is None or child_pid <= 0 or child_pid == process.pid:
+        if (
+            thread
+            or call.failed
+            or child_pid is None
+            or not 0 < child_pid <= MAX_PID
+            or child_pid == process.pid
+        ):
             self._emit(self._event("call", process, call), call, kept)
             return
         event = self._event("fork", process, call)

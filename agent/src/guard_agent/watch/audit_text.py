@@ -8,7 +8,7 @@ never pass for a field. Nothing here raises, whatever the text is.
 import re
 from typing import Final, NamedTuple
 
-from guard_agent.watch.strace_line import MAX_NS, MAX_STRING_BYTES
+from guard_agent.watch.strace_line import MAX_NS, MAX_STRING_BYTES, fit_text
 
 MAX_RECORD_CHARS: Final = 65_536
 ENRICHED: Final = "\x1d"
@@ -107,7 +107,7 @@ def decode(value: str | None) -> str | None:
     if value[0] == '"':
         return _cut(value.strip('"'))
     if _HEX.match(value):
-        return _cut_bytes(bytes.fromhex(value[: 2 * MAX_STRING_BYTES + 8]))
+        return fit_text(bytes.fromhex(value[: 2 * MAX_STRING_BYTES + 8]))
     return _cut(value)
 
 
@@ -121,13 +121,7 @@ def decode_bytes(value: str | None) -> bytes:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_STRING_BYTES // 4 else _cut_bytes(text.encode("utf-8", "replace"))
-
-
-def _cut_bytes(raw: bytes) -> str:
-    if len(raw) > MAX_STRING_BYTES:
-        return raw[:MAX_STRING_BYTES].decode("utf-8", "ignore")
-    return raw.decode("utf-8", "replace")
+    return text if len(text) <= MAX_STRING_BYTES // 4 else fit_text(text.encode("utf-8", "replace"))
 
 
 def read_number(value: str | None) -> int | None:

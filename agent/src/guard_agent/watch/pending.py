@@ -10,6 +10,11 @@ MAX_PENDING: Final = 8_192
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 
 
+def bytes_held(text: str) -> int:
+    """Return how much memory the characters of a text may take: four bytes each when one is beyond ASCII."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """The first half of a call: its name and the arguments printed so far."""
@@ -34,9 +39,10 @@ class PendingCalls:
     def begin(self, tid: int, name: str, text: str, *, forks: bool) -> None:
         """Hold a first half."""
         self.take(tid)
-        if len(self._calls) < self._max_calls and self._bytes + len(text) <= self._max_bytes:
+        size = bytes_held(text)
+        if len(self._calls) < self._max_calls and self._bytes + size <= self._max_bytes:
             self._calls[tid] = Pending(name, text)
-            self._bytes += len(text)
+            self._bytes += size
             if forks:
                 self._forking[tid] = None
 
@@ -45,7 +51,7 @@ class PendingCalls:
         self._forking.pop(tid, None)
         pending = self._calls.pop(tid, None)
         if pending is not None:
-            self._bytes -= len(pending.text)
+            self._bytes -= bytes_held(pending.text)
         return pending
 
     def only_fork(self) -> tuple[int, Pending] | None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from guard_agent.watch.audit_call import Record
+from guard_agent.watch.pending import bytes_held
 
 MAX_PENDING: Final = 2048
-MAX_PENDING_CHARS: Final = 8 * 1024 * 1024
-MAX_CALL_CHARS: Final = 256 * 1024
+MAX_PENDING_BYTES: Final = 8 * 1024 * 1024
+MAX_CALL_BYTES: Final = 256 * 1024
 WAIT_NS: Final = 2_000_000_000
 """How long the records of one call are waited for when nothing says that they are all there."""
 
@@ -22,17 +23,17 @@ class Waiting:
     ns: int
     since_ns: int
     has_call: bool = False
-    chars: int = 0
+    size: int = 0
     records: list[Record] = field(default_factory=list)
 
 
 class PendingRecords:
     """What waits for its end, oldest first."""
 
-    def __init__(self, max_calls: int = MAX_PENDING, max_chars: int = MAX_PENDING_CHARS) -> None:
-        self._max_calls, self._max_chars = max_calls, max_chars
+    def __init__(self, max_calls: int = MAX_PENDING, max_bytes: int = MAX_PENDING_BYTES) -> None:
+        self._max_calls, self._max_bytes = max_calls, max_bytes
         self._by_serial: dict[Serial, Waiting] = {}
-        self._chars = 0
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_serial)
@@ -40,20 +41,20 @@ class PendingRecords:
     @property
     def is_full(self) -> bool:
         """Tell whether more waits than may: `take_due` hands the oldest over."""
-        return len(self._by_serial) > self._max_calls or self._chars > self._max_chars
+        return len(self._by_serial) > self._max_calls or self._bytes > self._max_bytes
 
     def add(self, serial: Serial, ns: int, received_ns: int, record: Record, *, is_call: bool) -> bool:
         """Hold one record; False when its call has more text than a call may have."""
         waiting = self._by_serial.get(serial)
         if waiting is None:
             waiting = self._by_serial[serial] = Waiting(ns, received_ns)
-        size = len(record[1]) + 64
-        if waiting.chars + size > MAX_CALL_CHARS:
+        size = bytes_held(record[1]) + 128
+        if waiting.size + size > MAX_CALL_BYTES:
             return False
         waiting.records.append(record)
         waiting.has_call |= is_call
-        waiting.chars += size
-        self._chars += size
+        waiting.size += size
+        self._bytes += size
         return True
 
     def take(self, serial: Serial) -> Waiting | None:
@@ -78,5 +79,5 @@ class PendingRecords:
 
     def _pop(self, serial: Serial) -> Waiting:
         waiting = self._by_serial.pop(serial)
-        self._chars -= waiting.chars
+        self._bytes -= waiting.size
         return waiting

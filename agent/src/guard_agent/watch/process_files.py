@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from guard_agent.watch.processes import MAX_MEMFDS, Process
+from guard_agent.watch.processes import MAX_DIRECTORY_CHARS, MAX_MEMFDS, Process
 from guard_agent.watch.strace_args import join_path
 from guard_agent.watch.strace_line import Result, read_descriptor
 
@@ -18,14 +18,14 @@ def follow_call(
     if arguments and arguments[0].startswith("AT_FDCWD<"):
         directory = read_descriptor(arguments[0])[1]
         if directory is not None and directory.startswith("/"):
-            process.directory = directory
+            _move(process, directory)
     if result.errno is not None:
         return
     if name == "chdir" and "path" in kept:
         moved = join_path(process.directory, kept["path"])
-        process.directory = moved if moved.startswith("/") else None
+        _move(process, moved if moved.startswith("/") else None)
     elif name == "fchdir":
-        process.directory = kept.get("path")
+        _move(process, kept.get("path"))
     elif name == "memfd_create" and result.ret is not None and len(process.memfds) < MAX_MEMFDS:
         process.memfds[result.ret] = f"/memfd:{kept.get('name', '')[:MAX_NAME]} (deleted)"
     elif name in ("dup", "dup2", "dup3") and result.ret is not None:
@@ -34,6 +34,12 @@ def follow_call(
             process.memfds.pop(result.ret, None)
         elif len(process.memfds) < MAX_MEMFDS:
             process.memfds[result.ret] = copied
+
+
+def _move(process: Process, directory: str | None) -> None:
+    """Note a working directory; one longer than is kept is not known."""
+    kept = directory is not None and len(directory) <= MAX_DIRECTORY_CHARS
+    process.directory = directory if kept else None
 
 
 def name_program(process: Process, kept: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 MAX_PROCESSES = 8_192
 MAX_THREADS = 32_768
-MAX_MEMFDS = 16
+MAX_MEMFDS = 8
+MAX_DIRECTORY_CHARS = 1_024
 
 
 class Descriptor(NamedTuple):

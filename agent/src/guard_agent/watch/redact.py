@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from guard_agent.watch.strace_args import cut_argv
+
 MARK: Final = "[redacted]"
 
 _WORDS: Final = (
@@ -148,12 +150,15 @@ class Redactor:
                 raise RedactionError(f"{pattern!r} is no regular expression: {error}") from None
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Redact the argv of an event in place and return the event."""
+        """Redact the argv of an event in place and return the event.
+
+        A mark may be longer than what it hides; the argv is cut again, or the server would refuse the event.
+        """
         args = event.get("args")
         if args is not None:
             argv = args.get("argv")
             if argv is not None:
-                args["argv"] = self.argv(argv)
+                args["argv"] = cut_argv(self.argv(argv))
         return event
 
     def argv(self, argv: list[str]) -> list[str]:

@@ -15,11 +15,12 @@ from guard_agent.watch.alphabet import CALL_SET, FULL_ALPHABET, SET_ALPHABET
 from guard_agent.watch.fold import Event
 from guard_agent.watch.processes import StartOf, start_at_first_event
 from guard_agent.watch.read_report import ReadReport
-from guard_agent.watch.strace_line import read_name, read_prefix
+from guard_agent.watch.strace_line import MAX_PID, read_name, read_prefix
 from guard_agent.watch.strace_reader import StraceReader
 
 MAX_LINE_BYTES: Final = 65_536
 LOOK_AHEAD_LINES: Final = 4096
+LOOK_AHEAD_BYTES: Final = 4 * 1024 * 1024
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _OWN_PID: Final = re.compile(r"(?:set_tid_address|getpid|gettid)\(.*\)\s*= (\d{1,7})\b")
 # Calls that leave the process in every set as well: they say nothing about how much was traced.
@@ -84,7 +85,7 @@ def read_strace(
         report: filled in place with what was read; see `ReadReport`.
     """
     reading = iter(lines)
-    head = list(itertools.islice(reading, LOOK_AHEAD_LINES))
+    head = _take_head(reading)
     reader = StraceReader(
         fold=fold, start_of=start_of, directory=directory, midnight_ns=midnight_ns, only_pid=own_pid(head)
     )
@@ -93,6 +94,18 @@ def read_strace(
     for line in itertools.chain(head, reading):
         yield from reader.feed(line)
     yield from reader.finish()
+
+
+def _take_head(reading: Iterator[bytes | str]) -> list[bytes | str]:
+    """Take the first lines of a log, 4,096 or 4 MiB of them."""
+    head: list[bytes | str] = []
+    room = LOOK_AHEAD_BYTES
+    for line in itertools.islice(reading, LOOK_AHEAD_LINES):
+        head.append(line)
+        room -= len(line)
+        if room <= 0:
+            break
+    return head
 
 
 def own_pid(head: Iterable[bytes | str]) -> int:
@@ -105,7 +118,7 @@ def own_pid(head: Iterable[bytes | str]) -> int:
         if prefix.pid is not None:
             return 0
         match = _OWN_PID.match(text, prefix.rest_at)
-        if match is not None:
+        if match is not None and int(match.group(1)) <= MAX_PID:
             return int(match.group(1))
     return 0
 

@@ -9,7 +9,7 @@ import posixpath
 import re
 from typing import Any, Final
 
-from guard_agent.watch.strace_line import Result, read_descriptor, read_string
+from guard_agent.watch.strace_line import MAX_STRING_BYTES, Result, read_descriptor, read_string
 from guard_agent.watch.strace_shapes import SHAPES
 
 MAX_FLAGS: Final = 32
@@ -18,12 +18,12 @@ MAX_ARGV_BYTES: Final = 4096
 MIN_CUT_BYTES: Final = 8
 _INTEGER = re.compile(r"-?\d+$")
 _OCTAL = re.compile(r"0[0-7]{0,6}$")
-_FLAG = re.compile(r"[A-Z][A-Za-z0-9_]*$")
+_FLAG = re.compile(r"[A-Z][A-Za-z0-9_]{0,63}$")
 _IPV4 = re.compile(r'inet_addr\("([0-9.]+)"\)')
 _IPV6 = re.compile(r'inet_pton\(AF_INET6, "([0-9a-fA-F:.%]+)"')
-_PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
+_PORT = re.compile(r"sin6?_port=htons\((\d{1,5})\)")
 _UNIX_PATH = re.compile(r'sun_path=(@?)("(?:[^"\\]|\\.)*")')
-_FAMILY = re.compile(r"sa_family=AF_([A-Z0-9]+)")
+_FAMILY = re.compile(r"sa_family=AF_([A-Z0-9]{1,32})")
 _INET: Final = ("TCP", "UDP", "RAW", "PING", "UDPLITE", "SCTP", "L2TP")
 _SOCKET_KINDS: Final = (
     dict.fromkeys(_INET, "inet")
@@ -64,11 +64,17 @@ def _resolve(kept: dict[str, Any], bases: dict[str, str | None], result: Result,
 
 
 def join_path(base: str | None, path: str) -> str:
-    """Make `path` absolute where its base is known, without looking at the disk (links are not followed)."""
+    """Make `path` absolute where its base is known, without looking at the disk (links are not followed).
+
+    What would be longer than the wire takes stays as it was written.
+    """
     if not path.startswith("/"):
         if base is None or not base.startswith("/"):
             return path
-        path = base if path == "" else base + "/" + path
+        joined = base if path == "" else base + "/" + path
+        if len(joined) > MAX_STRING_BYTES // 4 and len(joined.encode("utf-8", "replace")) > MAX_STRING_BYTES:
+            return path
+        path = joined
     if "//" in path or "/." in path or path.endswith("/"):
         return posixpath.normpath(path).replace("//", "/", 1)
     return path
@@ -258,7 +264,7 @@ def _address(argument: str, kept: dict[str, Any], _bases: dict[str, str | None])
 
 def _family(argument: str, kept: dict[str, Any], _bases: dict[str, str | None]) -> None:
     if argument.startswith("AF_"):
-        kind = argument[3:].lower()
+        kind = argument[3:35].lower()
         kept["fd_kind"] = "unix" if kind == "local" else kind
 
 

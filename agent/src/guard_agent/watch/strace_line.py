@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 MAX_PID = 4_194_304
-MAX_STRING_BYTES = 4096
+MAX_STRING_BYTES = 4093  # of 4,096 on the wire; what was cut may get a `…`
 MAX_NS = 2**62  # in the year 2116; leaves room to move times
 
 _PREFIX = re.compile(
@@ -36,7 +36,7 @@ _MAX_ADDRESS = len("0xffffffff")  # beyond it is a pointer, not a count
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "b": "\b", "a": "\a"}
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"(\.\.\.)?')
-_DESCRIPTOR = re.compile(r"(-?\d+|AT_FDCWD)(?:<(.*)>(\(deleted\))?)?$", re.DOTALL)
+_DESCRIPTOR = re.compile(r"(-?\d{1,10}|AT_FDCWD)(?:<(.*)>(\(deleted\))?)?$", re.DOTALL)
 
 
 class Prefix(NamedTuple):
@@ -176,9 +176,20 @@ def unescape(text: str) -> str:
         raw += text[end:].encode("utf-8", "replace")
     else:
         raw = bytearray(text.encode("utf-8", "replace"))
-    if len(raw) > MAX_STRING_BYTES:
-        return raw[:MAX_STRING_BYTES].decode("utf-8", "ignore")
-    return raw.decode("utf-8", "replace")
+    return fit_text(raw)
+
+
+def fit_text(raw: bytes | bytearray) -> str:
+    """Decode bytes into a text that is no longer in UTF-8 than the wire takes.
+
+    What is no UTF-8 becomes U+FFFD, three bytes for one: cut after decoding, or a name of such bytes would be
+    an event that the server refuses.
+    """
+    text = raw[:MAX_STRING_BYTES].decode("utf-8", "ignore" if len(raw) > MAX_STRING_BYTES else "replace")
+    if len(raw) * 3 <= MAX_STRING_BYTES:
+        return text
+    packed = text.encode("utf-8", "replace")
+    return text if len(packed) <= MAX_STRING_BYTES else packed[:MAX_STRING_BYTES].decode("utf-8", "ignore")
 
 
 def read_string(argument: str) -> str | None:

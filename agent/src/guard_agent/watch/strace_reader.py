@@ -16,6 +16,7 @@ from guard_agent.watch.processes import Process, ProcessTable, StartOf, start_at
 from guard_agent.watch.read_report import ReadReport
 from guard_agent.watch.strace_args import cut_argv, read_arguments
 from guard_agent.watch.strace_line import (
+    MAX_PID,
     Prefix,
     Result,
     cut_unfinished,
@@ -264,7 +265,7 @@ class StraceReader:
         born = self._pending.take_born(tid)
         child_tid = result.ret
         kept = read_arguments(name, arguments, result, None)
-        if result.errno is not None or child_tid is None or child_tid <= 0:
+        if result.errno is not None or child_tid is None or not 0 < child_tid <= MAX_PID:
             self._emit_call(parent, tid, ns, name, kept, result)
             return
         if born == child_tid:

@@ -17,6 +17,7 @@ from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.risk_kinds import RiskBandCrossed, RiskIncidentClosed, RiskUpdated
+from guardhouse.notices.rule_kinds import RuleShadowReady
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
     WebhookDisabled,
@@ -32,6 +33,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RiskBandCrossed,
         RiskUpdated,
         RiskIncidentClosed,
+        RuleShadowReady,
         TelemetryReceived,
         KeyCreated,
         KeyRotated,

@@ -21,6 +21,7 @@ from guardhouse.scores import queries, store
 from guardhouse.scores.baselines.history import ProfileHistory, take_in
 from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
+from guardhouse.scores.rules.rule_sets import RuleSets, taken_by
 
 ANCESTORS: Final = 16
 Sort = Literal["last_seen", "risk"]
@@ -134,8 +135,9 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
         NotFound: there is no such process.
     """
     profiles = ProfileHistory(tenant.no, row.group)
-    engine = AgentEngine(RuleSet.builtin(), profiles)
     cursor = await store.get_cursor(tx, row.agent_no)
+    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, taken_by(cursor))
+    engine = AgentEngine(rules, profiles)
     if cursor is not None:
         engine.load_agent(cursor.state)
     wanted = [row.key, row.root_key]

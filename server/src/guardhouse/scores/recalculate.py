@@ -19,7 +19,10 @@ from guardhouse.scores.baselines.history import ProfileHistory
 from guardhouse.scores.baselines.store import newest_version as newest_profiles
 from guardhouse.scores.process_key import key_of
 from guardhouse.scores.queries import ProcessRow
+from guardhouse.scores.rules import store as rule_store
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
 
+Mode = Literal["verify", "current"]
 MAX_EVENTS: Final = 100_000
 CHUNK: Final = 5000
 
@@ -43,16 +46,14 @@ class Recalculation:
     """The outcome. ``equal``: the packed state is the stored one to the byte."""
 
     process_id: str
-    mode: Literal["verify", "current"]
+    mode: Mode
     equal: bool
     events: int
     summary: Summary
     explanation: dict[str, Any]
 
 
-async def recalculate(
-    tx: Tx, tenant: TenantKey, process_id: str, mode: Literal["verify", "current"]
-) -> Recalculation:
+async def recalculate(tx: Tx, tenant: TenantKey, process_id: str, mode: Mode) -> Recalculation:
     """Replay the agent's events up to where scoring stands and compare the process's state.
 
     Raises:
@@ -77,20 +78,25 @@ async def recalculate(
 
 
 async def _replay(
-    tx: Tx, tenant: TenantKey, row: ProcessRow, until: int, mode: Literal["verify", "current"]
+    tx: Tx, tenant: TenantKey, row: ProcessRow, until: int, mode: Mode
 ) -> tuple[AgentEngine, int]:
     profiles = ProfileHistory(tenant.no, row.group)
-    engine = AgentEngine(RuleSet.builtin(), profiles)
+    sets = RuleSets(RuleSet.builtin())
+    taken: deque[tuple[int, str, int]] = deque()
+    judged: deque[tuple[int, str, int]] = deque()
+    engine = AgentEngine(sets.shipped if mode == "verify" else await newest(tx, tenant.no), profiles)
     if mode == "verify":
-        taken = deque(await store.list_taken(tx, row.agent_no))
+        taken.extend(await store.list_taken(tx, row.agent_no))
+        judged.extend(await rule_store.list_taken(tx, row.agent_no))
     else:
-        newest = await newest_version(tx, tenant.no, row.group)
-        taken = deque([(0, store.ANSWERS_TAKEN, newest)])
+        taken.append((0, store.ANSWERS_TAKEN, await newest_version(tx, tenant.no, row.group)))
         profiles.take(await newest_profiles(tx, tenant.no, row.group))
     count = 0
     async for events in history(tx, row.agent_no, until):
         await profiles.prepare(tx, events)
         for number, event in enumerate(events):
+            while judged and judged[0][0] <= event.position:
+                engine.use_rules(await sets.get(tx, tenant.no, Taken(*judged.popleft()[1:])))
             while taken and taken[0][0] <= event.position:
                 _, kind, version = taken.popleft()
                 if kind == store.PROFILES_TAKEN:

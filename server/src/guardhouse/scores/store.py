@@ -101,6 +101,8 @@ score_cursors = Table(
     Column("profile_version", Integer),
     Column("answers_version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("shipped_rules", Text),
+    Column("rules_version", Integer),
     Column("clock_at", _INSTANT),
     Column("heard_at", _INSTANT),
     Column("cools_at", _INSTANT),
@@ -156,7 +158,8 @@ _PROCESS_TYPES: Final = (
     "boolean",
 )  # fmt: skip
 CURSOR_COLUMNS: Final = (
-    "position, profile_version, answers_version, state, clock_at, heard_at, cools_at, loss_told_at, swept_at"
+    "position, profile_version, answers_version, state, shipped_rules, rules_version, clock_at, heard_at, cools_at,"
+    " loss_told_at, swept_at"
 )
 _SCORE_COLUMNS: Final = tuple(column.name for column in scores.columns)
 
@@ -181,8 +184,8 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines and answers, ``profile_version`` and ``answers_version`` are the newest ones it has;
-    ``seen_at``: the last contact.
+    ``group`` shares baselines and answers: ``profile_version`` and ``answers_version`` are the newest ones it has;
+    ``rules_version`` is the newest of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -194,6 +197,7 @@ class Backlog:
     group: str
     profile_version: int | None
     answers_version: int
+    rules_version: int
     seen_at: datetime | None
 
 
@@ -201,7 +205,8 @@ class Backlog:
 class Cursor:
     """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
 
-    In event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
+    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down. In
+    event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
     ``swept_at`` up to when that has been shown already, ``loss_told_at`` when losses were last told. ``heard_at``
     is the agent's last contact, in our time.
     """
@@ -210,6 +215,8 @@ class Cursor:
     profile_version: int | None
     answers_version: int
     state: bytes
+    shipped_rules: str | None
+    rules_version: int | None
     clock_at: datetime
     heard_at: datetime | None = None
     cools_at: datetime | None = None
@@ -248,7 +255,9 @@ async def list_backlog(
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
         f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
         " coalesce((SELECT w.version FROM risk_answers w WHERE w.tenant_no = a.tenant_no"
-        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version, a.last_seen"
+        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version,"
+        " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version,"
+        " a.last_seen"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",
@@ -274,11 +283,12 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
     return bool(
         await tx.fetch_value(
             f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {CURSOR_COLUMNS})"
-            " VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $10, $11, NULL) ON CONFLICT (agent_no) DO UPDATE SET"
-            " position = excluded.position, profile_version = excluded.profile_version,"
-            " answers_version = excluded.answers_version, state = excluded.state, clock_at = excluded.clock_at,"
-            " heard_at = excluded.heard_at, cools_at = excluded.cools_at, loss_told_at = excluded.loss_told_at,"
-            " swept_at = NULL WHERE c.position = $3 RETURNING true",
+            " VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL) ON CONFLICT (agent_no) DO UPDATE"
+            " SET position = excluded.position, profile_version = excluded.profile_version,"
+            " answers_version = excluded.answers_version, state = excluded.state,"
+            " shipped_rules = excluded.shipped_rules, rules_version = excluded.rules_version,"
+            " clock_at = excluded.clock_at, heard_at = excluded.heard_at, cools_at = excluded.cools_at,"
+            " loss_told_at = excluded.loss_told_at, swept_at = NULL WHERE c.position = $3 RETURNING true",
             tenant_no,
             agent_no,
             expected,
@@ -286,6 +296,8 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
             cursor.profile_version,
             cursor.answers_version,
             cursor.state,
+            cursor.shipped_rules,
+            cursor.rules_version,
             cursor.clock_at,
             cursor.heard_at,
             cursor.cools_at,

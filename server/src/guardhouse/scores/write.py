@@ -1,8 +1,8 @@
 """Rows of scores, processes and inputs as the engine's effects give them, in the transaction of the step."""
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,10 @@ from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
 from guardhouse.scores import store
 from guardhouse.scores.process_key import key_text
+from guardhouse.scores.rules import store as rule_store
 from guardhouse.scores.store import Backlog
+
+EPOCH: Final = date(1970, 1, 1)
 
 
 class DayMissing(Exception):  # noqa: N818 - tells the lane to make the partition
@@ -53,6 +56,9 @@ async def save(
         )
     if inputs:
         await store.add_inputs(tx, list(_input_values(work, inputs)))
+    hits = engine.judge.take_hits()
+    if hits:
+        await rule_store.add_hits(tx, [(work.tenant_no, work.agent_no, *row) for row in _hit_values(hits)])
 
 
 async def save_rows(
@@ -133,6 +139,11 @@ def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[
         score_id,
         s.hot,
     )
+
+
+def _hit_values(hits: Mapping[tuple[str, int], tuple[int, int]]) -> Iterable[tuple[Any, ...]]:
+    for (rule_id, day), (count, added) in sorted(hits.items()):
+        yield rule_id, EPOCH + timedelta(days=day), count, added
 
 
 def _input_values(work: Backlog, inputs: Sequence[Input]) -> Iterable[tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
+from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
 from guardhouse.webhooks.channels import jobs as channels_jobs
@@ -49,6 +50,8 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_telemetry,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
+    rules_jobs.end_shadows,
+    rules_jobs.prune_rule_hits,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

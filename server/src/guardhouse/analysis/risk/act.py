@@ -214,6 +214,11 @@ def _stdio_peer(act: Act) -> Value:
     return peers[0] if peers else None
 
 
+def _writable_code(act: Act) -> Value:
+    flags = act.args.get("flags")
+    return isinstance(flags, list | tuple) and "PROT_WRITE" in flags and "PROT_EXEC" in flags
+
+
 def _mode_octal(act: Act) -> Value:
     mode = act.args.get("mode")
     return f"{mode:04o}" if isinstance(mode, int) else None
@@ -228,6 +233,7 @@ FIELDS: Final[dict[str, Callable[[Act], Value]]] = {
     "adds_suffix": _adds_suffix,
     "access": lambda act: "w" if opens_for_writing(act.call, act.args.get("flags")) else "r",
     "flags": _words("flags"),
+    "writable_code": _writable_code,
     "mode": _integer("mode"),
     "mode_octal": _mode_octal,
     "stdio_fds": _stdio_fds,

@@ -6,17 +6,34 @@ one table must all hold. Operators: eq, in, prefix, suffix, glob, bits, ge. A fi
 """
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from guardhouse.analysis.risk.act import FIELDS, PATH_FIELDS, Act, Value
+from guardhouse.analysis.risk.glob import compile_glob
 
 Test = Callable[[Value], bool]
 OPERATORS: Final = ("eq", "in", "prefix", "suffix", "glob", "bits", "ge")
 
 
+MAX_WORDS: Final = 512  # values of one operator, with the words of the lists it names
+
+
 class RuleInvalidError(ValueError):
-    """A rule that cannot be loaded; the sentence says which rule and why."""
+    """A rule that cannot be loaded: the place in it as a JSON pointer, and what is wrong there."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(f"{pointer or '/'}: {reason}")
+        self.pointer = pointer
+        self.reason = reason
+
+    def of(self, rule: str) -> "RuleInvalidError":
+        """Return the same with the rule's name before the place."""
+        return RuleInvalidError(f"{rule}{self.pointer}", self.reason)
+
+
+def below(pointer: str, *words: str | int) -> str:
+    """Return the JSON pointer of a member further in (RFC 6901)."""
+    return pointer + "".join("/" + str(word).replace("~", "~0").replace("/", "~1") for word in words)
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
@@ -24,18 +41,18 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
         return (value,)
     if isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value):
         return tuple(value)
-    raise RuleInvalidError(f"{where}: expected a string or a list of strings")
+    raise RuleInvalidError(where, "expected a string or a list of strings")
 
 
 def _equal(value: Any, where: str) -> Test:
     if not isinstance(value, str | int | bool):
-        raise RuleInvalidError(f"{where}: eq takes a string, an integer or a boolean")
+        raise RuleInvalidError(where, "eq takes a string, an integer or a boolean")
     return lambda got: got == value or (isinstance(got, tuple) and value in got)
 
 
 def _member(value: Any, where: str) -> Test:
     if not isinstance(value, list | tuple) or not all(isinstance(word, str | int) for word in value):
-        raise RuleInvalidError(f"{where}: in takes a list")
+        raise RuleInvalidError(where, "in takes a list")
     allowed = frozenset(value)
     return lambda got: any(word in allowed for word in got) if isinstance(got, tuple) else got in allowed
 
@@ -60,8 +77,11 @@ def _suffix(value: Any, where: str) -> Test:
 
 
 def _glob(value: Any, where: str) -> Test:
-    words = _texts(value, where)
-    return _on_words(lambda got: any(fnmatchcase(got, word) for word in words))
+    try:
+        tests = tuple(compile_glob(word) for word in _texts(value, where))
+    except ValueError as error:
+        raise RuleInvalidError(where, str(error)) from None
+    return _on_words(lambda got: any(test(got) for test in tests))
 
 
 def _bits(value: Any, where: str) -> Test:
@@ -73,7 +93,7 @@ def _bits(value: Any, where: str) -> Test:
 
 def _at_least(value: Any, where: str) -> Test:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RuleInvalidError(f"{where}: ge takes an integer")
+        raise RuleInvalidError(where, "ge takes an integer")
     return lambda got: isinstance(got, int) and got >= value
 
 
@@ -121,18 +141,18 @@ def compile_conditions(table: object, where: str, lists: Mapping[str, list[str]]
         RuleInvalidError: unknown field, operator or list, or a value of the wrong shape.
     """
     if not isinstance(table, dict):
-        raise RuleInvalidError(f"{where}: expected a table")
+        raise RuleInvalidError(where, "expected a table of fields")
     out = []
     for field, operators in table.items():
         if field not in FIELDS:
-            raise RuleInvalidError(f"{where}: unknown field {field!r}")
+            raise RuleInvalidError(below(where, field), f"unknown field {field!r}")
         if not isinstance(operators, dict) or not operators:
-            raise RuleInvalidError(f"{where}.{field}: expected operators")
+            raise RuleInvalidError(below(where, field), "expected operators")
         tests = []
         for operator, value in operators.items():
             if operator not in _COMPILERS:
-                raise RuleInvalidError(f"{where}.{field}: unknown operator {operator!r}")
-            place = f"{where}.{field}.{operator}"
+                raise RuleInvalidError(below(where, field, operator), f"unknown operator {operator!r}")
+            place = below(where, field, operator)
             tests.append(_COMPILERS[operator](expand(value, place, lists), place))
         out.append(Condition(field, tuple(tests)))
     return tuple(out)
@@ -148,8 +168,10 @@ def expand(value: Any, where: str, lists: Mapping[str, list[str]]) -> Any:
     for word in value:
         if isinstance(word, str) and word.startswith("@"):
             if word[1:] not in lists:
-                raise RuleInvalidError(f"{where}: unknown list {word!r}")
+                raise RuleInvalidError(where, f"unknown list {word!r}")
             out.extend(lists[word[1:]])
         else:
             out.append(word)
+    if len(out) > MAX_WORDS:
+        raise RuleInvalidError(where, f"more than {MAX_WORDS} values")
     return out

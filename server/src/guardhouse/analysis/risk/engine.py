@@ -39,6 +39,12 @@ class AgentEngine(AgentState):
         self._boot: str | None = None
         self._pids: dict[int, Process] = {}
 
+    def use_rules(self, rules: RuleSet) -> None:
+        """Judge by other rules from the next event on; states keep what they have."""
+        self.rules = rules
+        self.instances.rules = rules
+        self._plans.clear()
+
     # -- events -------------------------------------------------------------------------------------------
 
     def apply(self, event: RiskEvent) -> Effects | None:  # noqa: C901, PLR0912 - one flat path: calls cost time here

@@ -3,7 +3,6 @@
 Contributions that sum to the risk, what was suppressed, the baseline behind it.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -120,7 +119,7 @@ def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
     slot = share.slot
     out: dict[str, Any] = {
         "id": slot.id,
-        "attack": list(_attack(engine).get(slot.id, ())),
+        "attack": list(_attack(engine, slot.id)),
         "points": share.points / 100,
         "nats": milli(share.nats),
         "decayed_from": milli(max(slot.weight, share.nats)),
@@ -146,8 +145,10 @@ def _grams(process: Process) -> list[dict[str, Any]]:
     return [{"calls": gram_calls(word), "share": milli(share)} for word, share in parts if share > 0]
 
 
-def _attack(engine: AgentEngine) -> Mapping[str, tuple[str, ...]]:
-    return {rule.evidence_id: rule.attack for rule in engine.rules.rules}
+def _attack(engine: AgentEngine, evidence_id: str) -> tuple[str, ...]:
+    family, _, name = evidence_id.partition(".")
+    rule = engine.rules.by_id.get(name) if family == "rule" else None
+    return () if rule is None else rule.attack
 
 
 def _baseline(engine: AgentEngine, process: Process) -> dict[str, Any]:

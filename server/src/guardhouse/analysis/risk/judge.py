@@ -19,12 +19,13 @@ from guardhouse.analysis.risk.rules import Rule, Step
 from guardhouse.analysis.risk.scoring import Scorer
 
 LEARNED: Final = ("rule.", "ext.")  # evidence that a baseline counts the runs of
+DAY_US: Final = 86_400 * 1_000_000
 
 
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("answers", "facts", "instances", "position", "scorer")
+    __slots__ = ("answers", "facts", "hits", "instances", "position", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
@@ -32,6 +33,7 @@ class Judge:
         self.facts = FileFacts()
         self.answers: Answers = NO_ANSWERS
         self.position = 0  # of the event that is applied
+        self.hits: dict[tuple[str, int], tuple[int, int]] = {}  # (rule, day) -> (hits, of them added)
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
         """The act that rules look at."""
@@ -85,24 +87,38 @@ class Judge:
                 words = ", ".join(f"{c.field} {act.text(c.field)}" for c in conditions)
                 why = f"exception: {words}"
                 owner.suppress(Suppressed(rule.evidence_id, weight, now_us, events[-1], why))
+                self._count(rule, now_us, added=0)
                 return
+        self._count(rule, now_us, added=0 if rule.muted else 1)
         why = rule.why(act, match.words)
         full = bool(rule.full_at)
         finding = Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, full)
-        self.weigh(owner, finding, now_us, shadow=rule.shadow)
+        self.weigh(owner, finding, now_us, muted=rule.muted)
         if owner is not act.process:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
 
-    def weigh(self, owner: Process, finding: Finding, now_us: int, *, shadow: bool = False) -> None:
-        """Habituation, answers and shadow, then the evidence; what they take away is remembered."""
+    def take_hits(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Hits since the last call by (rule id, day of event time since the epoch): (all, those added)."""
+        taken, self.hits = self.hits, {}
+        return taken
+
+    def _count(self, rule: Rule, now_us: int, *, added: int) -> None:
+        place = (rule.id, now_us // DAY_US)
+        hits, counted = self.hits.get(place, (0, 0))
+        self.hits[place] = (hits + 1, counted + added)
+
+    def weigh(self, owner: Process, finding: Finding, now_us: int, *, muted: str = "") -> None:
+        """Shadow, habituation and answers, then the evidence; what they take away is remembered.
+
+        `muted` says why nothing of it counts, "" when it does.
+        """
         last = finding.events[-1]
         if owner.run is not None and finding.id.startswith(LEARNED):
             owner.run.hit(finding.id, self.position)
             self.scorer.soil(owner)
-        if shadow:
-            why = "shadow rule: counted, not added"
-            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, why, finding.detail))
+        if muted:
+            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, muted, finding.detail))
             return
         factor, why = self.habit(owner, finding.id, finding.detail)
         kept = habituated(finding.nats, factor)

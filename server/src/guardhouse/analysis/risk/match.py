@@ -12,7 +12,7 @@ from guardhouse.analysis.risk.evidence import MAX_CITED
 from guardhouse.analysis.risk.legacy_score import weight_of
 from guardhouse.analysis.risk.observe import OBSERVERS, Observer
 from guardhouse.analysis.risk.process import MAX_ITEMS, Process, Tally
-from guardhouse.analysis.risk.rules import CALL_GROUPS, Rule, RuleSet, Step
+from guardhouse.analysis.risk.rules import CALL_GROUPS, MAX_RULES, Rule, RuleSet, Step
 from guardhouse.analysis.risk.surprise import call_number
 
 PATH_MEMO_LIMIT: Final = 20_000
@@ -90,9 +90,11 @@ def advance(rule: Rule, index: int, step: Step, act: Act, owner: Process, now_us
     tallies = owner.tallies
     if tallies is None:
         tallies = owner.tallies = {}
-    tally = tallies.get(rule.id)
+    tally = tallies.get(rule.tally)
     if tally is None:
-        tally = tallies[rule.id] = Tally(now_us)
+        if len(tallies) >= MAX_RULES:  # of rules that are not in force any more
+            del tallies[min(tallies, key=lambda name: (tallies[name].start_us, name))]
+        tally = tallies[rule.tally] = Tally(now_us)
     if rule.in_order:
         return _next_step(rule, index, tally, event_id, now_us)
     if rule.distinct and rule.distinct <= MAX_ITEMS and not rule.count:

@@ -22,8 +22,6 @@ UNSHARED = 1 << 5  # entered new or other namespaces
 DROPPED_ROOT = 1 << 6  # gave up user 0
 ATTACHED = 1 << 7  # attached to another process
 IN_CONTAINER = 1 << 8  # descends from a container runtime's shim
-ARCHIVED = 1 << 9  # an archiver ran in this process
-DECODED = 1 << 10  # a decoder ran in this process
 
 FLAGS: Final[dict[str, int]] = {
     "inet_socket": INET,
@@ -35,8 +33,6 @@ FLAGS: Final[dict[str, int]] = {
     "dropped_root": DROPPED_ROOT,
     "attached": ATTACHED,
     "in_container": IN_CONTAINER,
-    "archived": ARCHIVED,
-    "decoded": DECODED,
 }
 LOST_ON_EXEC: Final = INET | LISTENS | CHILD_OF_LISTENER | MEMFD | ATTACHED
 

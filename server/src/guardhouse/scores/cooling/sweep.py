@@ -20,6 +20,7 @@ from guardhouse.scores.cooling.store import load_hot, lock_cursor, note_sweep, s
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
+from guardhouse.scores.rules.rule_sets import RuleSets, taken_by
 from guardhouse.scores.store import Backlog
 
 
@@ -36,7 +37,8 @@ async def sweep(tx: Tx, rules: RuleSet, work: Backlog, now: datetime) -> None:
     if cursor is None or cursor.position != work.position or cursor.cools_at is None:
         return
     profiles = ProfileHistory(work.tenant_no, work.group, current=cursor.profile_version)
-    engine = AgentEngine(rules, profiles)
+    judged_by = await RuleSets(rules).get(tx, work.tenant_no, taken_by(cursor))
+    engine = AgentEngine(judged_by, profiles)
     engine.load_agent(cursor.state)
     for packed in await load_hot(tx, work.agent_no):
         await take_in(tx, engine, profiles, packed)
