@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx
 
@@ -23,6 +24,15 @@ class Told:
 
     sent: int = 0
     acknowledged: set[str] = field(default_factory=set)
+
+
+class Agent(NamedTuple):
+    """An agent as stored."""
+
+    no: int
+    name: str
+    next_position: int
+    tenant_id: UUID
 
 
 class Load(threading.Thread):

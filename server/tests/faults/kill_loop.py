@@ -25,8 +25,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
-from uuid import UUID
 
 import httpx
 import psutil
@@ -49,7 +47,7 @@ from guardhouse.scores.process_key import key_text
 from guardhouse.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # as a program it is not run from a package
-from server.tests.faults.kill_load import PATIENCE_SECONDS, Load, Told
+from server.tests.faults.kill_load import PATIENCE_SECONDS, Agent, Load, Told
 
 PARTS = ("serve", "work")
 VICTIMS = {"serve": 3, "work": 3, "postmaster": 4, "backend": 6}  # how often; Python processes start slowly
@@ -74,15 +72,6 @@ class Report:
     notices: int = 0
     scored_after_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
-
-
-class Agent(NamedTuple):
-    """An agent as stored."""
-
-    no: int
-    name: str
-    next_position: int
-    tenant_id: UUID
 
 
 class Parts:

@@ -1,0 +1,1 @@
+"""The older score against thresholds that receivers chose: told once per process, threshold and episode."""
