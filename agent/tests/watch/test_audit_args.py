@@ -27,7 +27,7 @@ SAME = [
      [call(49, 3), sockaddr("0A00005000000000" + "00" * 15 + "01" + "00000000")]),
     ("socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_TCP) = 3",
      [call(41, 2, 1 | 0o2000000, 6, result="success=yes exit=3")]),
-    ("listen(3, 128) = 0", [call(50, 3, 128)]),
+    ("listen(3<socket:[5]>, 128) = 0", [call(50, 3, 128)]),
     ('accept4(3, {sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("127.0.0.1")}, [16], SOCK_CLOEXEC) = 4',
      [call(288, 3, 1, 1, 0o2000000, result="success=yes exit=4"), sockaddr("020000097F000001" + "00" * 8)]),
     ("dup2(4, 0) = 0", [call(33, 4, 0)]),
@@ -239,3 +239,19 @@ def test_a_child_has_its_parents_descriptors(desk: Desk) -> None:
     assert desk.one(call(33, 3, 0, pid=21, ppid=20))["args"]["fd_kind"] == "inet"
     desk.one(call(57, result="success=yes exit=22"))
     assert desk.one(call(33, 3, 0, pid=22, ppid=20))["args"]["fd_kind"] == "inet"
+
+
+def test_who_listens_on_a_socket_nobody_saw_made_is_no_server_yet(desk: Desk) -> None:
+    assert desk.one(call(50, 3, 128))["args"] == {"fd": 3, "fd_kind": "socket"}
+    desk.one(call(49, 4), sockaddr("01002F72756E2F780000"))
+    desk.one(call(49, 5), PEER)
+    assert kinds([desk.one(call(50, fd, 128)) for fd in (4, 5)]) == ["unix", "inet"]
+
+
+def test_the_mode_of_a_directory_without_a_name_is_told_without_its_group_bit(desk: Desk) -> None:
+    nameless = "item=0 name=(null) inode=5 dev=fe:00 mode={} nametype=NORMAL"
+    told = [
+        desk.one(call(91, 5, 0o2755), ("PATH", nameless.format(mode)))["args"]["mode"]
+        for mode in ("040755", "0100755")
+    ]
+    assert told == [0o755, 0o2755]

@@ -17,6 +17,7 @@ from guardhouse.scores import apply, claim
 from guardhouse.scores.apply import Engines
 from guardhouse.scores.cooling.store import list_due
 from guardhouse.scores.cooling.sweep import sweep
+from guardhouse.scores.rules.rule_sets import RuleSets
 from guardhouse.scores.store import LANES
 
 EVENTS = "/api/v1/events"
@@ -133,5 +134,5 @@ async def cool_everything(resources: Resources) -> int:
         due = await list_due(tx, EVERY_LANE, resources.clock.now(), 1000, [])
     for work, now in due:
         async with system_transaction(resources.database) as tx:
-            await sweep(tx, RuleSet.builtin(), work, now)
+            await sweep(tx, RuleSets(RuleSet.builtin()), work, now)
     return len(due)

@@ -18,6 +18,7 @@ from guard_agent.watch.strace_shapes import ONLY_WITH, SHAPES
 AT_FDCWD: Final = -100
 ACCESS_MODES: Final = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR"}
 _MODE_BITS: Final = 0o7777
+_STICKY_BITS: Final = 0o1777
 _CREATING: Final = 0o100
 _TMPFILE: Final = 0o20000000
 _WRITE_AND_EXEC: Final = 2 | 4
@@ -44,6 +45,9 @@ _FLAG_GROUPS: Final = {
     "unlinkat": "at",
     "unshare": "clone",
 }
+# Their address says what the descriptor is. A listen has none: where no bind was seen it is a socket of unknown
+# family, else every program with a local socket would pass for a server.
+_ON_SOCKETS: Final = frozenset(("connect", "bind", "listen", "accept", "accept4", "sendto"))
 _OPENING: Final = frozenset(("open", "openat"))
 _REQUEST_GROUPS: Final = {"ptrace": "ptrace", "prctl": "prctl", "bpf": "bpf"}
 _SHORT_IDS: Final = frozenset(("chown", "lchown", "fchown"))
@@ -177,8 +181,8 @@ def _fd(call: AuditCall, at: int, kept: Args, process: Process) -> None:
     kept["fd"] = number
     held = process.descriptors.get(number)
     kind = held.kind if held is not None else None
-    if kind in (None, "socket") and call.name in ("connect", "bind", "accept", "accept4", "sendto"):
-        kind = address_family(call) or kind
+    if kind in (None, "socket") and call.name in _ON_SOCKETS:
+        kind = address_family(call) or ("socket" if call.name == "listen" else kind)
     if kind is not None:
         kept["fd_kind"] = kind
     if held is not None and held.path is not None:
@@ -252,7 +256,8 @@ def _mode(call: AuditCall, at: int, kept: Args, _process: Process) -> None:
         return
     if call.name in _OPENING and not (call.arg(at - 1) or 0) & (_CREATING | _TMPFILE):
         return
-    kept["mode"] = value & _MODE_BITS
+    # A directory hands its group on; of a nameless one no rule could tell by its path that this is all it means.
+    kept["mode"] = value & (_STICKY_BITS if call.on_directory else _MODE_BITS)
 
 
 def _id(key: str) -> Callable[[AuditCall, int, Args, Process], None]:

@@ -28,6 +28,7 @@ _USUAL: Final = re.compile(
     r" items=\d{1,9} ppid=(?P<ppid>\d{1,9}) pid=(?P<pid>\d{1,9}) [^\x1d]{0,400}? exe=(?P<exe>\"[^\"]*\"|\S+)",
     re.ASCII,
 )
+_DIRECTORY: Final = re.compile(r"0?4[0-7]{4}\Z")  # S_IFDIR and its bits, in octal
 _REGISTERS: Final = ("a0", "a1", "a2", "a3")
 _SOCKETCALL_ARGS: Final = (*_REGISTERS, "a4", "a5")
 # Errors that only the kernel knows: they are what strace prints beside `?`. Source: linux/errno.h.
@@ -51,7 +52,10 @@ class NamedPath(NamedTuple):
 
 @dataclass(slots=True)
 class AuditCall:
-    """One call; `args` are unsigned registers, `ret` is -1 with `errno` as strace prints a failure."""
+    """One call; `args` are unsigned registers, `ret` is -1 with `errno` as strace prints a failure.
+
+    `on_directory`: its descriptor is of a directory whose name is not told.
+    """
 
     ns: int
     name: str
@@ -71,6 +75,7 @@ class AuditCall:
     target: int | None = None
     module: str | None = None
     how: dict[str, str] | None = None
+    on_directory: bool = False
 
     @property
     def failed(self) -> bool:
@@ -152,6 +157,8 @@ def _read_result(call: AuditCall, result: int | None, success: str | None) -> No
 def _path(call: AuditCall, fields: dict[str, str]) -> None:
     name = decode(fields.get("name"))
     if name is None:
+        mode = fields.get("mode", "")
+        call.on_directory = bool(_DIRECTORY.match(mode)) and call.name.startswith("fchmod")
         return
     item = read_number(fields.get("item"))
     kind = fields.get("nametype") or fields.get("objtype", "")

@@ -40,7 +40,7 @@ CORE_CALLS: Final = tuple(
         "execve execveat ptrace process_vm_writev memfd_create",
         "setuid setreuid setresuid setgid setregid setresgid setuid32 setreuid32 setresuid32 setgid32 setregid32",
         "setresgid32 capset unshare setns mount pivot_root init_module finit_module delete_module bpf",
-        "kexec_load kexec_file_load listen",
+        "kexec_load kexec_file_load bind listen",
     )
     for name in line.split()
 )
@@ -53,7 +53,7 @@ BUSY_CALLS: Final = tuple(
     for name in line.split()
 )
 # i386 makes old socket calls through one number, told apart by the first argument.
-SOCKET_CALLS: Final = {"connect": 3, "listen": 4, "accept": 5, "accept4": 18}
+SOCKET_CALLS: Final = {"bind": 2, "connect": 3, "listen": 4, "accept": 5, "accept4": 18}
 # Calls that a file watch is about; the kernel tells reading from writing by their flags (AUDIT_PERM).
 FILE_CALLS: Final = tuple(
     name

@@ -28,7 +28,7 @@ from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.rules import store as rule_store
-from guardhouse.scores.rules.rule_sets import RuleSets, Taken, taken_by
+from guardhouse.scores.rules.rule_sets import RuleSets, Taken, rules_taken
 from guardhouse.scores.rules.store import RULES_TAKEN
 from guardhouse.scores.store import Backlog, Cursor
 from guardhouse.scores.write import cools_at
@@ -57,14 +57,14 @@ class Engines:
     rules: RuleSet
     kept: Kept = field(default_factory=Kept)
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
-    _sets: RuleSets = field(init=False)
+    sets: RuleSets = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sets = RuleSets(self.rules)
+        self.sets = RuleSets(self.rules)
 
     async def rules_of(self, tx: Tx, work: Backlog) -> RuleSet:
         """Return the rules that an agent's next events are judged by."""
-        return await self._sets.get(tx, work.tenant_no, self.wanted(work))
+        return await self.sets.get(tx, work.tenant_no, self.wanted(work))
 
     def wanted(self, work: Backlog) -> Taken:
         """Return the versions of those rules."""
@@ -76,7 +76,7 @@ class Engines:
         at = cursor.position if cursor is not None else 0
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
             profiles = ProfileHistory(work.tenant_no, work.group, self.kept)
-            rules = await self._sets.get(tx, work.tenant_no, taken_by(cursor))
+            rules = await self.sets.get(tx, work.tenant_no, rules_taken(cursor))
             engine = await load_engine(tx, rules, profiles, work.agent_no, cursor)
             if cursor is not None:
                 engine.judge.answers = await load_answers(
@@ -116,12 +116,14 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     tales: list[Tale] = []
     inputs: list[Input] = []
     runs: list[RunEnd] = []
-    rules = taken_by(cursor)
+    before = rules_taken(cursor)
+    taken: Taken | None = engines.wanted(work) if events else before
     if events:
         inputs += await _take_newest(tx, engine, profiles, work, events[0].position)
-        inputs += await _take_rules(tx, engine, engines, work, (rules, events[0].position))
-        rules = engines.wanted(work)
         await profiles.prepare(tx, events)
+    if taken is not None and taken != before:
+        engine.use_rules(await engines.rules_of(tx, work))
+        inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
     for event in events:
         effects = engine.apply(event)
         if effects is not None:
@@ -133,13 +135,14 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     engine.position = reached
     if cursor is not None and cursor.swept_at is not None:
         engine.scorer.soil_hot()  # what was shown of them beyond the events gives way to what the events say
+    shipped, rules_version = taken or (None, None)
     moved = Cursor(
         reached,
         profiles.current,
         engine.judge.answers.version,
         engine.pack_agent(),
-        shipped_rules=None if rules is None else rules.shipped,
-        rules_version=None if rules is None else rules.version,
+        shipped,
+        rules_version,
         clock_at=from_microseconds(engine.clock_us),
         heard_at=work.seen_at,
         cools_at=cools_at(engine),
@@ -150,6 +153,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     # holds rows that the other one wants.
     if not await store.move_cursor(tx, work.tenant_no, work.agent_no, position, moved):
         raise CursorMoved
+    if taken is not None and (before is None or before.shipped != taken.shipped):
+        await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     await write.save(tx, engine, work, rows, inputs)
     await note_runs(tx, work.tenant_no, work.agent_no, runs)
     if tales:
@@ -173,20 +178,6 @@ async def _take_newest(
         engine.judge.answers = answers
         taken.append(Input(None, position, store.ANSWERS_TAKEN, {"version": answers.version}))
     return taken
-
-
-async def _take_rules(
-    tx: Tx, engine: AgentEngine, engines: Engines, work: Backlog, at: tuple[Taken | None, int]
-) -> list[Input]:
-    """Judge by the tenant's newest rules from a position on. ``at``: the rules before, and the position."""
-    before, position = at
-    taken = engines.wanted(work)
-    if taken == before:
-        return []
-    engine.use_rules(await engines.rules_of(tx, work))
-    if before is None or before.shipped != taken.shipped:
-        await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
-    return [Input(None, position, RULES_TAKEN, taken._asdict())]
 
 
 async def load_engine(

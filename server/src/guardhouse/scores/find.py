@@ -21,7 +21,7 @@ from guardhouse.scores import queries, store
 from guardhouse.scores.baselines.history import ProfileHistory, take_in
 from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
-from guardhouse.scores.rules.rule_sets import RuleSets, taken_by
+from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
 
 ANCESTORS: Final = 16
 Sort = Literal["last_seen", "risk"]
@@ -136,7 +136,7 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
     """
     profiles = ProfileHistory(tenant.no, row.group)
     cursor = await store.get_cursor(tx, row.agent_no)
-    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, taken_by(cursor))
+    rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, rules_taken(cursor))
     engine = AgentEngine(rules, profiles)
     if cursor is not None:
         engine.load_agent(cursor.state)

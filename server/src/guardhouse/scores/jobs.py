@@ -136,7 +136,7 @@ async def _cool(holder: _Holder, stop: asyncio.Event, without: Sequence[int]) ->
             return
         await _renew(holder)
         async with _guarded(holder, work), system_transaction(resources.database) as tx:
-            await sweep(tx, holder.engines.rules, work, now)
+            await sweep(tx, holder.engines.sets, work, now)
 
 
 async def _renew(holder: _Holder) -> None:

@@ -106,8 +106,8 @@ score_cursors = Table(
     Column("clock_at", _INSTANT),
     Column("heard_at", _INSTANT),
     Column("cools_at", _INSTANT),
-    Column("swept_at", _INSTANT),
     Column("loss_told_at", _INSTANT),
+    Column("swept_at", _INSTANT),
     Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
 )
 
@@ -158,8 +158,14 @@ _PROCESS_TYPES: Final = (
     "boolean",
 )  # fmt: skip
 CURSOR_COLUMNS: Final = (
-    "position, profile_version, answers_version, state, shipped_rules, rules_version, clock_at, heard_at, cools_at,"
-    " loss_told_at, swept_at"
+    "position", "profile_version", "answers_version", "state", "shipped_rules", "rules_version", "clock_at",
+    "heard_at", "cools_at", "loss_told_at", "swept_at",
+)  # fmt: skip
+_MOVE_CURSOR: Final = (
+    f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {', '.join(CURSOR_COLUMNS)})"
+    f" VALUES ($1, $2, {', '.join(f'${n}' for n in range(4, 4 + len(CURSOR_COLUMNS)))})"
+    f" ON CONFLICT (agent_no) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CURSOR_COLUMNS)}"
+    " WHERE c.position = $3 RETURNING true"
 )
 _SCORE_COLUMNS: Final = tuple(column.name for column in scores.columns)
 
@@ -217,7 +223,7 @@ class Cursor:
     state: bytes
     shipped_rules: str | None
     rules_version: int | None
-    clock_at: datetime
+    clock_at: datetime | None
     heard_at: datetime | None = None
     cools_at: datetime | None = None
     loss_told_at: datetime | None = None
@@ -271,7 +277,9 @@ async def list_backlog(
 
 async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     """Return where scoring of an agent stands; None before its first step."""
-    row = await tx.fetch_row(f"SELECT {CURSOR_COLUMNS} FROM score_cursors WHERE agent_no = $1", agent_no)
+    row = await tx.fetch_row(
+        f"SELECT {', '.join(CURSOR_COLUMNS)} FROM score_cursors WHERE agent_no = $1", agent_no
+    )
     return None if row is None else Cursor(*row)
 
 
@@ -282,26 +290,11 @@ async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, curs
     """
     return bool(
         await tx.fetch_value(
-            f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {CURSOR_COLUMNS})"
-            " VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL) ON CONFLICT (agent_no) DO UPDATE"
-            " SET position = excluded.position, profile_version = excluded.profile_version,"
-            " answers_version = excluded.answers_version, state = excluded.state,"
-            " shipped_rules = excluded.shipped_rules, rules_version = excluded.rules_version,"
-            " clock_at = excluded.clock_at, heard_at = excluded.heard_at, cools_at = excluded.cools_at,"
-            " loss_told_at = excluded.loss_told_at, swept_at = NULL WHERE c.position = $3 RETURNING true",
+            _MOVE_CURSOR,
             tenant_no,
             agent_no,
             expected,
-            cursor.position,
-            cursor.profile_version,
-            cursor.answers_version,
-            cursor.state,
-            cursor.shipped_rules,
-            cursor.rules_version,
-            cursor.clock_at,
-            cursor.heard_at,
-            cursor.cools_at,
-            cursor.loss_told_at,
+            *(getattr(cursor, name) for name in CURSOR_COLUMNS),
         )
     )
 

@@ -41,7 +41,7 @@ def cools_at(engine: AgentEngine) -> datetime | None:
 async def save(
     tx: Tx, engine: AgentEngine, work: Backlog, rows: Sequence[ScoreRow], inputs: Sequence[Input]
 ) -> None:
-    """Write score rows, the processes that changed with their states, and inputs.
+    """Write score rows, the processes that changed with their states, inputs, and how often rules hit.
 
     Raises:
         DayMissing: a day of a score row has no partition.
@@ -141,11 +141,6 @@ def _process_values(work: Backlog, item: Dirty, score_id: UUID | None) -> tuple[
     )
 
 
-def _hit_values(hits: Mapping[tuple[str, int], tuple[int, int]]) -> Iterable[tuple[Any, ...]]:
-    for (rule_id, day), (count, added) in sorted(hits.items()):
-        yield rule_id, EPOCH + timedelta(days=day), count, added
-
-
 def _input_values(work: Backlog, inputs: Sequence[Input]) -> Iterable[tuple[Any, ...]]:
     counts: dict[int, int] = {}
     for item in inputs:
@@ -154,3 +149,8 @@ def _input_values(work: Backlog, inputs: Sequence[Input]) -> Iterable[tuple[Any,
         key = None if item.key is None else key_text(item.key)
         data = msgspec.json.encode(item.data).decode()
         yield (work.tenant_no, work.agent_no, item.position, n, key, item.kind, data)
+
+
+def _hit_values(hits: Mapping[tuple[str, int], tuple[int, int]]) -> Iterable[tuple[Any, ...]]:
+    for (rule_id, day), (count, added) in sorted(hits.items()):
+        yield rule_id, EPOCH + timedelta(days=day), count, added

@@ -9,7 +9,6 @@ from datetime import datetime
 
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import process_id
-from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.summary import summarise
 from guardhouse.foundation.clock import microseconds
 from guardhouse.foundation.database import TenantKey, Tx
@@ -20,11 +19,11 @@ from guardhouse.scores.cooling.store import load_hot, lock_cursor, note_sweep, s
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
-from guardhouse.scores.rules.rule_sets import RuleSets, taken_by
+from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
 from guardhouse.scores.store import Backlog
 
 
-async def sweep(tx: Tx, rules: RuleSet, work: Backlog, now: datetime) -> None:
+async def sweep(tx: Tx, sets: RuleSets, work: Backlog, now: datetime) -> None:
     """Let an agent's bands fall up to ``now``, an instant of its event time.
 
     Nothing happens when events have been scored since it was found due.
@@ -37,8 +36,7 @@ async def sweep(tx: Tx, rules: RuleSet, work: Backlog, now: datetime) -> None:
     if cursor is None or cursor.position != work.position or cursor.cools_at is None:
         return
     profiles = ProfileHistory(work.tenant_no, work.group, current=cursor.profile_version)
-    judged_by = await RuleSets(rules).get(tx, work.tenant_no, taken_by(cursor))
-    engine = AgentEngine(judged_by, profiles)
+    engine = AgentEngine(await sets.get(tx, work.tenant_no, rules_taken(cursor)), profiles)
     engine.load_agent(cursor.state)
     for packed in await load_hot(tx, work.agent_no):
         await take_in(tx, engine, profiles, packed)

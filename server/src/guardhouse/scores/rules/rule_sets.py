@@ -27,7 +27,7 @@ class Taken(NamedTuple):
     version: int
 
 
-def taken_by(cursor: Cursor | None) -> Taken | None:
+def rules_taken(cursor: Cursor | None) -> Taken | None:
     """Return which rules an agent was judged by last; None when that was never written down."""
     if cursor is None or cursor.shipped_rules is None:
         return None
