@@ -31,6 +31,8 @@ SYSTEM_PROGRAMS = {
     "strace": "strace",
     "curl": "curl",
     "redis-server": "redis-server",
+    "bpftrace": "bpftrace",
+    "systemd-analyze": "systemd",
 }  # program: Debian package
 LOCK_OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url"
 LOCKS = {

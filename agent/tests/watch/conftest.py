@@ -12,6 +12,8 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +26,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from guard_agent.watch.audit_netlink import AuditControl, AuditError
+from guard_agent.watch.audit_netlink import AuditControl, AuditError, Status
 from guard_agent.watch.audit_rule import key_of, unpack_rule
 from guard_agent.watch.inventory import read_stat
 from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
@@ -243,12 +245,86 @@ def strace() -> str:
     return found
 
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, receiver: Receiver) -> dict[str, str]:
+    """The environment of an agent that was given server and key."""
+    return os.environ | {
+        "GUARDHOUSE_AGENT_STATE_DIR": str(tmp_path / "state"),
+        "GUARDHOUSE_READY_FILE": str(tmp_path / "none.json"),
+        "GUARDHOUSE_AGENT_KEY": KEY.to_text(),
+        "GUARDHOUSE_URL": receiver.url,
+    }
+
+
+class Programs:
+    """Starts the agent as a program; what a failed test left running is ended, its command included."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.children: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            [sys.executable, "-m", "guard_agent.watch.command", *arguments],
+            env=self.environment | more,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.children.append(child)
+        return child
+
+    def close(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.terminate()
+                child.wait(15)
+            for stream in (child.stdout, child.stderr):
+                assert stream is not None
+                stream.close()
+
+
+@pytest.fixture
+def programs(environment: dict[str, str]) -> Iterator[Programs]:
+    made = Programs(environment)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(programs: Programs) -> Run:
+    def go(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        child = programs.start(*arguments, **more)
+        out, err = child.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+
+    return go
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(min(0.1, seconds / 500))
+
+
 def skip_for_this_kernel(reason: str) -> None:
     """Skip for what no package brings: the kernel, or a right that this environment withholds.
 
     Unlike a missing program it is no failure where all tests must run; the reason stands in the table of skips.
     """
     pytest.skip(f"not on this kernel or with these rights: {reason}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of the audit system time to wait for their turn."""
+    for item in items:
+        if "audit" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(AUDIT_TURN_SECONDS + 120))
 
 
 @pytest.fixture
@@ -261,9 +337,9 @@ def audit() -> Iterator[AuditControl]:
         skip_for_this_kernel(str(error))
         raise
     with AUDIT_LOCK.open("a") as lock:
+        _take_turn(lock.fileno())
+        before = control.status()
         try:
-            _take_turn(lock.fileno())
-            before = control.status()
             if before.enabled == 2 or (before.pid and read_stat(before.pid) is not None):
                 skip_for_this_kernel("an audit daemon has the records, or the rules are locked")
             rules = control.list_rules()
@@ -276,12 +352,12 @@ def audit() -> Iterator[AuditControl]:
                 before.wait_time,
             )
         finally:
-            _restore(control)
+            _restore(control, before)
             control.close()
 
 
 AUDIT_LOCK = Path(tempfile.gettempdir()) / "guardhouse-audit-tests.lock"
-AUDIT_TURN_SECONDS = 60.0
+AUDIT_TURN_SECONDS = 240.0
 
 
 def _take_turn(lock: int) -> None:
@@ -291,14 +367,15 @@ def _take_turn(lock: int) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                pytest.skip("another run of these tests has had the audit system for a minute")
+                pytest.skip("another run of these tests has had the audit system for four minutes")
             time.sleep(0.05)
         else:
             return
 
 
-def _restore(control: AuditControl) -> None:
-    """Leave no rule of a test behind, whatever went wrong."""
+def _restore(control: AuditControl, before: Status) -> None:
+    """Leave nothing of a test behind, whatever went wrong."""
+    control.set(enabled=before.enabled, backlog_limit=before.backlog_limit, wait_time=before.wait_time)
     for data in control.list_rules():
         if (key_of(unpack_rule(data)) or "").startswith("guardhouse"):
             control.delete_rule(data)
@@ -313,6 +390,12 @@ def connector() -> Iterator[ProcConnector]:
         raise
     yield found
     found.close()
+
+
+def require_here(present: object, reason: str) -> None:
+    """Skip the test with `reason` unless `present`; fail it where all must run."""
+    if not present:
+        _skip(reason)
 
 
 def _skip(reason: str) -> None:

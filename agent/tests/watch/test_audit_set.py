@@ -9,6 +9,7 @@ from guard_agent.watch.audit_rule import (
     ARCH,
     ARG0,
     DIR,
+    FILTER_EXCLUDE,
     FILTER_EXIT,
     KEY,
     NEVER,
@@ -117,8 +118,12 @@ def test_ourselves_and_what_we_start_come_first_and_never() -> None:
 
 def test_every_rule_of_this_machine_carries_the_key_and_busy_calls_stand_apart() -> None:
     try:
-        rules = make_rules(1)
+        rules = make_rules(1, alone=True)
     except LookupError as error:
         pytest.skip(f"not on this kernel or with these rights: {error}")
     assert {value(rule, KEY) for rule in (*rules.core, *rules.busy)} == {OWN_KEY}
     assert not {rule for rule in rules.busy if rule in rules.core}
+    beside = make_rules(1, alone=False)
+    assert {rule.list_number for rule in rules.core} - {rule.list_number for rule in beside.core} == {
+        FILTER_EXCLUDE
+    }

@@ -44,6 +44,28 @@ def test_import_in_all_its_spellings(
     assert state.is_dir()
 
 
+@pytest.mark.usefixtures("state")
+@pytest.mark.parametrize("told", [[], ["--format", "auditd"]])
+def test_rotated_audit_logs_are_imported_as_one(
+    receiver: Receiver,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    told: list[str],
+) -> None:
+    monkeypatch.setenv("GUARDHOUSE_AGENT_KEY", KEY.to_text())
+    head, call = (
+        "msg=audit(1795305072.001:7): ",
+        "arch=c000003e syscall=105 success=yes exit=0 a0=0 a1=0 a2=0 a3=0",
+    )
+    new, old = tmp_path / "audit.log", tmp_path / "audit.log.1"
+    old.write_text(f'type=SYSCALL {head}{call} items=0 ppid=1 pid=7 exe="/bin/x"\n')
+    new.write_text(f"type=EOE {head}\ntype=EOE {head.replace('001:7', '002:8')}\n")
+    assert main(["import", *told, str(new), str(old)]) == 0
+    assert [event["syscall"] for event in receiver.events()] == ["setuid"]
+    assert f"{old} and 1 more: 3 lines, 1 events stored" in capsys.readouterr().err
+
+
 def test_an_old_log_is_told_how_to_be_replayed(
     state: Path,
     receiver: Receiver,

@@ -6,83 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.tests.watch.conftest import KEY, Receiver, Scripted
+from agent.tests.watch.conftest import Programs, Receiver, Run, Scripted, wait_for
 from guard_agent.watch.alphabet import CALL_SET, trace_expression
 from guard_agent.watch.launch import StraceMissingError, find_strace, strace_command, strace_options
 from guard_agent.watch.record import start_of
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 CALLS = 5_000
-
-
-@pytest.fixture
-def environment(tmp_path: Path, receiver: Receiver) -> dict[str, str]:
-    """The environment of an agent that was given server and key."""
-    return os.environ | {
-        "GUARDHOUSE_AGENT_STATE_DIR": str(tmp_path / "state"),
-        "GUARDHOUSE_READY_FILE": str(tmp_path / "none.json"),
-        "GUARDHOUSE_AGENT_KEY": KEY.to_text(),
-        "GUARDHOUSE_URL": receiver.url,
-    }
-
-
-class Programs:
-    """Starts the agent as a program; what a failed test left running is ended, its command included."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.children: list[subprocess.Popen[str]] = []
-
-    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-        child = subprocess.Popen(
-            [sys.executable, "-m", "guard_agent.watch.command", *arguments],
-            env=self.environment | more,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.children.append(child)
-        return child
-
-    def close(self) -> None:
-        for child in self.children:
-            if child.poll() is None:
-                child.terminate()
-                child.wait(15)
-            for stream in (child.stdout, child.stderr):
-                assert stream is not None
-                stream.close()
-
-
-@pytest.fixture
-def programs(environment: dict[str, str]) -> Iterator[Programs]:
-    made = Programs(environment)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def run(programs: Programs) -> Run:
-    def go(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        child = programs.start(*arguments, **more)
-        out, err = child.communicate(timeout=60)
-        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
-
-    return go
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_command_is_reported_and_its_output_and_status_are_its_own(

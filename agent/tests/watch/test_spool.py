@@ -198,6 +198,44 @@ def test_a_full_disk_loses_nothing_uncounted(tmp_path: Path) -> None:
     again.close()
 
 
+NO_SPACE = """
+import json, os, sys
+from pathlib import Path
+from guard_agent.watch.spool import Spool
+from guard_agent.watch.stream import Stream
+folder = Path(sys.argv[1])
+(folder / "ballast").write_bytes(bytes(128 * 1024))
+spool = Spool(folder / "s", Stream("s", "web-1", "b", "a", {}))
+for n in range(3000):
+    spool.append([{"kind": "exec", "timestamp": n, "pid": 1, "syscall": "execve"}])
+full = [spool.offered, spool.waiting, spool.losses.total, spool.told]
+(folder / "ballast").unlink()
+spool.append([{"kind": "exec", "timestamp": 3000, "pid": 1, "syscall": "execve"}])
+spool.close()
+again = Spool(folder / "s")
+print(json.dumps([full, [again.offered, again.waiting, again.losses.total, again.told]]))
+"""
+
+
+def test_a_file_system_without_space_loses_nothing_uncounted(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size=256k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, NO_SPACE],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if "denied" in done.stderr or "not permitted" in done.stderr:
+        pytest.skip("SKIPPED: a small file system can be mounted by root alone")
+    full, after = json.loads(done.stdout)
+    offered, waiting, losses, told = full
+    assert losses > 0
+    assert waiting - told + losses == offered == 3000
+    assert after[2] == losses
+    assert after[1] - after[3] + losses == 3001
+
+
 def test_losses_counted_before_the_spool_belong_to_what_was_offered(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s", STREAM)
     spool.append([call(1)])

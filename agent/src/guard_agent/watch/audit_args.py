@@ -4,6 +4,7 @@ A record has the first four arguments as numbers; paths come from PATH records, 
 pointer points to is not in the records: the name of a memfd, the type of a mounted file system, an attribute.
 """
 
+import functools
 import signal
 import socket
 from collections.abc import Callable
@@ -55,6 +56,7 @@ _SHORT_IDS: Final = frozenset(("chown", "lchown", "fchown"))
 Args = dict[str, Any]
 
 
+@functools.lru_cache(4096)
 def shape_of(name: str) -> tuple[str, ...]:
     """Return which argument goes where; i386 has some calls twice, `setuid32` is shaped as `setuid`."""
     return (

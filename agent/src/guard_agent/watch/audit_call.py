@@ -22,12 +22,14 @@ MAX_PATHS: Final = 16
 MAX_ADDRESS: Final = 1 << 32
 # How every kernel of today writes a SYSCALL record, as far as it is read here; any other way is read field by field.
 _USUAL: Final = re.compile(
-    r" ?arch=(?P<arch>[0-9a-f]{8}) syscall=(?P<syscall>\d{1,9})"
-    r"(?: success=(?P<success>yes|no) exit=(?P<exit>-?\d{1,20}))?"
-    r" a0=(?P<a0>[0-9a-f]{1,16}) a1=(?P<a1>[0-9a-f]{1,16}) a2=(?P<a2>[0-9a-f]{1,16}) a3=(?P<a3>[0-9a-f]{1,16})"
-    r" items=\d{1,9} ppid=(?P<ppid>\d{1,9}) pid=(?P<pid>\d{1,9}) [^\x1d]{0,400}? exe=(?P<exe>\"[^\"]*\"|\S+)",
+    r" ?arch=([0-9a-f]{8}) syscall=(\d{1,9})"
+    r"(?: success=(yes|no) exit=(-?\d{1,20}))?"
+    r" a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16})"
+    r" items=\d{1,9} ppid=(\d{1,9}) pid=(\d{1,9}) ",
     re.ASCII,
 )
+_EXE: Final = re.compile(r"exe=(\"[^\"]*\"|[^\s\x1d]+)")
+MAX_BEFORE_EXE: Final = 512
 _DIRECTORY: Final = re.compile(r"0?4[0-7]{4}\Z")  # S_IFDIR and its bits, in octal
 _REGISTERS: Final = ("a0", "a1", "a2", "a3")
 _SOCKETCALL_ARGS: Final = (*_REGISTERS, "a4", "a5")
@@ -120,26 +122,53 @@ def read_call(ns: int, records: list[Record]) -> AuditCall | None:
 
 def _read_syscall(ns: int, text: str) -> AuditCall | None:
     usual = _USUAL.match(text)
-    fields: dict[str, str] = usual.groupdict() if usual is not None else read_fields(text)
+    if usual is None:
+        return _read_any_syscall(ns, text)
+    arch, number, success, result, a0, a1, a2, a3, parent, pid = usual.groups()
+    if int(pid) > MAX_PID:
+        return None
+    exe = _EXE.match(text, text.find(" exe=", usual.end(), usual.end() + MAX_BEFORE_EXE) + 1)
+    call = AuditCall(
+        ns=ns,
+        name=call_name(arch, int(number)) or _unknown_call(text, int(number)),
+        abi=ABIS.get(arch, ""),
+        pid=int(pid),
+        ppid=_parent(int(parent)),
+        exe=None if exe is None else decode(exe.group(1)),
+        args=(int(a0, 16), int(a1, 16), int(a2, 16), int(a3, 16)),
+    )
+    _read_result(call, None if result is None else int(result), success)
+    return call
+
+
+def _read_any_syscall(ns: int, text: str) -> AuditCall | None:
+    """Read a SYSCALL record field by field: of an old kernel, or damaged."""
+    fields = read_fields(text)
     pid, number = read_number(fields.get("pid")), read_number(fields.get("syscall"))
     if pid is None or not 0 <= pid <= MAX_PID or number is None or number < 0:
         return None
     arch = fields.get("arch", "").lower()
-    name = call_name(arch, number) or read_enriched(text, "SYSCALL") or f"syscall_{number}"
     registers = [read_hex(fields.get(register)) for register in _REGISTERS]
     args = tuple(value for value in registers if value is not None) if None not in registers else ()
-    ppid = read_number(fields.get("ppid"))
     call = AuditCall(
         ns=ns,
-        name=name,
+        name=call_name(arch, number) or _unknown_call(text, number),
         abi=ABIS.get(arch, ""),
         pid=pid,
-        ppid=ppid if ppid is not None and 0 < ppid <= MAX_PID else None,
+        ppid=_parent(read_number(fields.get("ppid"))),
         exe=decode(fields.get("exe")),
         args=args,
     )
     _read_result(call, read_number(fields.get("exit")), fields.get("success"))
     return call
+
+
+def _unknown_call(text: str, number: int) -> str:
+    return read_enriched(text, "SYSCALL") or f"syscall_{number}"
+
+
+def _parent(pid: int | None) -> int | None:
+    return pid if pid is not None and 0 < pid <= MAX_PID else None
 
 
 def _read_result(call: AuditCall, result: int | None, success: str | None) -> None:

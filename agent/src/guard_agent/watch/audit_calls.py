@@ -35,12 +35,14 @@ def constants() -> dict[str, Table]:
     return groups
 
 
+@functools.cache
 def constant_group(group: str, abi: str) -> Table:
     """Return a group of constants as an ABI numbers them."""
     known = constants()
     return known.get(f"{group}.{abi}") or known.get(group, {})
 
 
+@functools.lru_cache(4096)
 def call_name(arch: str, number: int) -> str | None:
     """Return the name of a call, None when no table has it."""
     return call_table(ABIS.get(arch.lower(), "")).get(number)

@@ -23,7 +23,7 @@ AUDIT_DEL_RULE: Final = 1012
 AUDIT_LIST_RULES: Final = 1013
 AUDIT_FIRST_RECORD: Final = 1100  # below are requests and their answers
 READ_LOG_GROUP: Final = 1  # AUDIT_NLGRP_READLOG
-RECEIVE_BYTES: Final = 64 * 1024 * 1024
+RECEIVE_BYTES: Final = 128 * 1024 * 1024
 
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3

@@ -11,6 +11,7 @@ from guard_agent.watch.audit_set import (
     call_rules,
     machine_abis,
     own_rules,
+    unread_rules,
     watch_rules,
     watched_paths,
 )
@@ -52,15 +53,19 @@ class RuleSet:
     busy: list[Rule]
 
 
-def make_rules(pid: int) -> RuleSet:
+def make_rules(pid: int, *, alone: bool) -> RuleSet:
     """Return all rules of this machine, `pid` and what it starts left out.
+
+    `alone`: nobody else reads the records, so the kernel need not write what we do not read.
 
     Raises:
         LookupError: there is no table of system calls for this machine.
     """
     abis = machine_abis()
-    watches = watch_rules(abis, watched_paths())
-    return RuleSet([*own_rules(pid), *call_rules(abis, CORE_CALLS), *watches], call_rules(abis, BUSY_CALLS))
+    core = [*own_rules(pid), *call_rules(abis, CORE_CALLS), *watch_rules(abis, watched_paths())]
+    if alone:
+        core += unread_rules()
+    return RuleSet(core, call_rules(abis, BUSY_CALLS))
 
 
 def install_rules(control: AuditControl, state: Path, found: Found, rules: RuleSet) -> OwnRules:

@@ -13,11 +13,14 @@ from typing import Final
 
 from guard_agent.watch.audit_calls import call_table
 from guard_agent.watch.audit_rule import (
+    ALWAYS,
     ARCH,
     ARG0,
     DIR,
+    FILTER_EXCLUDE,
     FILTER_EXIT,
     KEY,
+    MESSAGE_TYPE,
     NEVER,
     PERM,
     PERM_ATTRIBUTES,
@@ -107,6 +110,7 @@ WATCHED_AT_HOME: Final[tuple[tuple[str, int], ...]] = (
 )
 MAX_HOMES: Final = 64
 
+_PROCTITLE: Final = 1327
 _MAX_NUMBER: Final = 2048  # of the mask of a rule; beyond it are the x32 numbers
 
 
@@ -198,3 +202,8 @@ def own_rules(pid: int) -> list[Rule]:
         Rule((Field(name, pid), Field(KEY, OWN_KEY)), None, NEVER, FILTER_EXIT | PREPEND)
         for name in (PPID, PID)
     ]
+
+
+def unread_rules() -> list[Rule]:
+    """Return the rules that keep the kernel from writing records that we never read: a fifth of all of them."""
+    return [Rule((Field(MESSAGE_TYPE, _PROCTITLE), Field(KEY, OWN_KEY)), None, ALWAYS, FILTER_EXCLUDE)]

@@ -210,13 +210,13 @@ def open_source(state: Path, pid: int, say: Say, *, with_rules: bool) -> AuditSo
         holder = status.pid if status.pid and read_stat(status.pid) is not None else 0
         if not holder and status.enabled != LOCKED:
             try:
-                return DaemonSource(control, state, status, make_rules(pid))
+                return DaemonSource(control, state, status, make_rules(pid, alone=True))
             except AuditError as error:
                 if error.number != errno.EEXIST:
                     raise
         rules = None
         if with_rules and status.enabled != LOCKED:
-            rules = install_rules(control, state, note_settings(state, status), make_rules(pid))
+            rules = install_rules(control, state, note_settings(state, status), make_rules(pid, alone=False))
         return _open_beside(control, rules)
     except (AuditError, LookupError) as error:
         control.close()

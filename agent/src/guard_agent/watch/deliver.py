@@ -55,6 +55,8 @@ class Delivery:
         if refused:
             text += f", {refused} refused"
         text += f", {spool.losses.total} lost"
+        if spool.losses.total:
+            text += f" ({', '.join(f'{where} {count}' for where, count in spool.losses.totals.items())})"
         if spool.waiting:
             text += f"; {spool.waiting} wait in {spool.folder} and are sent by the next run"
         self._say(text)

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from guard_agent.watch import loss as lost
 from guard_agent.watch.alphabet import AUDIT_ALPHABET, AUDITD_ALPHABET
+from guard_agent.watch.audit_netlink import Record
 from guard_agent.watch.audit_records import Assembler
 from guard_agent.watch.audit_set import BUSY_CALLS, OWN_KEY
 from guard_agent.watch.audit_source import AuditSource, DaemonSource, NoAuditError, open_source
@@ -29,7 +31,9 @@ from guard_agent.watch.lineage import HOLD_SECONDS, Lineage
 from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
 from guard_agent.watch.redact import Redactor
 
-MOST_RECORDS: Final = 10_000
+MOST_WAITING: Final = 50_000
+SLICE_RECORDS: Final = 2_000
+LAST_SECONDS: Final = 3.0
 WAIT_SECONDS: Final = 0.2
 # Woken for every record we would spend our time on waking up; 20 ms together cost nothing that anyone sees.
 GATHER_SECONDS: Final = 0.02
@@ -147,8 +151,11 @@ class HostWatch:
         hold = HOLD_SECONDS if source is not None else 0.0
         self._lineage = Lineage(os.getpid(), calls_are_audited=audited, hold_seconds=hold)
         self._assembler = Assembler(OWN_KEY, own_pids=(os.getpid(),), processes=self._lineage.table)
+        self._waiting: deque[Record] = deque()
         self._losses_at = 0.0
-        self._connector_lost = 0
+        self._connector_lost = self._gone = 0
+        # Where the connector alone names programs, it has to be heard at once: the short-lived are gone soon.
+        self._gather_seconds = GATHER_SECONDS if audited else 0.0
         self._limited = False
         self._busy = _BusyRate()
 
@@ -177,33 +184,40 @@ class HostWatch:
 
     def run(self, stop: StopSignals) -> None:
         """Collect until a signal."""
-        for event in take_inventory():
+        events = list(take_inventory())
+        for event in events:
             if event["kind"] == "inventory":
                 self._lineage.seed(event)
-            self._intake.take([event])
+        self._intake.take(events)
         poll = select.poll()
         for made in (self._source, self._connector):
             number = None if made is None else made.fileno()
             if number is not None:
                 poll.register(number, select.POLLIN)
         while not stop.asked:
-            if poll.poll(WAIT_SECONDS * 1000):
-                time.sleep(GATHER_SECONDS)
+            if not self._waiting and poll.poll(WAIT_SECONDS * 1000):
+                time.sleep(self._gather_seconds)
             self._collect()
 
     def _collect(self) -> None:
-        """Read both sockets once, audit first: then the fork of every process in the batch has been read too."""
-        records = [] if self._source is None else self._source.read(MOST_RECORDS)
-        drained = len(records) < MOST_RECORDS
+        """Read both sockets, audit first: then the fork of every process in the records has been read too.
+
+        Records are read faster than they are understood, so what is left of a burst waits here, not in the
+        socket, whose memory holds a fifth as many.
+        """
+        waiting = self._waiting
+        if self._source is not None:
+            waiting.extend(self._source.read(MOST_WAITING - len(waiting)))
         if self._connector is not None:
             self._lineage.hear(self._connector.read())
         now = time.time_ns()
         lineage, feed = self._lineage, self._assembler.feed
         events: list[Event] = []
-        for kind, text in records:
-            completed = feed(kind, text, now)
+        for _ in range(min(len(waiting), SLICE_RECORDS)):
+            completed = feed(*waiting.popleft(), now)
             if completed:
                 events += lineage.merge(completed)
+        drained = not waiting
         if drained:
             events += lineage.merge(self._assembler.flush(now))
         events += lineage.due(drained=drained)
@@ -222,6 +236,8 @@ class HostWatch:
         if self._connector is not None:
             self._intake.count_lost(lost.CONNECTOR, self._connector.lost - self._connector_lost)
             self._connector_lost = self._connector.lost
+        self._intake.count_lost(lost.GONE, self._lineage.without_exe - self._gone)
+        self._gone = self._lineage.without_exe
         self._intake.count_lost(lost.CPU_LIMIT, self._busy.missed(limited=self._limited))
 
     def _follow_limit(self) -> None:
@@ -236,6 +252,10 @@ class HostWatch:
         """Read once more, and put what is still held into the spool."""
         if self._losses_at:
             self._collect()
+            deadline = time.monotonic() + LAST_SECONDS
+            while self._waiting and time.monotonic() < deadline:
+                self._collect()
+            self._intake.count_lost(lost.UNREAD, len(self._waiting))
             self._count_losses()
         self._intake.take(self._lineage.merge(self._assembler.finish()) + self._lineage.finish())
 

@@ -59,11 +59,15 @@ class HostProcesses(ProcessTable):
 
 @dataclass(slots=True)
 class _Held:
-    """Something the connector said: `at` when it was read (monotonic s), `start` of a child that was born."""
+    """Something the connector said: `at` when it was read (monotonic s).
+
+    `start` of a child that was born; `program`, exe and comm, where only a look at once can find it.
+    """
 
     at: float
     message: ProcessEvent
     start: int = 0
+    program: tuple[str, str] | None = None
 
 
 class Lineage:
@@ -112,7 +116,8 @@ class Lineage:
                 if what == EXEC and self._audited:
                     self._execs[message.pid] = self._execs.get(message.pid, 0) + 1
                 if what != EXIT or message.tid == message.pid:
-                    self._held.append(_Held(now, message))
+                    program = _look(message.pid) if what == EXEC and not self._audited else None
+                    self._held.append(_Held(now, message, program=program))
 
     def merge(self, events: list[Event]) -> list[Event]:
         """Return audited events with the forks that come before them."""
@@ -184,7 +189,7 @@ class Lineage:
             self._tell_exit(message)
         elif message.what == EXEC:
             if not self._audited or self._execs.pop(message.pid, 0):
-                self._tell_exec(message)
+                self._tell_exec(message, held.program or _look(message.pid))
         elif not self._audited:
             event = self._event("call", self._process(message), message)
             self._told.append(event | {"syscall": "setresuid", "args": {"uid": message.numbers[1]}, "ret": 0})
@@ -223,15 +228,14 @@ class Lineage:
         if len(self._dead) > MAX_DEAD:
             self.table.remove(self._dead.popleft())
 
-    def _tell_exec(self, message: ProcessEvent) -> None:
+    def _tell_exec(self, message: ProcessEvent, program: tuple[str, str] | None) -> None:
         """Tell an exec from /proc; what has gone by now had no name to tell, and is counted."""
-        exe, stat = read_exe(message.pid), read_stat(message.pid)
         process = self._process(message)
-        if exe is None or stat is None or stat[2] != process.start:
+        if program is None:
             self.without_exe += 1
             return
         event = self._event("exec", process, message)
-        self._told.append(event | {"exe": exe, "comm": stat[0][:64], "syscall": "execve", "ret": 0})
+        self._told.append(event | {"exe": program[0], "comm": program[1], "syscall": "execve", "ret": 0})
 
     def _process(self, message: ProcessEvent) -> Process:
         process = self.table.find(message.pid)
@@ -263,3 +267,9 @@ class Lineage:
         if stat is not None:
             return stat[2]
         return max(0, (ns - self.clocks.wall_ahead_ns + self.clocks.boot_ahead_ns) // TICK_NS)
+
+
+def _look(pid: int) -> tuple[str, str] | None:
+    """Return exe and comm of a process, None when it is gone."""
+    exe, stat = read_exe(pid), read_stat(pid)
+    return None if exe is None or stat is None else (exe, stat[0][:64])

@@ -18,6 +18,8 @@ UNREADABLE = "collector.unreadable"  # a line that the collector could not read
 CPU_LIMIT = "collector.cpu_limit"  # left out while the agent held its own CPU use down
 KERNEL_AUDIT = "kernel.audit"  # records that the kernel counted as lost
 AUDIT_SOCKET = "kernel.audit_socket"  # records that overran our copy of them (multicast)
+UNREAD = "collector.unread"  # records that were read but not understood in time at the end
+GONE = "collector.gone"  # programs that had ended before they could be named
 CONNECTOR = "kernel.proc_connector"  # forks, execs and exits that overran the connector's socket
 BPFTRACE = "bpftrace"  # calls that bpftrace could not hand over
 
