@@ -119,7 +119,7 @@ async def test_runs_at_risk_with_losses_or_confirmed_stay_out(
     assert [tuple(row) for row in rows] == [
         ("/opt/bad", None),
         ("/opt/lossy", "loss"),
-        ("/opt/risky", "risk"),
+        ("/opt/risky", "incident"),
     ]
     # A person's word takes in what was only risky; what was confirmed waits for another word.
     assert (await learn(door)).status_code == 201
