@@ -345,12 +345,8 @@ def audit() -> Iterator[AuditControl]:
             rules = control.list_rules()
             yield control
             assert control.list_rules() == rules
-            after = control.status()
-            assert (after.enabled, after.backlog_limit, after.wait_time) == (
-                before.enabled,
-                before.backlog_limit,
-                before.wait_time,
-            )
+            for name in ("enabled", "backlog_limit", "wait_time"):
+                assert getattr(control.status(), name) == getattr(before, name), name
         finally:
             _restore(control, before)
             control.close()

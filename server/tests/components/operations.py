@@ -28,6 +28,7 @@ FILLED = {
         "delivery_id",
         "replay_id",
         "channel_id",
+        "token_id",
     )
 }
 FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}

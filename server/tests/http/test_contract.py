@@ -14,7 +14,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.http.openapi.enums import name_enums
 from guardhouse.notices.kinds import KINDS
 from server.tests.components.openapi.validator import complaints
-from server.tests.components.operations import operations_of
+from server.tests.components.operations import Operation, operations_of
 from server.tests.components.requirements import require
 from server.tests.identity import make
 
@@ -154,6 +154,12 @@ async def test_webhooks_are_the_kinds_that_are_sent(document: dict[str, Any]) ->
         assert document["components"]["schemas"][named]["properties"]["type"]["const"] == kind
 
 
+def _query(operation: Operation) -> dict[str, str]:
+    """Return those parameters of the query that the document has examples for."""
+    queries = (p for p in operation.described.get("parameters", ()) if p["in"] == "query")
+    return {p["name"]: p["schema"]["examples"][0] for p in queries if p["schema"].get("examples")}
+
+
 async def test_each_example_of_a_body_is_one_that_is_read(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:
@@ -166,6 +172,7 @@ async def test_each_example_of_a_body_is_one_that_is_read(
             answer = await client.request(
                 operation.method,
                 operation.url,
+                params=_query(operation),
                 json=content["example"],
                 headers=make.bearing(text) | {"Idempotency-Key": f"example-{operation.id}"},
             )
@@ -210,7 +217,7 @@ async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncCli
     assert offered >= {"create_key", "create_agent", "rotate_agent_key", "create_stream_ticket"}
     # The door for telemetry has its own: ingest/replay.
     posts = {operation.id for operation in await operations_of(client) if operation.method == "POST"}
-    assert posts - offered <= {"send_events", "send_metrics"} | OF_OTHER_DOORS
+    assert posts - offered <= {"send_events", "send_metrics", "import_events", "send_import"} | OF_OTHER_DOORS
 
 
 # POST operations that create nothing of a tenant, or speak another protocol than JSON.

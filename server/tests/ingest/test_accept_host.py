@@ -101,7 +101,7 @@ async def test_a_preference_that_is_none_is_passed_over(host: Host, wait: str) -
 
 @pytest.mark.parametrize("digits", ["0", "1", "9" * 5000])
 async def test_waiting_for_scores_ends_with_what_there_is(host: Host, digits: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("guardhouse.ingest.accept_host.MAX_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("guardhouse.ingest.take_batch.MAX_WAIT_SECONDS", 0.2)
     answer = await host.send([call()], prefer=f"wait={digits}")
     assert answer.status_code == 207
     assert answer.json()["scores"] == []
@@ -137,7 +137,7 @@ async def test_scores_that_cannot_be_read_do_not_take_the_answer_back(
     async def unavailable(*_args: Any) -> bool:
         raise DatabaseAway("gone")
 
-    monkeypatch.setattr("guardhouse.ingest.accept_host.scored_up_to", unavailable)
+    monkeypatch.setattr("guardhouse.ingest.take_batch.scored_up_to", unavailable)
     answer = await host.send([call()], prefer="wait=1")
     assert (answer.status_code, answer.json()["accepted"]) == (207, 1)
     assert await door.count("process_events") == 1

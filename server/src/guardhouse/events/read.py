@@ -65,7 +65,7 @@ def risk_event(event: StoredEvent) -> RiskEvent:
 
 def _extra(fields: Fields) -> dict[str, Any] | None:
     if fields.rule is None and fields.count is None:
-        return None
+        return None if fields.parent_start is None else {"parent_start": fields.parent_start}
     return {
         "rule": fields.rule,
         "priority": fields.priority,
@@ -73,4 +73,5 @@ def _extra(fields: Fields) -> dict[str, Any] | None:
         "tags": fields.tags or [],
         "count": fields.count,
         "where": fields.where,
+        "parent_start": fields.parent_start,
     }

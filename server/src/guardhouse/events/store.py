@@ -218,6 +218,17 @@ async def get_source(tx: Tx, tenant_no: int, agent_no: int, stream: str, boot_id
     return number
 
 
+async def get_newest_boot(tx: Tx, tenant_no: int, agent_no: int) -> str | None:
+    """Return the boot id of the source that an agent began last; None when none of them has one."""
+    found: str | None = await tx.fetch_value(
+        "SELECT boot_id FROM event_sources WHERE tenant_no = $1 AND agent_no = $2 AND boot_id <> ''"
+        " ORDER BY source_no DESC LIMIT 1",
+        tenant_no,
+        agent_no,
+    )
+    return found
+
+
 async def get_event(
     tx: Tx, tenant_no: int, event_id: bytes, since: datetime, until: datetime
 ) -> StoredEvent | None:

@@ -62,6 +62,7 @@ class Fields(msgspec.Struct, omit_defaults=True, gc=False):
     low: int | None = None
     high: int | None = None
     metadata: dict[str, Any] | None = None
+    parent_start: int | None = None
 
 
 class NewEvent(msgspec.Struct, gc=False):
@@ -125,6 +126,11 @@ def mark_late(events: Sequence[NewEvent], high_seq: int) -> None:
 async def get_source(tx: Tx, tenant: TenantKey, agent_no: int, source: tuple[str, str, str]) -> int:
     """Return the number of a source (stream, boot id, alphabet), made when it is new."""
     return await store.get_source(tx, tenant.no, agent_no, *source)
+
+
+async def get_newest_boot(tx: Tx, tenant: TenantKey, agent_no: int) -> str | None:
+    """Return the boot id that an agent reports from now; None when it has never said one."""
+    return await store.get_newest_boot(tx, tenant.no, agent_no)
 
 
 async def _leave_out_stored(

@@ -16,7 +16,8 @@ _SECRET_NAMES: Final = re.compile(
     r"|passwd|token|.*_token|signature|x-agent-signature|master_key|pepper.*|body)$"
 )
 _SECRET_TEXTS: Final = re.compile(
-    r"gh_(?:live|test)_[0-9A-Za-z_]+|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@\"']*:[^/\s@\"']+@"
+    r"gh_(?:live|test)_[0-9A-Za-z_]+|ghimport_[0-9A-Za-z_-]+|(?<=/imports/)[^/\s?\"'{]+"
+    r"|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@\"']*:[^/\s@\"']+@"
 )
 MASK: Final = "[masked]"
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
+from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -59,6 +60,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     audit_log_routes.router,
     kill_switch_routes.router,
     agents_routes.router,
+    import_token_routes.router,
     events_routes.router,
     scores_routes.router,
     baseline_routes.router,

@@ -1,7 +1,7 @@
 """Calls without a credential are limited by their address, before any work is done for them.
 
-Health, metrics and the token endpoint are not: probes must get through, and the latter has a limit on failures of
-its own.
+Health, metrics, the token endpoint and the addresses of imports are not: probes must get through, and the others have
+a limit on failures of their own.
 """
 
 from typing import Final
@@ -17,13 +17,13 @@ CREDENTIALS: Final = frozenset(
     {b"x-api-key", b"authorization", b"signature-input", b"x-agent-signature", b"cookie"}
 )
 UNMETERED_PATHS: Final = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
-UNMETERED_PREFIX: Final = "/oauth/"
+UNMETERED_PREFIXES: Final = ("/oauth/", "/api/v1/imports/")
 
 
 async def refuse_stranger(scope: Scope, limiter: Limiter) -> Problem | None:
     """Return the refusal of a call that shows no credential and whose address has made too many of them."""
     path: str = scope["path"]
-    if scope["method"] == "OPTIONS" or path in UNMETERED_PATHS or path.startswith(UNMETERED_PREFIX):
+    if scope["method"] == "OPTIONS" or path in UNMETERED_PATHS or path.startswith(UNMETERED_PREFIXES):
         return None
     if any(name in CREDENTIALS for name, _ in scope["headers"]):
         return None

@@ -67,6 +67,16 @@ def cut_items(content: bytes, names: tuple[str, ...], *, max_items: int) -> Cut:
     return _Cutter(content, names, max_items).cut()
 
 
+def cut_array(content: bytes, *, max_items: int) -> list[bytes]:
+    """Cut a body that is an array into its elements, as :func:`cut_items` does with the arrays in an object.
+
+    Raises:
+        MalformedBody: no array on top, or the text ends before the array does.
+        BodyTooLarge: it has more than ``max_items`` elements.
+    """
+    return _Cutter(content, (), max_items).cut_array()
+
+
 def decode_item(raw: bytes) -> Any:
     """Decode one piece of JSON, strictly if possible, else leniently; the texts in it can be stored.
 
@@ -132,6 +142,14 @@ class _Cutter:
         if self._peek() is not None:
             raise self._malformed("There are bytes after the JSON object")
         return cut
+
+    def cut_array(self) -> list[bytes]:
+        if self._peek() != _OPEN_LIST:
+            raise self._malformed("The body is not a JSON array")
+        found = self._elements()
+        if self._peek() is not None:
+            raise self._malformed("There are bytes after the JSON array")
+        return found
 
     def _member(self, cut: Cut) -> bool:
         """Read one member and what follows it; tells whether another one follows."""

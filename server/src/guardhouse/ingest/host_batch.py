@@ -43,6 +43,7 @@ class HostBatch:
     """A batch as decoded: each item an event, or the error that takes its place.
 
     ``hashed`` is what makes it this batch and no other: the body, for NDJSON with the members in the query.
+    ``beside_agent``: what it tells is about processes that the host's own agent may be reporting as well.
     """
 
     agent_id: str | None
@@ -52,6 +53,7 @@ class HostBatch:
     idempotency_key: str | None
     items: list[HostEvent | ItemError]
     hashed: bytes
+    beside_agent: bool = False
 
 
 _whole = msgspec.json.Decoder(_WholeBatch)
@@ -131,13 +133,7 @@ def _batch(envelope: _Envelope, items: list[HostEvent | ItemError], hashed: byte
         value: str | None = getattr(envelope, name)
         if value is not None and not value.isascii() and len(value.encode()) > MAX_WORD_BYTES:
             raise _wrong_envelope(f"/{name}", f"must be at most {MAX_WORD_BYTES} bytes")
-    if not items:
-        raise ValidationFailed(
-            "The batch has no events.",
-            errors=[{"pointer": "/events", "code": "missing", "detail": "a list of 1 to 10,000 events"}],
-        )
-    if len(items) > MAX_EVENTS:
-        raise BatchTooLarge(f"The batch has more than {MAX_EVENTS} events.", limit_events=MAX_EVENTS)
+    check_count(len(items))
     return HostBatch(
         envelope.agent_id,
         envelope.stream,
@@ -147,6 +143,22 @@ def _batch(envelope: _Envelope, items: list[HostEvent | ItemError], hashed: byte
         items,
         hashed,
     )
+
+
+def check_count(events: int) -> None:
+    """Insist on 1 to 10,000 events.
+
+    Raises:
+        ValidationFailed: there is none.
+        BatchTooLarge: there are more.
+    """
+    if not events:
+        raise ValidationFailed(
+            "The batch has no events.",
+            errors=[{"pointer": "/events", "code": "missing", "detail": "a list of 1 to 10,000 events"}],
+        )
+    if events > MAX_EVENTS:
+        raise BatchTooLarge(f"The batch has more than {MAX_EVENTS} events.", limit_events=MAX_EVENTS)
 
 
 def _wrong_envelope(pointer: str, detail: str) -> ValidationFailed:

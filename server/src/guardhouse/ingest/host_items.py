@@ -49,6 +49,7 @@ class HostEvent(Struct, gc=False):
     pid: Pid | None = None
     tid: Pid | None = None
     ppid: Pid | None = None
+    parent_start: Natural | None = None
     start: Natural | None = None
     syscall: Name | None = None
     timestamp: Time | Whole | None = None
@@ -107,7 +108,10 @@ class Batch:
 
 
 _CALL: Final = KINDS["call"]
-_NEEDED: Final = {"call": "syscall", "calls": "names", "fork": "child_pid", "loss": "kind"}
+_NEEDED: Final = {
+    "call": "syscall", "calls": "names", "fork": "child_pid", "finding": "rule", "loss": "kind",
+}  # fmt: skip
+_WITHOUT_PROCESS: Final = frozenset({"loss", "finding"})  # they may be about the host as a whole
 NOT_STRICT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NUL_ESCAPE: Final = b"\\u0000"
 _item_decoder = msgspec.json.Decoder(HostEvent)
@@ -179,33 +183,33 @@ def decode_item(raw: bytes) -> HostEvent | ItemError:
         if NUL_ESCAPE not in raw:
             return _item_decoder.decode(raw)
     except msgspec.ValidationError as error:
-        return _explain(error)
+        return explain(error)
     except NOT_STRICT:
         pass  # no strict JSON; perhaps only NaN, a surrogate or broken UTF-8
     try:
-        return msgspec.convert(_finite(decode_leniently(raw)), HostEvent)
+        return msgspec.convert(finite(decode_leniently(raw)), HostEvent)
     except RecursionError:
         return ItemError("event_invalid", "nested too deep")
     except Unreadable as error:
         return ItemError("event_invalid", str(error))
     except msgspec.ValidationError as error:
-        return _explain(error)
+        return explain(error)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return the value with NaN, infinities and integers beyond 64 bits as the strings they were."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return str(value)
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     return value
 
 
-def _explain(error: msgspec.ValidationError) -> ItemError:
+def explain(error: msgspec.ValidationError) -> ItemError:
     """Return the item error for a violation of the shape: which field, and what was expected."""
     text = str(error)
     found = _PLACE.search(text)
@@ -251,7 +255,7 @@ def _kind_of(item: HostEvent) -> str:
     if kind is None:
         raise _Refused(ItemError("event_invalid", "an event has a syscall or a kind", "kind"))
     needed = _NEEDED.get(kind, "pid")
-    if item.pid is None and kind != "loss":
+    if item.pid is None and kind not in _WITHOUT_PROCESS:
         needed = "pid"
     if needed != "kind" and getattr(item, needed) is None:
         raise _Refused(ItemError("event_invalid", f"is required for the kind {kind}", needed))
@@ -343,10 +347,11 @@ def _fields(item: HostEvent) -> bytes | None:
         item.low,
         item.high,
         item.metadata or None,
+        item.parent_start,
     )
     try:
         packed = _pack(fields)
     except OverflowError:  # MessagePack has no integers beyond 64 bits
-        fields.args, fields.metadata = _finite(fields.args), _finite(fields.metadata)
+        fields.args, fields.metadata = finite(fields.args), finite(fields.metadata)
         packed = _pack(fields)
     return None if packed == _NOTHING else packed

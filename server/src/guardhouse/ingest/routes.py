@@ -3,12 +3,15 @@
 Credentials are judged from the headers before a byte of the body is read; no redirect is ever sent here.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from guardhouse.agents.import_tokens import issue
+from guardhouse.agents.import_tokens.store import Opened
 from guardhouse.agents.resolve_project import ProjectMismatch, UnknownProject
+from guardhouse.foundation import peer
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.errors import (
     BodyTooLarge,
@@ -25,17 +28,26 @@ from guardhouse.foundation.idempotency import (
     IdempotencyKeyReused,
 )
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import StrictRoute, resources_of
-from guardhouse.identity.caller import Caller, identify
-from guardhouse.identity.refusals import ApiKeyMissing, ScopeMissing
+from guardhouse.foundation.request import StrictRoute, resources_of, system_transaction
+from guardhouse.identity.caller import Caller, identify, remember
+from guardhouse.identity.failures import Failures
+from guardhouse.identity.refusals import ApiKeyMissing, ScopeMissing, Unauthenticated
 from guardhouse.identity.signatures import Unauthorized
 from guardhouse.ingest import replay
 from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_app, keep_malformed
-from guardhouse.ingest.accept_host import AgentMismatch, AgentRequired, HostRequest, accept_host
+from guardhouse.ingest.accept_host import (
+    EVENTS_SCOPE,
+    AgentMismatch,
+    AgentRequired,
+    HostRequest,
+    accept_host,
+)
 from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
-from guardhouse.ingest.host_batch import BatchTooLarge
+from guardhouse.ingest.host_batch import JSON, BatchTooLarge
+from guardhouse.ingest.import_alerts import Import, UnknownFormat, import_alerts
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
+from guardhouse.ingest.take_batch import HostAnswer
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
     NDJSON,
@@ -47,14 +59,14 @@ from guardhouse.ingest.tell_family import (
     tell_by_body,
     tell_by_headers,
 )
-from guardhouse.ingest.wire import AppAnswerShape, AppBatch, HostAnswerShape, HostBatch
+from guardhouse.ingest.wire import AppAnswerShape, AppBatch, HostAnswerShape, HostBatch, ToolEvent
 from guardhouse.scores.wait import IngestBacklogged
 
 APP_SCOPE: Final = "telemetry:write"
-HOST_SCOPE: Final = "events:write"
+HOST_SCOPE: Final = EVENTS_SCOPE
 MAX_INSTALLATION: Final = 64
 LIMITS: Final = Limits()
-_JSON: Final = "application/json"
+_JSON: Final = JSON
 _READING: Final[tuple[type[Problem], ...]] = (
     MalformedBody,
     BodyTooLarge,
@@ -82,6 +94,34 @@ _HOST: Final[tuple[type[Problem], ...]] = (
     IdempotencyInProgress,
     IngestBacklogged,
 )
+_IMPORTING: Final[tuple[type[Problem], ...]] = (
+    MalformedBody,
+    BodyTooLarge,
+    BatchTooLarge,
+    CompressionBomb,
+    UnsupportedCoding,
+    RequestTimeout,
+    Unavailable,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
+    IdempotencyInProgress,
+    IngestBacklogged,
+)
+
+
+_TOOL_BODY: Final = (
+    "One event or alert as the tool wrote it, an array of them, or one per line; plain, or with"
+    " `Content-Encoding: gzip` or `zstd`."
+)
+
+
+class ImportTokenRefused(Unauthenticated):
+    """No such import token, or one that was revoked: one answer for both."""
+
+    status, code, title = 401, "import_token_refused", "Import token refused"
+    remediation = "Make a token with POST /agents/{id}/import-tokens, and send to the address in its answer."
+
+
 router = APIRouter(tags=["telemetry"], route_class=StrictRoute)
 
 
@@ -136,6 +176,100 @@ async def send_metrics(request: Request) -> Response:
     if caller is None:
         raise FamilyMismatch("Agents of hosts have no metrics here.")
     return await _either(request, caller, "app")
+
+
+@router.post(
+    "/api/v1/events:import",
+    operation_id="import_events",
+    responses={
+        207: {"model": HostAnswerShape, "description": "One result per event."},
+        **refusals(
+            *_IMPORTING, UnknownFormat, UnsupportedMediaType, AgentMismatch, AgentRequired, Unauthorized,
+            ApiKeyMissing, ScopeMissing,
+        ),
+    },
+    openapi_extra=_extra({_JSON: (ToolEvent,), NDJSON: (ToolEvent,)}, _TOOL_BODY, [HOST_SCOPE]),
+)  # fmt: skip
+async def import_events(
+    request: Request,
+    format: Annotated[  # noqa: A002 - the name on the wire
+        str,
+        Query(
+            max_length=40,
+            examples=["falco"],
+            description="What the body is: `falco`, `tetragon` or `tracee`.",
+        ),
+    ] = "",
+    agent_id: Annotated[
+        str | None,
+        Query(
+            max_length=128, examples=["web-1"], description="Whose events these are; without it, as they say."
+        ),
+    ] = None,
+) -> Response:
+    """Take events or alerts of another tool, unchanged: one object, an array, or one object per line."""
+    caller = await _judge(request, "host")
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in (_JSON, NDJSON):
+        raise UnsupportedMediaType(
+            f"An import is {_JSON} or {NDJSON}, not {media[:100] or 'without a Content-Type'}.",
+            supported=[_JSON, NDJSON],
+        )
+    async with _read(request) as body:
+        wanted = Import(_host_request(request, body, caller), format, agent_id)
+        return _sent(await import_alerts(resources_of(request), request.app.state.backlog, wanted))
+
+
+@router.post(
+    "/api/v1/imports/{token}",
+    operation_id="send_import",
+    responses={
+        207: {"model": HostAnswerShape, "description": "One result per event."},
+        **refusals(*_IMPORTING, ImportTokenRefused),
+    },
+    openapi_extra=raw_body({_JSON: (ToolEvent,), NDJSON: (ToolEvent,)}, _TOOL_BODY),
+)
+async def send_import(
+    request: Request, token: Annotated[str, Path(description="As `POST /agents/{id}/import-tokens` gave it.")]
+) -> Response:
+    """Take events or alerts of a tool that cannot set headers: the token says of which agent, and in which format."""
+    opened = await _open(request, token)
+    caller = _token_caller(opened)
+    remember(request, caller)
+    async with _read(request) as body:
+        wanted = Import(_host_request(request, body, caller), opened.format, None)
+        try:
+            return _sent(await import_alerts(resources_of(request), request.app.state.backlog, wanted))
+        except Unauthorized:  # its agent was removed a moment ago
+            raise ImportTokenRefused("The import token is not good here.") from None
+
+
+async def _open(request: Request, token: str) -> Opened:
+    """Return what the token in the path opens.
+
+    Raises:
+        ImportTokenRefused: nothing; whoever tries many is told so less and less.
+    """
+    resources = resources_of(request)
+    async with system_transaction(resources) as tx:
+        opened = await issue.find_opened(tx, resources.clock, token)
+    if opened is None:
+        failures: Failures = request.app.state.failures
+        failures.count(peer.current().address)
+        raise ImportTokenRefused("The import token is not good here.")
+    return opened
+
+
+def _token_caller(opened: Opened) -> Caller:
+    return Caller(
+        tenant=opened.tenant,
+        tenant_slug=opened.tenant_slug,
+        kind="import_token",
+        role="agent",
+        scopes=frozenset({HOST_SCOPE}),
+        credential_id=str(opened.token_id),
+        agent_id=opened.agent_id,
+    )
 
 
 async def _judge(request: Request, family: Family | None) -> Caller | None:
@@ -199,22 +333,25 @@ async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Res
 
 
 async def _host(request: Request, body: RawBody, caller: Caller | None) -> Response:
-    resources = resources_of(request)
+    told = _host_request(request, body, caller)
+    return _sent(await accept_host(resources_of(request), request.app.state.backlog, told))
+
+
+def _host_request(request: Request, body: RawBody, caller: Caller | None) -> HostRequest:
     query = request.scope["query_string"].decode("latin-1")
     path = request.scope["raw_path"].decode("latin-1")
-    answer = await accept_host(
-        resources,
-        request.app.state.backlog,
-        HostRequest(
-            method="POST",
-            url=f"{resources.settings.public_url}{path}{'?' if query else ''}{query}",
-            headers=request.headers,
-            query=request.query_params,
-            wire=body.wire,
-            content=body.content,
-            key_caller=caller,
-        ),
+    return HostRequest(
+        method="POST",
+        url=f"{resources_of(request).settings.public_url}{path}{'?' if query else ''}{query}",
+        headers=request.headers,
+        query=request.query_params,
+        wire=body.wire,
+        content=body.content,
+        key_caller=caller,
     )
+
+
+def _sent(answer: HostAnswer) -> Response:
     return Response(answer.body, answer.status, headers=dict(answer.headers))
 
 

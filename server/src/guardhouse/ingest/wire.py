@@ -78,6 +78,9 @@ class HostEvent(BaseModel):
     ) = None
     start: Annotated[int, Field(ge=0, description="Process start, constant for one process.")] | None = None
     ppid: int | None = None
+    parent_start: (
+        Annotated[int, Field(ge=0, description="Start of the parent, where it is known.")] | None
+    ) = None
     tid: int | None = None
     exe: str | None = None
     args: dict[str, Any] = {}
@@ -101,6 +104,12 @@ class HostBatch(BaseModel):
         Annotated[str, Field(pattern="^[ -~]{1,255}$", description="Instead of the header.")] | None
     ) = None
     events: Annotated[list[HostEvent], Field(min_length=1, max_length=10_000)]
+
+
+class ToolEvent(BaseModel):
+    """One event or alert of Falco, Tetragon or Tracee, in the tool's own words."""
+
+    model_config = _LENIENT
 
 
 class RejectionShape(BaseModel):

@@ -143,6 +143,8 @@ class AgentEngine(AgentState):
             self.scorer.end_run(process, event.position, self.heard())
             self.scorer.touch(process, "exit")
         elif kind == "finding":
+            if process.exe is None and event.exe is not None:
+                self._adopt(process, event.exe)
             self.judge.weigh(process, imported_alert(event), now_us)
         elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
             self._adopt(process, event.exe, event.position - 1)
@@ -175,7 +177,8 @@ class AgentEngine(AgentState):
             placeholder.run = None
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
-            parent = self.instances.find_parent(event.boot_id, event.ppid, self.clock_us)
+            before = event.parent_start
+            parent = self.instances.find_parent(event.boot_id, event.ppid, before, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
             self.begin_run(process, event.position - 1, process.last_us)

@@ -27,7 +27,7 @@ class RiskEvent(NamedTuple):
     """One stored event, decoded. Times are microseconds since the epoch, `position` is the agent's own order.
 
     `kind` is one of call, exec, fork, exit, calls, finding, loss, inventory. `extra` carries what only some
-    kinds have: finding `{rule, priority, source, tags}`, loss `{count, where}`.
+    have: finding `{rule, priority, source, tags}`, loss `{count, where}`, imported events `{parent_start}`.
     """
 
     position: int
@@ -52,6 +52,12 @@ class RiskEvent(NamedTuple):
     alphabet: str = "native.v1"
     late: bool = False
     extra: dict[str, Any] | None = None
+
+    @property
+    def parent_start(self) -> int | None:
+        """The start of the process that `ppid` names, None when the event does not say it."""
+        found = None if self.extra is None else self.extra.get("parent_start")
+        return found if isinstance(found, int) else None
 
     @property
     def failed(self) -> bool:

@@ -3,6 +3,7 @@
 Contributions that sum to the risk, what was suppressed, the baseline behind it.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -11,6 +12,7 @@ from guardhouse.analysis.risk.engine import ENGINE_VERSION, AgentEngine
 from guardhouse.analysis.risk.event import process_id
 from guardhouse.analysis.risk.evidence import Share, shares
 from guardhouse.analysis.risk.head import EVIDENCE_ID, gram_calls
+from guardhouse.analysis.risk.novelty import ALERT_PREFIX
 from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.surprise import CALL_MASK, call_name
 from guardhouse.analysis.risk.tables import MICRO
@@ -101,7 +103,7 @@ def _suppressed(item: Suppressed) -> dict[str, Any]:
         "events": [event_text(item.event)],
         "why": item.why,
     }
-    if item.detail:
+    if item.detail and not item.id.startswith(ALERT_PREFIX):
         out["detail"] = item.detail
     return out
 
@@ -119,7 +121,7 @@ def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
     slot = share.slot
     out: dict[str, Any] = {
         "id": slot.id,
-        "attack": list(_attack(engine, slot.id)),
+        "attack": list(_attack(engine, slot.id, slot.detail)),
         "points": share.points / 100,
         "nats": milli(share.nats),
         "decayed_from": milli(max(slot.weight, share.nats)),
@@ -129,7 +131,7 @@ def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
         "events": [event_text(event) for event in slot.events],
         "why": slot.why,
     }
-    if slot.detail:
+    if slot.detail and not slot.id.startswith(ALERT_PREFIX):
         out["detail"] = slot.detail
     return out
 
@@ -139,16 +141,19 @@ def _calls(gram: int) -> list[str]:
     return [call_name(number) for number in numbers if number]
 
 
+def _attack(engine: AgentEngine, evidence_id: str, detail: str) -> Sequence[str]:
+    """The techniques of a rule, or those that an imported alert brought along."""
+    if evidence_id.startswith(ALERT_PREFIX):
+        return detail.split()
+    family, _, name = evidence_id.partition(".")
+    rule = engine.rules.by_id.get(name) if family == "rule" else None
+    return () if rule is None else rule.attack
+
+
 def _grams(process: Process) -> list[dict[str, Any]]:
     """Return what raised the verdict head's score the most: calls and their share of it."""
     parts = [part for trace in process.traces or () for part in trace.shares()[:MAX_GRAMS]]
     return [{"calls": gram_calls(word), "share": milli(share)} for word, share in parts if share > 0]
-
-
-def _attack(engine: AgentEngine, evidence_id: str) -> tuple[str, ...]:
-    family, _, name = evidence_id.partition(".")
-    rule = engine.rules.by_id.get(name) if family == "rule" else None
-    return () if rule is None else rule.attack
 
 
 def _baseline(engine: AgentEngine, process: Process) -> dict[str, Any]:

@@ -150,12 +150,19 @@ class Instances:
         if old is None or process.first_position > old.first_position:
             pids[key.pid] = process
 
-    def find_parent(self, boot_id: str, pid: int, clock_us: int) -> Process | None:
-        """The process that an event names as its parent.
+    def find_parent(self, boot_id: str, pid: int, start: int | None, clock_us: int) -> Process | None:
+        """The process that an event names as its parent, by its start where the event says that.
 
         None when it ended 10 min ago or fell silent for 6 h.
         """
         found = self.boots.get(boot_id, {}).get(pid)
+        if start is not None and (found is None or found.start != start):
+            key = ProcessKey(boot_id, pid, start, 0)
+            found = self.states.get(key)
+            if found is None:
+                if self.stubs:
+                    self._refuse_stub(boot_id, pid, key)
+                return None
         if found is None:
             if self.stubs:
                 self._refuse_stub(boot_id, pid, None)
@@ -171,8 +178,10 @@ class Instances:
         keys: dict[ProcessKey, None] = {}
         for event in events:
             for pid, start in (
-                (event.pid, event.start), (event.ppid, None), (event.child_pid, event.child_start)
-            ):  # fmt: skip
+                (event.pid, event.start),
+                (event.ppid, event.parent_start),
+                (event.child_pid, event.child_start),
+            ):
                 if pid is not None:
                     self._need(event.boot_id, pid, start, keys)
         self.asked.update(keys)

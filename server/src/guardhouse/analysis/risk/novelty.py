@@ -6,6 +6,8 @@ Invariant: without a baseline each of these is worth nothing; the loss factor an
 away.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from guardhouse.analysis.risk.act import opens_for_writing
@@ -30,6 +32,17 @@ ALERT_NATS: Final = {
     "notice": 500_000,
 }
 ALERT_LEAST: Final = 300_000
+ALERT_PREFIX: Final = "ext."
+MAX_ALERT_ID: Final = 120
+MAX_TECHNIQUES: Final = 8
+_TECHNIQUE: Final = re.compile(r"(?:mitre_)?(t[0-9]{4}(?:\.[0-9]{3})?)", re.IGNORECASE)
+_TACTICS: Final = {
+    "reconnaissance": "TA0043", "resource_development": "TA0042", "initial_access": "TA0001",
+    "execution": "TA0002", "persistence": "TA0003", "privilege_escalation": "TA0004",
+    "defense_evasion": "TA0005", "credential_access": "TA0006", "discovery": "TA0007",
+    "lateral_movement": "TA0008", "collection": "TA0009", "command_and_control": "TA0011",
+    "exfiltration": "TA0010", "impact": "TA0040",
+}  # fmt: skip
 
 
 def tenths(micro: int) -> str:
@@ -89,11 +102,23 @@ def new_path(process: Process, event: RiskEvent, factor: int) -> Finding | None:
 
 
 def imported_alert(event: RiskEvent) -> Finding:
-    """`ext.<source>.<rule>` of another tool's alert, weighted by its priority."""
+    """`ext.<source>.<rule>` of another tool's alert, weighted by its priority; its detail names the techniques."""
     extra: dict[str, Any] = event.extra or {}
-    source, rule = str(extra.get("source", "other")), str(extra.get("rule", "alert"))
-    priority = str(extra.get("priority", "")).lower()
+    source, rule = str(extra.get("source") or "other"), str(extra.get("rule") or "alert")
+    priority = str(extra.get("priority") or "").lower()
     nats = ALERT_NATS.get(priority, ALERT_LEAST)
     why = f"{source}: {rule} ({priority or 'no priority'})"
-    name = f"ext.{source}.{rule}"[:120]
-    return Finding(name, "", nats, HALF_LIFE_S, why, (event.event_id,))
+    name = f"{ALERT_PREFIX}{source}.{rule}"[:MAX_ALERT_ID]
+    return Finding(
+        name, " ".join(techniques_of(extra.get("tags") or ())), nats, HALF_LIFE_S, why, (event.event_id,)
+    )
+
+
+def techniques_of(tags: Iterable[object]) -> list[str]:
+    """The ATT&CK techniques that an alert's tags name, sorted, at most 8; its tactics when they name none."""
+    words = [tag.lower() for tag in tags if isinstance(tag, str)]
+    found = {match[1].upper() for word in words if (match := _TECHNIQUE.fullmatch(word)) is not None}
+    if not found:
+        named = (_TACTICS.get(word.removeprefix("mitre_")) for word in words if word.startswith("mitre_"))
+        found = {tactic for tactic in named if tactic is not None}
+    return sorted(found)[:MAX_TECHNIQUES]

@@ -20,6 +20,8 @@ MIN_VALUES: Final = 500
 LEAST_LIMIT: Final = 500_000
 NO_LIMIT: Final = 1 << 62
 MEMO_LIMIT: Final = 25_000
+IMPORTED: Final = frozenset({"falco.v1", "tetragon.v1", "tracee.v1"})
+"""Alphabets of other tools: they report what their policies pick, so their order of calls means nothing."""
 _SHARED: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run/user")  # noqa: S108 - classes of paths, nothing is written
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _HASH_LENGTH: Final = 6
@@ -137,7 +139,7 @@ class Profile:
         self.memo: dict[int, int] = {}
         self._paths: dict[tuple[str, str], bool] = {}
         self._levels = (everyone, baseline.counts)
-        limit = q999(baseline.histogram)
+        limit = NO_LIMIT if alphabet in IMPORTED else q999(baseline.histogram)
         self.limit = max(LEAST_LIMIT, limit)
         self.ripeness = ripeness_of(baseline.calls, alphabet)
         self.habits = {
