@@ -144,7 +144,7 @@ class AgentEngine(AgentState):
             self.scorer.touch(process, "exit")
         elif kind == "finding":
             if process.exe is None and event.exe is not None:
-                self._adopt(process, event.exe)
+                self._adopt(process, event.exe, event.position - 1)
             self.judge.weigh(process, imported_alert(event), now_us)
         elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
             self._adopt(process, event.exe, event.position - 1)
@@ -231,8 +231,6 @@ class AgentEngine(AgentState):
     def _bind_heads(self, process: Process) -> None:
         """A program begins: verdict heads look at it from here on."""
         process.traces = None if self.heads is None else self.heads.bind(process.alphabet)
-
-    # -- sequence -----------------------------------------------------------------------------------------
 
     def _follow(
         self, process: Process, number: int, tid: int | None, event: RiskEvent, now_us: int
@@ -372,8 +370,6 @@ class AgentEngine(AgentState):
             process.count_call(second, weight_sum, len(names))
             if process.run is not None and now_us - process.run.started_us > LONG_RUN_US:
                 self.begin_run(process, event.position, now_us)
-
-    # -- time and loss ------------------------------------------------------------------------------------
 
     def _alarm(self, us: int) -> None:
         """Event time passed a minute or the instant of a cooling; called before the event counts."""
