@@ -1,4 +1,4 @@
-"""Import tokens: addresses for tools that cannot set headers."""
+"""Import tokens: addresses for tools that cannot set headers. Keys of agents say which signatures they are good for."""
 
 from alembic import op
 
@@ -28,7 +28,14 @@ def upgrade() -> None:
         "CREATE INDEX import_tokens_agent_no_created_at_idx ON import_tokens (agent_no, created_at, token_id)"
     )
     secure("import_tokens", BY_ID)
+    op.execute("ALTER TABLE agent_keys ADD COLUMN rfc9421 boolean NOT NULL DEFAULT true")
+    op.execute("ALTER TABLE agent_keys ALTER COLUMN rfc9421 DROP DEFAULT")
+    op.execute("""
+        UPDATE agent_keys k SET rfc9421 = false FROM host_agents a
+        WHERE a.tenant_id = k.tenant_id AND a.agent_id = k.agent_id AND a.state = 'active'
+          AND NOT 'rfc9421' = ANY (a.signature_modes)""")
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE agent_keys DROP COLUMN rfc9421")
     op.execute("DROP TABLE import_tokens")

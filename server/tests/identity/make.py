@@ -15,6 +15,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.signing import SignedMessage
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import key_format, keys, signatures, tenants
+from guardhouse.identity.agent_keys.store import Modes
 from guardhouse.identity.keys import NewKey
 from guardhouse.identity.store import ApiKey, Tenant
 
@@ -86,7 +87,9 @@ async def agent_key(
     """Give an agent one more key."""
     secret = hashlib.sha256(uuid4().bytes).digest()
     async with system_transaction(resources.database) as tx:
-        key_id = await signatures.add_agent_key(tx, resources, owner.id, agent_id, secret, legacy=legacy)
+        key_id = await signatures.add_agent_key(
+            tx, resources, owner.id, agent_id, secret, Modes(legacy=legacy)
+        )
     return AgentSecret(owner, agent_id, key_id, secret)
 
 

@@ -13,6 +13,7 @@ from guardhouse.foundation.signing import Claim, SignedMessage, legacy_mac
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import signatures
 from guardhouse.identity.agent_keys import store
+from guardhouse.identity.agent_keys.store import Modes
 from guardhouse.identity.signatures import SignedBy, Unauthorized
 from server.tests.components.opened import opened
 from server.tests.identity import make
@@ -200,6 +201,6 @@ async def test_the_older_headers(
         assert found == SignedBy(tenant, "web-1", "web-1:1", None)
         with pytest.raises(Unauthorized):
             await signatures.verify_legacy(tx, house, *change(message, mac))
-        await signatures.allow_legacy(tx, tenant.id, "web-1", legacy=False)
+        await signatures.allow_modes(tx, tenant.id, "web-1", Modes())
         with pytest.raises(Unauthorized):
             await signatures.verify_legacy(tx, house, "web-1", mac, message.body)

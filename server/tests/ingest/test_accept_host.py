@@ -192,6 +192,10 @@ async def test_a_clock_that_is_ahead_is_clamped_and_told(door: Door, host: Host,
     assert [tuple(row) for row in rows] == [(clock.now(), ahead), (clock.now(), None)]
     (agent,) = await door.rows("SELECT clock_skew_ms, last_seen FROM host_agents")
     assert tuple(agent) == (3_600_000, clock.now())
+    await host.accepted([call(seq=3)])  # says no time, so nothing of the clock
+    assert await door.behind.fetchval("SELECT clock_skew_ms FROM host_agents") == 3_600_000
+    await host.accepted([call(at=clock.now(), seq=4)])
+    assert await door.behind.fetchval("SELECT clock_skew_ms FROM host_agents") is None
 
 
 async def test_a_batch_across_midnight_lies_in_two_days(door: Door, host: Host, clock: SetClock) -> None:

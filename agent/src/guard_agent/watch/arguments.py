@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guard_agent import watch
 from guard_agent.watch.credentials import host_id
+from guard_agent.watch.forward_alerts import ALERT_FORMATS
 from guard_agent.watch.recorded_log import FORMATS
 from guard_agent.watch.unit import UNIT_PATH
 
@@ -99,7 +100,14 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=FORMATS, help="what the files are (default: what they look like)")
+    parser.add_argument(
+        "--format",
+        choices=[*FORMATS, *ALERT_FORMATS],
+        help="what the files are (default: what they look like, auditd or strace)",
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="wait for more at the end (falco, tetragon, tracee)"
+    )
     parser.add_argument("--shift-to", choices=["now"], help="move all times so that the last event is now")
     parser.add_argument(
         "--date", type=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="day of -t/-tt times (UTC)"

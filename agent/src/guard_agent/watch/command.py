@@ -32,6 +32,13 @@ from guard_agent.watch.doctor import examine_collectors, examine_server, examine
 from guard_agent.watch.door import Door, ServerAddressError
 from guard_agent.watch.enroll import EnrolError, IdTakenError, enroll, enroll_here, keep
 from guard_agent.watch.finding import FAIL, Finding
+from guard_agent.watch.forward_alerts import (
+    ALERT_FORMATS,
+    STDIN,
+    Forwarded,
+    Forwarding,
+    forward_alerts,
+)
 from guard_agent.watch.host_watch import HostPlan, NothingToWatchError, watch_host
 from guard_agent.watch.import_log import Imported, ImportStoppedError, Job, import_log
 from guard_agent.watch.launch import StraceMissingError, find_strace
@@ -141,6 +148,11 @@ def _redactor(arguments: argparse.Namespace, state: Path) -> Redactor:
 
 
 def _import(arguments: argparse.Namespace, state: Path) -> int:
+    if arguments.format in ALERT_FORMATS:
+        return _forward(arguments, state)
+    if arguments.follow:
+        say("--follow is for falco, tetragon and tracee: name one with --format")
+        return EXIT_USAGE
     credentials = _credentials(arguments, state)
     refused = 0
     for log in find_logs(arguments.files, arguments.format):
@@ -149,6 +161,33 @@ def _import(arguments: argparse.Namespace, state: Path) -> int:
         _tell_import(log.name, done, shifted=job.shift)
         refused += sum(done.totals.refused.values())
     return EXIT_REFUSED if refused else 0
+
+
+def _forward(arguments: argparse.Namespace, state: Path) -> int:
+    """Forward files of other tools; what was sent is told however it ends."""
+    if arguments.follow and (len(arguments.files) > 1 or arguments.files[0] == STDIN):
+        say("--follow takes one file")
+        return EXIT_USAGE
+    credentials = _credentials(arguments, state)
+    refused = 0
+    for path in arguments.files:
+        done = Forwarded()
+        try:
+            forward_alerts(Forwarding(path, arguments.format, credentials, arguments.follow), done, say)
+        finally:
+            _tell_forward(path, arguments.format, done)
+        refused += sum(done.totals.refused.values())
+    return EXIT_REFUSED if refused else 0
+
+
+def _tell_forward(path: Path, named: str, done: Forwarded) -> None:
+    totals, report = done.totals, done.report
+    say(
+        f"{path}: {report.lines} events of {named}, {totals.stored} stored, {totals.duplicates} known before,"
+        f" {sum(totals.refused.values())} refused, {report.unreadable} lines unreadable"
+    )
+    if report.unreadable:
+        say(f"{path}: the last unreadable line: {report.kept[-1][:200]!r}")
 
 
 def _tell_import(name: str, done: Imported, *, shifted: bool) -> None:

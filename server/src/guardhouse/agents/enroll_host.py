@@ -12,6 +12,7 @@ from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import signatures
+from guardhouse.identity.agent_keys.store import Modes
 
 AGENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 RFC9421: Final = "rfc9421"
@@ -89,9 +90,7 @@ async def rotate_key(tx: Tx, resources: Resources, agent: HostAgent, grace_secon
 async def issue_key(tx: Tx, resources: Resources, agent: HostAgent) -> IssuedKey:
     """Make one more key of an agent."""
     secret = os.urandom(signatures.AGENT_KEY_BYTES)
-    key_id = await signatures.add_agent_key(
-        tx, resources, agent.tenant.id, agent.id, secret, legacy=LEGACY in agent.signature_modes
-    )
+    key_id = await signatures.add_agent_key(tx, resources, agent.tenant.id, agent.id, secret, _modes(agent))
     return IssuedKey(key_id, base64.urlsafe_b64encode(secret).rstrip(b"=").decode())
 
 
@@ -101,8 +100,12 @@ async def change_host(tx: Tx, agent: HostAgent, changes: dict[str, Any]) -> Host
         return agent
     changed = await store.update_agent(tx, agent.no, changes)
     if "signature_modes" in changes:
-        await signatures.allow_legacy(tx, agent.tenant.id, agent.id, legacy=LEGACY in changed.signature_modes)
+        await signatures.allow_modes(tx, agent.tenant.id, agent.id, _modes(changed))
     return changed
+
+
+def _modes(agent: HostAgent) -> Modes:
+    return Modes(rfc9421=RFC9421 in agent.signature_modes, legacy=LEGACY in agent.signature_modes)
 
 
 async def delete_host(tx: Tx, resources: Resources, agent: HostAgent) -> None:

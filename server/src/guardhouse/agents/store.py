@@ -107,7 +107,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class HostAgent:
-    """One enrolled host. ``skew_ms``: how far its clock was ahead at the last batch that was clamped."""
+    """One enrolled host. ``clock_skew_ms``: how far its clock was ahead, until a batch with good times comes."""
 
     no: int
     tenant: TenantKey
@@ -272,10 +272,10 @@ async def lock_agent(tx: Tx, tenant: TenantKey, agent_id: str) -> tuple[int, int
 
 
 async def advance(tx: Tx, agent_no: int, next_position: int, seen: datetime, skew_ms: int | None) -> None:
-    """Move a locked agent's next position on and note the contact."""
+    """Move a locked agent's next position on and note the contact; a skew of 0 takes the flag away."""
     await tx.run(
-        "UPDATE host_agents SET next_position = $2, last_seen = $3, clock_skew_ms = coalesce($4, clock_skew_ms)"
-        " WHERE agent_no = $1",
+        "UPDATE host_agents SET next_position = $2, last_seen = $3,"
+        " clock_skew_ms = nullif(coalesce($4, clock_skew_ms), 0) WHERE agent_no = $1",
         agent_no,
         next_position,
         seen,

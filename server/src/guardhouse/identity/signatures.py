@@ -17,7 +17,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.seal import CannotOpen, MasterKey
 from guardhouse.foundation.signing import Claim, SignatureRefused, SignedMessage
 from guardhouse.identity.agent_keys import store
-from guardhouse.identity.agent_keys.store import AgentKey
+from guardhouse.identity.agent_keys.store import AgentKey, Modes
 from guardhouse.identity.store import Tenant
 
 EVENTS_TAG: Final = "guardhouse-events"
@@ -69,7 +69,7 @@ async def verify_signature(
     except SignatureRefused as refusal:
         _log.info("signature_refused", reason=str(refusal))
         raise Unauthorized(clock) from None
-    candidates = [k for k in await store.find_agent_keys(tx, agent_id, n) if _live(k, clock)]
+    candidates = [k for k in await store.find_agent_keys(tx, agent_id, n) if _live(k, clock) and k.rfc9421]
     signer = _fit(candidates, resources.master_key, message, claim, tag)
     if signer is None:
         _log.info("signature_refused", reason="no key fits", keyid=claim.keyid)
@@ -115,12 +115,11 @@ async def add_agent_key(
     tenant_id: UUID,
     agent_id: str,
     secret: bytes,
-    *,
-    legacy: bool,
+    modes: Modes,
 ) -> str:
     """Store a new HMAC key of an agent, sealed, and return its key id ``<agent_id>:<n>``."""
     sealed = resources.master_key.seal(secret, _purpose(tenant_id, agent_id))
-    n = await store.add_agent_key(tx, tenant_id, agent_id, sealed, legacy=legacy, now=resources.clock.now())
+    n = await store.add_agent_key(tx, tenant_id, agent_id, sealed, modes, resources.clock.now())
     return f"{agent_id}:{n}"
 
 
@@ -133,9 +132,9 @@ async def end_agent_keys(
     )
 
 
-async def allow_legacy(tx: Tx, tenant_id: UUID, agent_id: str, *, legacy: bool) -> None:
-    """Open or close the older headers for an agent."""
-    await store.set_agent_legacy(tx, tenant_id, agent_id, legacy=legacy)
+async def allow_modes(tx: Tx, tenant_id: UUID, agent_id: str, modes: Modes) -> None:
+    """Open or close each kind of signature for an agent."""
+    await store.set_agent_modes(tx, tenant_id, agent_id, modes)
 
 
 def _fit(

@@ -87,7 +87,10 @@ class ItemError(Struct, omit_defaults=True):
 
 @dataclass(slots=True)
 class Verdicts:
-    """The outcome for a batch: what may be stored, and the errors by index. ``skew_ms``: clock ahead by."""
+    """The outcome for a batch: what may be stored, and the errors by index.
+
+    ``skew_ms``: how far the sender's clock is ahead; 0 when its times are good, None when it says none.
+    """
 
     total: int
     events: list[NewEvent] = field(default_factory=list)
@@ -172,6 +175,8 @@ def judge(batch: Batch, items: list[HostEvent | ItemError]) -> Verdicts:
                 fields,
             )
         )
+    if verdicts.skew_ms is None and any(event.flags == 0 for event in verdicts.events):
+        verdicts.skew_ms = 0
     if stream is not None and all(event.seq is not None for event in verdicts.events):
         verdicts.events.sort(key=_seq_of)
     return verdicts

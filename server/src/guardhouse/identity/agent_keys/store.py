@@ -32,6 +32,7 @@ agent_keys = Table(
     Column("n", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("legacy", Boolean, nullable=False),
+    Column("rfc9421", Boolean, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
     Column("valid_until", _INSTANT),
     PrimaryKeyConstraint("tenant_id", "agent_id", "n"),
@@ -52,28 +53,38 @@ agent_nonces = Table(
 
 @dataclass(frozen=True, slots=True)
 class AgentKey:
-    """One sealed HMAC key of a host agent; ``legacy`` says that the older headers may use it."""
+    """One sealed HMAC key of a host agent; ``rfc9421`` and ``legacy`` say what it may be used for."""
 
     tenant: Tenant
     agent_id: str
     n: int
     sealed: bytes
+    rfc9421: bool
     legacy: bool
     valid_until: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Which signatures the keys of an agent are good for."""
+
+    rfc9421: bool = True
+    legacy: bool = False
+
+
 async def add_agent_key(
-    tx: Tx, tenant_id: UUID, agent_id: str, sealed: bytes, *, legacy: bool, now: datetime
+    tx: Tx, tenant_id: UUID, agent_id: str, sealed: bytes, modes: Modes, now: datetime
 ) -> int:
     """Insert the next key of an agent and return its number."""
     number: int = await tx.fetch_value(
-        "INSERT INTO agent_keys (tenant_id, agent_id, n, sealed, legacy, created_at)"
-        " SELECT $1, $2, coalesce(max(n), 0) + 1, $3, $4, $5 FROM agent_keys WHERE tenant_id = $1 AND agent_id = $2"
-        " RETURNING n",
+        "INSERT INTO agent_keys (tenant_id, agent_id, n, sealed, rfc9421, legacy, created_at)"
+        " SELECT $1, $2, coalesce(max(n), 0) + 1, $3, $4, $5, $6 FROM agent_keys"
+        " WHERE tenant_id = $1 AND agent_id = $2 RETURNING n",
         tenant_id,
         agent_id,
         sealed,
-        legacy,
+        modes.rfc9421,
+        modes.legacy,
         now,
     )
     return number
@@ -93,13 +104,14 @@ async def end_agent_keys(
     )
 
 
-async def set_agent_legacy(tx: Tx, tenant_id: UUID, agent_id: str, *, legacy: bool) -> None:
-    """Open or close the legacy headers for every key of an agent."""
+async def set_agent_modes(tx: Tx, tenant_id: UUID, agent_id: str, modes: Modes) -> None:
+    """Open or close each kind of signature for every key of an agent."""
     await tx.run(
-        "UPDATE agent_keys SET legacy = $3 WHERE tenant_id = $1 AND agent_id = $2",
+        "UPDATE agent_keys SET rfc9421 = $3, legacy = $4 WHERE tenant_id = $1 AND agent_id = $2",
         tenant_id,
         agent_id,
-        legacy,
+        modes.rfc9421,
+        modes.legacy,
     )
 
 
@@ -112,7 +124,7 @@ async def find_agent_keys(tx: Tx, agent_id: str, n: int | None) -> list[AgentKey
     if n is not None:
         query = query.where(agent_keys.c.n == n)
     return [
-        AgentKey(tenant_of(row), row.agent_id, row.n, row.sealed, row.legacy, row.valid_until)
+        AgentKey(tenant_of(row), row.agent_id, row.n, row.sealed, row.rfc9421, row.legacy, row.valid_until)
         for row in await tx.execute(query.order_by(tenants.c.tenant_no, agent_keys.c.n.desc()))
     ]
 
