@@ -8,6 +8,7 @@ from server.tests.components.operations import Operation, document
 # What a schema cannot say. An operation whose sampled body is refused gets an entry here.
 BODIES: dict[str, dict[str, Any]] = {
     "set_rule": {"rule": EXAMPLE, "state": "active"},  # in shadow its answer would tell the time
+    "create_score_preview": {"override": {"rule_id": "exec_tmp", "weight": 1}},
     "create_issuer": {
         "name": "canary-a",
         "issuer": "https://issuer.example",

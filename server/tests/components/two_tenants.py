@@ -201,6 +201,11 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert rule.status_code == 200, rule.text
     made.ids["rule_id"] = "canary_rule"
+    asked = await made.client.post(
+        "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
+    )
+    assert asked.status_code == 202, asked.text
+    made.ids["preview_id"] = asked.json()["id"]
     await _fill_people(made)
     await _fill_webhooks(made)
 

@@ -99,14 +99,19 @@ WATCHED: Final[tuple[tuple[str, int], ...]] = (
     *((path, _WRITE) for path in ("/etc/udev/", "/lib/udev/rules.d/", "/usr/lib/udev/rules.d/")),
     *((path, _WRITE) for path in ("/etc/audit/", "/etc/audisp/", "/etc/selinux/", "/etc/modprobe.d/")),
     *((path, _WRITE) for path in ("/var/log/", "/run/utmp", "/proc/sys/kernel/", "/sys/fs/selinux/")),
+    *((path, _WRITE) for path in ("/proc/sys/fs/binfmt_misc/", "/sys/kernel/uevent_helper")),
+    *((path, _WRITE) for path in ("/run/udev/rules.d/", "/sys/kernel/security/apparmor/")),
 )
 # Below each home that the account list names: folder or file, and what is watched of it.
 WATCHED_AT_HOME: Final[tuple[tuple[str, int], ...]] = (
     (".ssh/", _READ_WRITE),
     (".aws/", _READ_WRITE),
     (".config/systemd/", _WRITE),
-    *((name, _WRITE) for name in (".bashrc", ".profile", ".bash_profile", ".zshrc")),
-    *((name, _WRITE) for name in (".bash_history", ".zsh_history")),
+    *(
+        (name, _WRITE)
+        for name in (".bashrc", ".profile", ".bash_profile", ".bash_login", ".zshrc", ".zshenv")
+    ),
+    *((f".{name}_history", _WRITE) for name in ("bash", "zsh", "ash", "mysql", "psql", "python")),
 )
 MAX_HOMES: Final = 64
 

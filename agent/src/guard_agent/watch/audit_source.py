@@ -37,14 +37,41 @@ class AuditSource(Protocol):
     def read(self, most: int) -> list[Record]:
         """Return the records that wait, at most about `most`."""
 
-    def losses(self) -> Iterable[tuple[str, int]]:
-        """Return what was lost since the last call: where, how many."""
+    def losses(self, *, at_end: bool = False) -> Iterable[tuple[str, int]]:
+        """Return what was lost since the last call: where, how many; `at_end`: nothing more is read."""
 
     def limit(self, *, on: bool) -> bool:
         """Take the busy rules out of the kernel, or put them in again; False when there are none of ours."""
 
     def close(self) -> str | None:
         """Put everything back as found and close; return what was done, in words."""
+
+
+class _KernelLosses:
+    """What the kernel lost: its own counter, or the numbers that are missing, whichever says more."""
+
+    def __init__(self, control: AuditControl, lost_before: int) -> None:
+        self._control, self._counter = control, lost_before
+        self._gaps = SerialGaps()
+        self._counted = self._missing = self._told = 0
+
+    def look(self, records: list[Record]) -> list[Record]:
+        """Look at records and return them."""
+        self._gaps.look(records)
+        return records
+
+    def take(self, *, at_end: bool) -> int:
+        """Return what was lost since the last call."""
+        with contextlib.suppress(AuditError):
+            now = self._control.status().lost
+            self._counted += (
+                now - self._counter if now >= self._counter else now
+            )  # somebody may have set it back
+            self._counter = now
+        self._missing += self._gaps.take(at_once=at_end)
+        count = max(self._counted, self._missing) - self._told
+        self._told += count
+        return count
 
 
 class DaemonSource:
@@ -65,7 +92,7 @@ class DaemonSource:
         except BaseException:
             self._reader.close()
             raise
-        self._lost = status.lost
+        self._losses = _KernelLosses(control, status.lost)
         self.name = f"audit netlink, {self.rules.count} rules"
 
     def fileno(self) -> int:
@@ -74,18 +101,12 @@ class DaemonSource:
 
     def read(self, most: int) -> list[Record]:
         """Return the records that wait."""
-        return self._reader.read(most)
+        return self._losses.look(self._reader.read(most))
 
-    def losses(self) -> list[tuple[str, int]]:
-        """Ask the kernel's counter."""
-        try:
-            now = self._control.status().lost
-        except AuditError:
-            return []
-        count = now - self._lost if now >= self._lost else now  # somebody may have set it back
-        self._lost = now
-        overflows, self._reader.overflows = self._reader.overflows, 0
-        return [(lost.KERNEL_AUDIT, count), (lost.AUDIT_SOCKET, overflows)]
+    def losses(self, *, at_end: bool = False) -> list[tuple[str, int]]:
+        """Return what the kernel lost."""
+        self._reader.overflows = 0  # the numbers say how many
+        return [(lost.KERNEL_AUDIT, self._losses.take(at_end=at_end))]
 
     def limit(self, *, on: bool) -> bool:
         """Take the busy rules out, or put them in again."""
@@ -113,8 +134,7 @@ class GroupSource:
             raise
         self.has_own_rules = rules is not None
         self.name = "the audit multicast group, beside the audit daemon"
-        self._gaps = SerialGaps()
-        self._lost = control.status().lost
+        self._losses = _KernelLosses(control, control.status().lost)
 
     def fileno(self) -> int:
         """Return the descriptor, for poll."""
@@ -122,21 +142,12 @@ class GroupSource:
 
     def read(self, most: int) -> list[Record]:
         """Return the records that wait."""
-        records = self._reader.read(most)
-        if self._reader.overflows:
-            self._reader.overflows = 0
-            self._gaps.overrun()
-        self._gaps.look(records)
-        return records
+        return self._losses.look(self._reader.read(most))
 
-    def losses(self) -> list[tuple[str, int]]:
-        """Return what overran our copy, and what the kernel could not even give to the daemon."""
-        found = [(lost.AUDIT_SOCKET, self._gaps.take())]
-        with contextlib.suppress(AuditError):
-            now = self._control.status().lost
-            found.append((lost.KERNEL_AUDIT, max(0, now - self._lost)))
-            self._lost = now
-        return found
+    def losses(self, *, at_end: bool = False) -> list[tuple[str, int]]:
+        """Return what the kernel lost, or what overran our copy."""
+        self._reader.overflows = 0  # the numbers say how many
+        return [(lost.KERNEL_AUDIT, self._losses.take(at_end=at_end))]
 
     def limit(self, *, on: bool) -> bool:
         """Take our own busy rules out, or put them in again."""
@@ -172,8 +183,9 @@ class LineSource:
         del most
         return list(self._lines.read())
 
-    def losses(self) -> list[tuple[str, int]]:
+    def losses(self, *, at_end: bool = False) -> list[tuple[str, int]]:
         """Return the lines that could not be read."""
+        del at_end
         count = self._lines.unreadable - self._unreadable
         self._unreadable = self._lines.unreadable
         return [(lost.UNREADABLE, count)]

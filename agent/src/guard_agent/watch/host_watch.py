@@ -9,7 +9,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +30,10 @@ from guard_agent.watch.inventory import take_inventory
 from guard_agent.watch.lineage import HOLD_SECONDS, Lineage
 from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
 from guard_agent.watch.redact import Redactor
+from guard_agent.watch.serial_gaps import SYSCALL
 
 MOST_WAITING: Final = 50_000
-SLICE_RECORDS: Final = 2_000
+SLICE_RECORDS: Final = 8_000
 LAST_SECONDS: Final = 3.0
 WAIT_SECONDS: Final = 0.2
 # Woken for every record we would spend our time on waking up; 20 ms together cost nothing that anyone sees.
@@ -207,7 +208,7 @@ class HostWatch:
         """
         waiting = self._waiting
         if self._source is not None:
-            waiting.extend(self._source.read(MOST_WAITING - len(waiting)))
+            self._queue(self._source.read(MOST_WAITING))
         if self._connector is not None:
             self._lineage.hear(self._connector.read())
         now = time.time_ns()
@@ -227,11 +228,17 @@ class HostWatch:
         if time.monotonic() - self._losses_at >= LOSS_SECONDS:
             self._count_losses()
 
-    def _count_losses(self) -> None:
+    def _queue(self, records: list[Record]) -> None:
+        """Put records behind those that wait; what finds no room is counted here, and not lost in the kernel unseen."""
+        room = MOST_WAITING - len(self._waiting)
+        self._waiting.extend(records[:room])
+        self._intake.count_lost(lost.OVERRUN, _calls(records[room:]))
+
+    def _count_losses(self, *, at_end: bool = False) -> None:
         self._losses_at = time.monotonic()
         self._lineage.clocks.read()
         if self._source is not None:
-            for where, count in self._source.losses():
+            for where, count in self._source.losses(at_end=at_end):
                 self._intake.count_lost(where, count)
         if self._connector is not None:
             self._intake.count_lost(lost.CONNECTOR, self._connector.lost - self._connector_lost)
@@ -255,9 +262,13 @@ class HostWatch:
             deadline = time.monotonic() + LAST_SECONDS
             while self._waiting and time.monotonic() < deadline:
                 self._collect()
-            self._intake.count_lost(lost.UNREAD, len(self._waiting))
-            self._count_losses()
+            self._intake.count_lost(lost.OVERRUN, _calls(self._waiting))
+            self._count_losses(at_end=True)
         self._intake.take(self._lineage.merge(self._assembler.finish()) + self._lineage.finish())
+
+
+def _calls(records: Iterable[Record]) -> int:
+    return sum(kind in SYSCALL for kind, _ in records)
 
 
 class _BusyRate:

@@ -29,6 +29,11 @@ async def read_process(
     return [risk_event(event) for event in found]
 
 
+async def position_before(tx: Tx, agent_no: int, since: datetime, until: datetime) -> int | None:
+    """Return after which position to read the events of a span of time; None when an agent has none there."""
+    return await store.position_before(tx, agent_no, since, until)
+
+
 def fields_of(event: StoredEvent) -> Fields:
     """Return what an event says beyond its columns."""
     return _EMPTY if event.fields is None else _unpack(event.fields)

@@ -327,6 +327,17 @@ async def read_process(
     return [_event(row) for row in rows]
 
 
+async def position_before(tx: Tx, agent_no: int, since: datetime, until: datetime) -> int | None:
+    """Return the position just before the first event of an agent in a span of time; None when it has none there."""
+    found: int | None = await tx.fetch_value(
+        "SELECT min(position) - 1 FROM process_events WHERE agent_no = $1 AND occurred_at >= $2 AND occurred_at < $3",
+        agent_no,
+        since,
+        until,
+    )
+    return found
+
+
 async def create_day(tx: Tx, parent: str, day: date) -> bool:
     """Make the partition of a day; False when it is there already."""
     return bool(await tx.fetch_value("SELECT guardhouse_create_day($1, $2)", parent, day))

@@ -33,6 +33,7 @@ from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
 from guardhouse.scores.incidents import routes as incident_routes
+from guardhouse.scores.previews import routes as previews_routes
 from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.scores.verdicts import routes as verdict_routes
 from guardhouse.usage import routes as usage_routes
@@ -62,6 +63,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     import_token_routes.router,
     events_routes.router,
+    previews_routes.router,
     scores_routes.router,
     baseline_routes.router,
     incident_routes.router,

@@ -19,6 +19,7 @@ from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
+from guardhouse.scores.previews import jobs as previews_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
@@ -35,7 +36,11 @@ class LongLoop:
     run: Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 
-JOBS: Final[tuple[Job[Any], ...]] = (webhooks_jobs.run_replay, baseline_jobs.learn_rest)
+JOBS: Final[tuple[Job[Any], ...]] = (
+    webhooks_jobs.run_replay,
+    baseline_jobs.learn_rest,
+    previews_jobs.run_preview,
+)
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
@@ -52,6 +57,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     baseline_jobs.learn_baselines,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
+    previews_jobs.prune_previews,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

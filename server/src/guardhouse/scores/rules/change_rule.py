@@ -103,8 +103,8 @@ def override_after(before: OverrideEntry, change: Change) -> OverrideEntry:
     return msgspec.structs.replace(before, **given)
 
 
-def check_override(rule_id: str, entry: OverrideEntry) -> None:
-    """Insist that an override of one of the product's rules can be built.
+def check_override(rule_id: str, entry: OverrideEntry, where: str = "") -> None:
+    """Insist that an override of one of the product's rules can be built; it stands at ``where`` in the body.
 
     Raises:
         RuleInvalid: with the place in the request.
@@ -114,7 +114,7 @@ def check_override(rule_id: str, entry: OverrideEntry) -> None:
     try:
         overridden(base.by_id[rule_id], change, base)
     except RuleInvalidError as error:
-        raise RuleInvalid.at(error.pointer, error.reason) from None
+        raise RuleInvalid.at(f"{where}{error.pointer}", error.reason) from None
 
 
 async def _set_state(

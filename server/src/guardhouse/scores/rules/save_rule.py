@@ -60,7 +60,7 @@ async def save_rule(tx: Tx, caller: Caller, rule_id: str, new: NewRule, now: dat
     base, tenant = RuleSet.builtin(), caller.tenant
     if rule_id in base.by_id:
         raise Conflict("A rule of the product has this id; override it with PATCH.", rule_id=rule_id)
-    source = _source(rule_id, new.source)
+    source = rule_source(rule_id, new.source)
     await store.hold(tx, tenant.no)
     stored = await store.get_set(tx, tenant.no)
     before = stored.content.own.get(rule_id)
@@ -73,7 +73,7 @@ async def save_rule(tx: Tx, caller: Caller, rule_id: str, new: NewRule, now: dat
             "/rule", f"more than {MAX_RULES} rules, the product's {len(base.rules)} among them"
         )
     version = 1 + await store.newest_version(tx, tenant.no, rule_id)
-    rule = await _tried(source, version, new.state, base)
+    rule = await tried(source, version, new.state, base)
     await store.add_rule(tx, tenant.no, version, source, now, caller.actor.name)
     content = msgspec.structs.replace(
         stored.content, own=stored.content.own | {rule_id: OwnEntry(version, new.state)}
@@ -111,8 +111,12 @@ async def keep_shadow(
     return ends_at
 
 
-def _source(rule_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a rule as it is stored: with its id, without a version, which is counted here."""
+def rule_source(rule_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a rule as it is stored: with its id, without a version, which is counted here.
+
+    Raises:
+        RuleInvalid: another id stands in it, or it is too large.
+    """
     if given.get("id", rule_id) != rule_id:
         raise RuleInvalid.at("/rule/id", "the id in the rule is not the one in the path")
     source = {name: value for name, value in given.items() if name != "version"} | {"id": rule_id}
@@ -121,7 +125,7 @@ def _source(rule_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return source
 
 
-async def _tried(source: Mapping[str, Any], version: int, state: str, base: RuleSet) -> Rule:
+async def tried(source: Mapping[str, Any], version: int, state: str, base: RuleSet) -> Rule:
     """Compile a rule and run its own tests among the product's rules.
 
     Raises:
