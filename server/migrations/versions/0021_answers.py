@@ -8,7 +8,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_NO, secure
 
 revision = "0021"
-down_revision = "0023"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
