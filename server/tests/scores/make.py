@@ -12,10 +12,11 @@ TABLES = {
     "score_cursors": "SELECT * FROM score_cursors ORDER BY agent_no",
     "risk_incidents": "SELECT * FROM risk_incidents ORDER BY agent_no, opened_position, incident_id",
     "risk_incident_notices": "SELECT * FROM risk_incident_notices ORDER BY incident_id, number",
+    "risk_score_episodes": "SELECT * FROM risk_score_episodes ORDER BY agent_no, key, threshold",
     "events_kept": "SELECT * FROM events_kept ORDER BY agent_no, position",
     # Time and place in the log of a notice are its own; what it says and its id are not.
     "notices": "SELECT notice_id, tenant_id, kind, version, severity, subject, subject_seq, data FROM notices"
-    " WHERE kind LIKE 'risk.%'"
+    " WHERE kind LIKE 'risk%' OR kind = 'agent.loss'"
     " ORDER BY subject, subject_seq, data::text",
 }
 

@@ -61,13 +61,16 @@ def test_the_flat_bodies_of_legacy_names() -> None:
         "req-1",
         {"limit": 60},
     )
-    crossed = notice(legacy_bodies.RISK_THRESHOLD, {"process_id": "p", "risk_score": 81, "threshold": 80})
+    crossed = notice(
+        legacy_bodies.RISK_THRESHOLD,
+        {"process_id": "p", "risk_score": 81, "threshold": 80, "crossed_at": "2026-01-01T00:00:00Z"},
+    )
     assert json.loads(formats.render(LEGACY, crossed, HERE)) == {
         "event_type": "risk_threshold_crossed",
         "process_id": "p",
         "risk_score": 81,
         "threshold": 80,
-        "timestamp": 1767268800.5,
+        "timestamp": 1767225600.0,
     }
     assert formats.event_type(LEGACY, done) == "detection_complete"
     assert formats.event_type(STANDARD, done) == "detection.completed"

@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -247,6 +247,7 @@ class _Sender:
         self._job, self._done, self._say = job, done, say
         self._door = Door(job.credentials.server)
         self._coding = best_coding()
+        self._replayed = False
         self._chance = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def close(self) -> None:
@@ -258,6 +259,8 @@ class _Sender:
         while True:
             verdict = self._post(chunk)
             if isinstance(verdict, Named):
+                if self._replayed and not failures:  # an earlier run has sent this very piece
+                    verdict = replace(verdict, stored=0, duplicates=verdict.stored + verdict.duplicates)
                 self._count(verdict)
                 return
             if isinstance(verdict, TooLarge):
@@ -323,6 +326,7 @@ class _Sender:
         moment = Moment(now, secrets.token_urlsafe(24), now + SIGNATURE_SECONDS)
         headers |= sign(self._door.url + path, headers, self._job.credentials.key, moment)
         answer = self._door.request("POST", path, headers, body, timeout_seconds=REQUEST_SECONDS)
+        self._replayed = answer.headers.get("idempotency-replayed") == "true"
         return judge(answer, len(chunk.items), now=time.time())
 
     def _count(self, named: Named) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.kind import NoticeData, Severity
 
 
 class TelemetryReceived(NoticeData):
@@ -30,3 +30,46 @@ class TelemetryReceived(NoticeData):
     def subject(self) -> str:
         """Return the agent."""
         return f"agent:{self.agent_id}"
+
+
+class _Host(NoticeData):
+    scope: ClassVar[str] = "agents:read"
+
+    agent_id: str
+
+    @property
+    def severity(self) -> Severity:
+        """Something goes unseen: medium."""
+        return Severity.MEDIUM
+
+    @property
+    def subject(self) -> str:
+        """Return the agent."""
+        return f"agent:{self.agent_id}"
+
+
+class AgentSilent(_Host):
+    """A host agent has not been heard for 20 minutes; said once until it is heard again."""
+
+    kind: ClassVar[str] = "agent.silent"
+    example: ClassVar[Mapping[str, Any]] = {"agent_id": "web-1", "last_seen": "2026-01-31T11:40:00.000Z"}
+
+    last_seen: Annotated[str, Field(description="RFC 3339.")]
+
+
+class AgentLoss(_Host):
+    """A host agent lost one percent or more of its events within ten minutes; said at most once an hour."""
+
+    kind: ClassVar[str] = "agent.loss"
+    example: ClassVar[Mapping[str, Any]] = {
+        "agent_id": "web-1",
+        "lost": 312,
+        "received": 20480,
+        "window_seconds": 600,
+        "at": "2026-01-31T11:40:00.000Z",
+    }
+
+    lost: Annotated[int, Field(ge=1)]
+    received: Annotated[int, Field(ge=0)]
+    window_seconds: Annotated[int, Field(ge=1)]
+    at: Annotated[str, Field(description="Event time, RFC 3339.")]

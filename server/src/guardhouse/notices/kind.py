@@ -1,7 +1,7 @@
 """What a kind of notice is: a model per kind and version, with severity, subject, example and who may read it.
 
 ``scope`` is what a caller needs to see it; ``live_only`` kinds go to streams and never to webhooks;
-``legacy_name`` is what older receivers call it.
+``legacy_name`` is what older receivers call it; a kind ``by_name_only`` is in no pattern, it has to be named.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ class NoticeData(BaseModel):
     scope: ClassVar[str]
     live_only: ClassVar[bool] = False
     legacy_name: ClassVar[str | None] = None
+    by_name_only: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Any]]
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from guardhouse.notices.agent_kinds import TelemetryReceived
+from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -16,7 +16,12 @@ from guardhouse.notices.identity_kinds import (
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
-from guardhouse.notices.risk_kinds import RiskBandCrossed, RiskIncidentClosed, RiskUpdated
+from guardhouse.notices.risk_kinds import (
+    RiskBandCrossed,
+    RiskIncidentClosed,
+    RiskThresholdCrossed,
+    RiskUpdated,
+)
 from guardhouse.notices.rule_kinds import RuleShadowReady
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
@@ -33,8 +38,11 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RiskBandCrossed,
         RiskUpdated,
         RiskIncidentClosed,
+        RiskThresholdCrossed,
         RuleShadowReady,
         TelemetryReceived,
+        AgentSilent,
+        AgentLoss,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

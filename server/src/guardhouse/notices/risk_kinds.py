@@ -122,3 +122,35 @@ class RiskIncidentClosed(NoticeData):
     def subject(self) -> str:
         """Return the incident."""
         return f"incident:{self.incident_id}"
+
+
+class RiskThresholdCrossed(NoticeData):
+    """The older score of a process reached a threshold that a receiver chose; once until it is ten below."""
+
+    kind: ClassVar[str] = "risk_threshold_crossed"
+    scope: ClassVar[str] = "scores:read"
+    legacy_name: ClassVar[str | None] = "risk_threshold_crossed"
+    by_name_only: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {
+        "process_id": "web-1:4711:19cqp",
+        "agent_id": "web-1",
+        "risk_score": 81.5,
+        "threshold": 70,
+        "crossed_at": "2026-01-01T00:00:04.512Z",
+    }
+
+    process_id: str
+    agent_id: str
+    risk_score: Annotated[float, Field(ge=0, le=100)]
+    threshold: Annotated[int, Field(ge=1, le=100)]
+    crossed_at: Annotated[str, Field(description="Event time, RFC 3339.")]
+
+    @property
+    def severity(self) -> Severity:
+        """A mean over recent calls is a hint."""
+        return Severity.MEDIUM
+
+    @property
+    def subject(self) -> str:
+        """Return the process."""
+        return f"process:{self.process_id}"

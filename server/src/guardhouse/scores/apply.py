@@ -26,6 +26,7 @@ from guardhouse.scores.baselines.history import Kept, ProfileHistory, take_in
 from guardhouse.scores.baselines.note_runs import note_runs
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
+from guardhouse.scores.lookout import Thresholds, open_lookout
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.rules import store as rule_store
 from guardhouse.scores.rules.rule_sets import RuleSets, Taken, rules_taken
@@ -58,6 +59,7 @@ class Engines:
     kept: Kept = field(default_factory=Kept)
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
     sets: RuleSets = field(init=False)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
         self.sets = RuleSets(self.rules)
@@ -124,8 +126,10 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     if taken is not None and taken != before:
         engine.use_rules(await engines.rules_of(tx, work))
         inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
+    lookout = await open_lookout(tx, engines.thresholds, work, cursor)
     for event in events:
         effects = engine.apply(event)
+        lookout.look(engine, event)
         if effects is not None:
             rows += effects.rows
             inputs += effects.inputs
@@ -146,6 +150,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         clock_at=from_microseconds(engine.clock_us),
         heard_at=work.seen_at,
         cools_at=cools_at(engine),
+        loss_told_at=lookout.loss_told_at,
     )
     if tales:
         await tell.take_turn(tx, TenantKey(work.tenant_id, work.tenant_no), work.agent_no)
@@ -157,8 +162,8 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     await write.save(tx, engine, work, rows, inputs)
     await note_runs(tx, work.tenant_no, work.agent_no, runs)
-    if tales:
-        await publish_all(tx, await tell.settle(tx, work, tales))
+    await lookout.save(tx)
+    await publish_all(tx, [*lookout.drafts, *(await tell.settle(tx, work, tales) if tales else ())])
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
     SCORES.inc(len(rows))

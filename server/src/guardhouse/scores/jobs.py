@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -24,11 +25,13 @@ from guardhouse.scores.apply import CursorMoved, Engines
 from guardhouse.scores.cooling import store as cooling
 from guardhouse.scores.cooling.sweep import sweep
 from guardhouse.scores.store import Backlog
+from guardhouse.scores.thresholds import store as thresholds
 from guardhouse.scores.write import DayMissing
 
 POLL_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 1.0
 SWEPT_AT_ONCE: Final = 64
+EPISODES_KEPT: Final = timedelta(days=7)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
 BACKLOG: Final = Gauge(
@@ -94,6 +97,14 @@ async def keep_partitions(context: JobContext) -> None:
     for day in expired:
         async with system_transaction(resources.database) as tx:
             await partitions.drop_day(tx, "scores", day)
+
+
+@every(3600, "scores.prune_episodes")
+async def prune_episodes(context: JobContext) -> None:
+    """Forget what was told of the older scores of processes that have not been seen for a week."""
+    resources = context.resources
+    async with system_transaction(resources.database) as tx:
+        await thresholds.prune_episodes(tx, resources.clock.now() - EPISODES_KEPT)
 
 
 async def _make_days(resources: Resources) -> None:

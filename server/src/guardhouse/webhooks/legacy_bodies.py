@@ -5,6 +5,7 @@ place that knows them, also those whose kind this version does not publish yet: 
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -44,13 +45,13 @@ def _detection(name: str, notice: Notice, data: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _risk_threshold(name: str, notice: Notice, data: dict[str, Any]) -> dict[str, Any]:
+def _risk_threshold(name: str, _notice: Notice, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "event_type": name,
         "process_id": data.get("process_id"),
         "risk_score": data.get("risk_score"),
         "threshold": data.get("threshold"),
-        "timestamp": notice.occurred_at.timestamp(),
+        "timestamp": datetime.fromisoformat(data["crossed_at"]).timestamp(),
     }
 
 

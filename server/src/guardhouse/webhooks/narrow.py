@@ -1,4 +1,4 @@
-"""What narrows an endpoint beyond its kinds: severity, project, key, label, subject."""
+"""What narrows an endpoint beyond its kinds: severity, project, key, label, subject, threshold."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +8,9 @@ import msgspec
 
 from guardhouse.notices.kind import Severity
 from guardhouse.notices.read import Notice
+from guardhouse.notices.risk_kinds import RiskThresholdCrossed
+
+DEFAULT_THRESHOLD: Final = 70  # of risk_threshold_crossed
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Filter:
     api_key_id: UUID | None = None
     label: str | None = None
     subject_prefix: str | None = None
+    risk_threshold: int | None = None
 
     def passes(self, notice: Notice) -> bool:
         """Tell whether a notice is wanted."""
@@ -28,7 +32,13 @@ class Filter:
             and (self.project_id is None or self.project_id == notice.project_id)
             and notice.severity.rank >= self.min_severity.rank
             and (self.label is None or _has_label(notice, self.label))
+            and (notice.kind != RiskThresholdCrossed.kind or self._is_own_threshold(notice))
         )
+
+    def _is_own_threshold(self, notice: Notice) -> bool:
+        """Each crossing is said once per threshold in use."""
+        told: int = msgspec.json.decode(notice.data)["threshold"]
+        return told == (self.risk_threshold or DEFAULT_THRESHOLD)
 
 
 EVERYTHING: Final = Filter()

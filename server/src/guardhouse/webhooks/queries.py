@@ -180,3 +180,14 @@ async def list_dead_ids(tx: Tx, tenant_id: UUID, asked: Asked, limit: int) -> li
 def place_of(found: Delivery) -> tuple[Any, ...]:
     """Return the place of a delivery in its list, as a cursor carries it."""
     return (found.message_at.isoformat(), found.number)
+
+
+async def list_thresholds(tx: Tx, tenant_id: UUID, kind: str) -> list[int | None]:
+    """Return the different thresholds of endpoints that name a kind; None for one that chose none."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT (filter->>'risk_threshold')::int AS threshold FROM webhook_endpoints"
+        " WHERE tenant_id = $1 AND state IN ('active', 'throttled') AND kinds @> ARRAY[$2]",
+        tenant_id,
+        kind,
+    )
+    return [row["threshold"] for row in rows]

@@ -81,7 +81,8 @@ async def send_sample(
     data = data_of(destination.endpoint_id, endpoint.description if endpoint else None, kind)
     kind = KIND_OF.get(kind, kind)
     patterns = endpoint.kinds if endpoint else ()
-    form = LEGACY if format_for(patterns, kind) == LEGACY or kind not in KINDS else STANDARD
+    flat = kind not in KINDS or KINDS[kind].by_name_only or format_for(patterns, kind) == LEGACY
+    form = LEGACY if flat else STANDARD
     notice = Notice(
         position=Position(0, 0, 0),
         notice_id=new_id(),

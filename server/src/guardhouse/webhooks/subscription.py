@@ -56,6 +56,8 @@ def format_for(patterns: tuple[str, ...], kind: str) -> str | None:
     """Return in which format an endpoint with these patterns hears of a kind; None: not at all."""
     if NAME_OF.get(kind) in patterns:
         return LEGACY
+    if kind in KINDS and KINDS[kind].by_name_only:
+        return None
     return STANDARD if any(fnmatchcase(kind, pattern) for pattern in patterns) else None
 
 

@@ -70,6 +70,12 @@ class WebhookFilter(BaseModel):
     api_key_id: UUID | None = None
     label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     subject_prefix: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    risk_threshold: Annotated[
+        int | None,
+        Field(
+            ge=1, le=100, description="Of `risk_threshold_crossed` alone: the `risk_score` to tell from; 70."
+        ),
+    ] = None
 
 
 class WebhookSchedule(BaseModel):
@@ -285,6 +291,7 @@ def webhook_shape(endpoint: Endpoint, figures: Figures) -> WebhookShape:
             api_key_id=filter_.api_key_id,
             label=filter_.label,
             subject_prefix=filter_.subject_prefix,
+            risk_threshold=filter_.risk_threshold,
         ),
         schedule=WebhookSchedule.model_validate(
             {"preset": endpoint.preset}

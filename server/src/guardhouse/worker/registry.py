@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
@@ -53,8 +54,10 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    silence_jobs.tell_silent,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
+    scores_jobs.prune_episodes,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,

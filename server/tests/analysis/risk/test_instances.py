@@ -97,6 +97,34 @@ def test_the_parent_named_by_an_event_is_linked(rules: RuleSet, short: Short) ->
     assert pids[101].root == pids[100].key
 
 
+def test_a_parent_named_by_its_start_is_that_one_and_no_other(rules: RuleSet, short: Short) -> None:
+    engine = AgentEngine(rules)
+    child = {"pid": 101, "ppid": 100, **CALL}
+    for event in short(
+        {"start": 5, **CALL},
+        {"start": 9, **CALL},
+        child | {"start": 6, "extra": {"parent_start": 5}},
+        child | {"start": 7, "extra": {"parent_start": 8}},
+    ):
+        engine.apply(event)
+    states = engine.instances.states
+    assert states[ProcessKey("test", 101, 6, 0)].parent == ProcessKey("test", 100, 5, 0)
+    assert states[ProcessKey("test", 101, 7, 0)].parent is None
+
+
+def test_parents_that_name_each_other_make_no_circle(rules: RuleSet, short: Short) -> None:
+    engine = AgentEngine(rules)
+    one, two = {"pid": 101, "ppid": 102, **CALL}, {"pid": 102, "ppid": 101, **CALL}
+    forks = [{"pid": 102, "kind": "fork", "child_pid": 101, "child_start": 4}]
+    for event in short(one, two, one, *forks, two):
+        engine.apply(event)
+    for process in engine.instances.states.values():
+        seen = [process.key]
+        while (above := engine.instances.states[seen[-1]].parent) is not None:
+            assert above not in seen
+            seen.append(above)
+
+
 def test_an_evicted_process_must_be_loaded_before_its_events(rules: RuleSet, short: Short) -> None:
     engine = AgentEngine(rules)
     first, second, third = short(CALL, {"pid": 101, **CALL}, CALL)

@@ -118,6 +118,10 @@ class Losses:
         """Events lost in the last ten minutes."""
         return sum(bucket[2] for bucket in self.buckets)
 
+    def received(self) -> int:
+        """Events received in the last ten minutes, up to the last full minute or loss."""
+        return sum(bucket[1] for bucket in self.buckets)
+
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
         return [self.factor, self.total_lost, self.buckets, self.total_received]

@@ -147,7 +147,7 @@ class RuleDetail(RuleShape):
     rule: dict[str, Any]
     excepts: Annotated[
         list[dict[str, Any]],
-        Field(serialization_alias="except", description="The tenant's own exceptions, added to the rule's."),
+        Field(alias="except", description="The tenant's own exceptions, added to the rule's."),
     ]
 
 
@@ -199,7 +199,7 @@ def rule_shape(shown: ShownRule) -> RuleShape:
 def rule_detail(shown: ShownRule) -> RuleDetail:
     """Return the public form of a whole rule."""
     excepts = [] if shown.override is None else list(shown.override.excepts)
-    return RuleDetail(**_members(shown), rule=dict(shown.rule.source), excepts=excepts)
+    return RuleDetail(**_members(shown), rule=dict(shown.rule.source), **{"except": excepts})
 
 
 def coverage_shape(found: Coverage) -> CoverageShape:

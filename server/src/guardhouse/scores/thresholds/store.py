@@ -1,6 +1,7 @@
 """Episodes: which processes stand above which thresholds of ``risk_score``."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import BigInteger, Column, PrimaryKeyConstraint, SmallInteger, Table, Text
 
@@ -26,6 +27,15 @@ async def load_episodes(tx: Tx, agent_no: int) -> dict[Place, int]:
         "SELECT key, threshold, position FROM risk_score_episodes WHERE agent_no = $1", agent_no
     )
     return {(row["key"], row["threshold"]): row["position"] for row in rows}
+
+
+async def prune_episodes(tx: Tx, before: datetime) -> None:
+    """Forget episodes of processes that were last seen before an instant: whoever ended without saying so."""
+    await tx.run(
+        "DELETE FROM risk_score_episodes e USING processes p"
+        " WHERE p.agent_no = e.agent_no AND p.key = e.key AND p.last_seen < $1",
+        before,
+    )
 
 
 async def save_episodes(

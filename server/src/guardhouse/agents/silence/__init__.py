@@ -1,0 +1,1 @@
+"""Host agents that are not heard any more."""
