@@ -186,6 +186,13 @@ async def _fill(made: TwoTenants) -> None:
     made.ids |= {"tenant_id": str(made.first.tenant.id), "project_id": str(project), "agent_id": agent}
     history = await made.client.get("/api/v1/scores?view=history", headers=made.first.headers)
     made.ids["score_id"] = history.json()["data"][0]["id"]
+    processes = await made.client.get("/api/v1/processes", headers=made.first.headers)
+    for path, body in (
+        (f"/processes/{processes.json()['data'][0]['id']}/verdict", {"verdict": "confirmed", "note": MARK}),
+        ("/risk/profiles:learn", {"agent_id": agent}),
+    ):
+        answer = await made.client.post(f"/api/v1{path}", json=body, headers=made.first.headers)
+        assert answer.status_code == 201, answer.text
     me = (await made.client.get("/api/v1/me", headers=made.first.headers)).json()
     made.ids |= dict.fromkeys(("key_id", "api_key_id", "key"), me["credential_id"])
     made.ids["plan"] = "basic"  # the platform's, and the same for all

@@ -38,6 +38,14 @@ async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
     return await store.oldest_time(tx, agent_no)
 
 
+async def read_process(
+    tx: Tx, agent_no: int, pid: int, positions: tuple[int, int], times: tuple[datetime, datetime], limit: int
+) -> list[RiskEvent]:
+    """Return events of a pid after one position, up to another, between two instants, in position order."""
+    found = await store.read_process(tx, agent_no, pid, positions, times, limit)
+    return [risk_event(event) for event in found]
+
+
 async def position_before(tx: Tx, agent_no: int, since: datetime, until: datetime) -> int | None:
     """Return after which position to read the events of a span of time; None when an agent has none there."""
     return await store.position_before(tx, agent_no, since, until)

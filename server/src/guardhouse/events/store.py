@@ -332,6 +332,22 @@ async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
     return found
 
 
+async def read_process(
+    tx: Tx, agent_no: int, pid: int, positions: tuple[int, int], times: tuple[datetime, datetime], limit: int
+) -> list[StoredEvent]:
+    """Return events of a pid after one position, up to another, between two instants, in position order."""
+    rows = await tx.fetch(
+        f"{_SELECT} WHERE e.agent_no = $1 AND e.pid = $2 AND e.position > $3 AND e.position <= $4"
+        " AND e.occurred_at >= $5 AND e.occurred_at <= $6 ORDER BY e.position LIMIT $7",
+        agent_no,
+        pid,
+        *positions,
+        *times,
+        limit,
+    )
+    return [_event(row) for row in rows]
+
+
 async def position_before(tx: Tx, agent_no: int, since: datetime, until: datetime) -> int | None:
     """Return the position just before the first event of an agent in a span of time; None when it has none there."""
     found: int | None = await tx.fetch_value(

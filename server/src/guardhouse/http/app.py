@@ -31,10 +31,12 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
+from guardhouse.scores.baselines import routes as baseline_routes
 from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.previews import routes as previews_routes
 from guardhouse.scores.recalculations import routes as recalculation_routes
 from guardhouse.scores.rules import routes as rules_routes
+from guardhouse.scores.verdicts import routes as verdict_routes
 from guardhouse.usage import routes as usage_routes
 from guardhouse.usage.admin import routes as admin_routes
 from guardhouse.webhooks import routes as webhook_routes
@@ -65,8 +67,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,
+    baseline_routes.router,
     incident_routes.router,
     rules_routes.router,
+    verdict_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from guardhouse.analysis.risk.effects import Crossing, Input, ScoreRow
+from guardhouse.analysis.risk.effects import Crossing, Input, RunEnd, ScoreRow
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import PROCESS_GONE_US, ProcessKey, RiskEvent, process_id
 from guardhouse.analysis.risk.explain import explain_tree
@@ -21,11 +21,13 @@ from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.notices.publish import publish_all
 from guardhouse.scores import store, write
+from guardhouse.scores.answers.load import load_answers
+from guardhouse.scores.baselines.history import Kept, ProfileHistory, take_in
+from guardhouse.scores.baselines.note_runs import note_runs
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.lookout import Thresholds, open_lookout
 from guardhouse.scores.process_key import key_text
-from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.rules import store as rule_store
 from guardhouse.scores.rules.rule_sets import RuleSets, Taken, rules_taken
 from guardhouse.scores.rules.store import RULES_TAKEN
@@ -54,6 +56,7 @@ class Engines:
     """Engines of the agents scored lately, least recent first. Forgetting one costs a reload, never a result."""
 
     rules: RuleSet
+    kept: Kept = field(default_factory=Kept)
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
     sets: RuleSets = field(init=False)
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -74,15 +77,25 @@ class Engines:
         held = self._held.get(work.agent_no)
         at = cursor.position if cursor is not None else 0
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
-            profiles = ProfileHistory(work.tenant_no, work.group)
-            await profiles.load(tx)
+            profiles = ProfileHistory(work.tenant_no, work.group, self.kept)
             rules = await self.sets.get(tx, work.tenant_no, rules_taken(cursor))
-            held = (await load_engine(tx, rules, profiles, work.agent_no, cursor), profiles)
+            engine = await load_engine(tx, rules, profiles, work.agent_no, cursor)
+            if cursor is not None:
+                engine.judge.answers = await load_answers(
+                    tx, work.tenant_no, work.group, cursor.answers_version
+                )
+            held = (engine, profiles)
         self._held[work.agent_no] = held
         self._held.move_to_end(work.agent_no)
-        if len(self._held) > MAX_ENGINES:
-            self._held.popitem(last=False)
+        self._trim()
         return held
+
+    def _trim(self) -> None:
+        """Forget the engines used least recently: past 2,048, or past 200,000 processes of all together."""
+        live = sum(len(engine.instances.states) for engine, _ in self._held.values())
+        while len(self._held) > MAX_ENGINES or (live > MAX_LIVE and len(self._held) > 1):
+            _, (engine, _) = self._held.popitem(last=False)
+            live -= len(engine.instances.states)
 
     def forget(self, agent_no: int) -> None:
         """Drop an engine whose step was not committed."""
@@ -100,16 +113,16 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     engine, profiles = await engines.get(tx, work, cursor)
     position = cursor.position if cursor is not None else 0
     events = await events_read.read_after(tx, work.agent_no, position, STEP_EVENTS)
-    await _load_needed(tx, engine, work.agent_no, events)
+    await _load_needed(tx, engine, profiles, work.agent_no, events)
     rows: list[ScoreRow] = []
     tales: list[Tale] = []
     inputs: list[Input] = []
-    if events and profiles.current != work.profile_version:
-        await profiles.load(tx)
-        profiles.current = work.profile_version
-        inputs.append(Input(None, events[0].position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    runs: list[RunEnd] = []
     before = rules_taken(cursor)
     taken: Taken | None = engines.wanted(work) if events else before
+    if events:
+        inputs += await _take_newest(tx, engine, profiles, work, events[0].position)
+        await profiles.prepare(tx, events)
     if taken is not None and taken != before:
         engine.use_rules(await engines.rules_of(tx, work))
         inputs.append(Input(None, events[0].position, RULES_TAKEN, taken._asdict()))
@@ -120,6 +133,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         if effects is not None:
             rows += effects.rows
             inputs += effects.inputs
+            runs += effects.runs
             tales += [_tale(engine, work, crossing) for crossing in effects.crossings]
     reached = events[-1].position if events else work.last  # events beyond retention leave holes
     engine.position = reached
@@ -129,6 +143,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     moved = Cursor(
         reached,
         profiles.current,
+        engine.judge.answers.version,
         engine.pack_agent(),
         shipped,
         rules_version,
@@ -146,12 +161,28 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     if taken is not None and (before is None or before.shipped != taken.shipped):
         await rule_store.keep_shipped(tx, work.tenant_no, taken.shipped, engines.rules.pack())
     await write.save(tx, engine, work, rows, inputs)
+    await note_runs(tx, work.tenant_no, work.agent_no, runs)
     await lookout.save(tx)
     await publish_all(tx, [*lookout.drafts, *(await tell.settle(tx, work, tales) if tales else ())])
     engine.evict(engine.clock_us, MAX_LIVE)
     EVENTS.inc(len(events))
     SCORES.inc(len(rows))
     return reached
+
+
+async def _take_newest(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, work: Backlog, position: int
+) -> list[Input]:
+    """Go on with the group's newest baselines and answers from a position on, which is kept for a replay."""
+    taken = []
+    if profiles.current != work.profile_version:
+        profiles.take(work.profile_version)
+        taken.append(Input(None, position, store.PROFILES_TAKEN, {"version": profiles.current}))
+    if engine.judge.answers.version != work.answers_version:
+        answers = await load_answers(tx, work.tenant_no, work.group, work.answers_version)
+        engine.judge.answers = answers
+        taken.append(Input(None, position, store.ANSWERS_TAKEN, {"version": answers.version}))
+    return taken
 
 
 async def load_engine(
@@ -161,13 +192,13 @@ async def load_engine(
     engine = AgentEngine(rules, profiles)
     if cursor is None:
         return engine
-    profiles.current = cursor.profile_version
+    profiles.take(cursor.profile_version)
     engine.load_agent(cursor.state)
     gone_before = from_microseconds(max(0, engine.clock_us)) - timedelta(microseconds=PROCESS_GONE_US)
     for packed in await store.load_live(tx, agent_no, gone_before):
-        engine.load_process(packed)
+        await take_in(tx, engine, profiles, packed)
     engine.instances.partial = True
-    await _load(tx, engine, agent_no, _relatives(engine))
+    await _load(tx, engine, profiles, agent_no, _relatives(engine))
     return engine
 
 
@@ -177,21 +208,25 @@ def _relatives(engine: AgentEngine) -> list[ProcessKey]:
     return sorted(wanted - states.keys())
 
 
-async def _load(tx: Tx, engine: AgentEngine, agent_no: int, keys: list[ProcessKey]) -> None:
+async def _load(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, agent_no: int, keys: list[ProcessKey]
+) -> None:
     tried: set[ProcessKey] = set()
     while keys:
         tried.update(keys)
         for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
-            engine.load_process(packed)
+            await take_in(tx, engine, profiles, packed)
         keys = [key for key in _relatives(engine) if key not in tried]
 
 
-async def _load_needed(tx: Tx, engine: AgentEngine, agent_no: int, events: list[RiskEvent]) -> None:
+async def _load_needed(
+    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, agent_no: int, events: list[RiskEvent]
+) -> None:
     tried: set[ProcessKey] = set()
     while keys := [key for key in engine.needed_keys(events) if key not in tried]:
         tried.update(keys)
         for packed in await store.load_states(tx, agent_no, [key_text(key) for key in keys]):
-            engine.load_process(packed)
+            await take_in(tx, engine, profiles, packed)
 
 
 def _tale(engine: AgentEngine, work: Backlog, crossing: Crossing) -> Tale:

@@ -18,8 +18,8 @@ from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.scores import queries, store
+from guardhouse.scores.baselines.history import ProfileHistory, take_in
 from guardhouse.scores.process_key import key_of, key_text
-from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
 from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
 
@@ -66,7 +66,7 @@ async def explain_process(tx: Tx, tenant: TenantKey, process_id: str) -> Explain
         NotFound: there is none.
     """
     row = await get_process(tx, tenant, process_id)
-    engine = await _engine_with(tx, tenant, row)
+    engine = await engine_with(tx, tenant, row)
     states = engine.instances.states
     process = states[key_of(row.key)]
     root = states.get(process.root, process)
@@ -128,9 +128,13 @@ def _as_of(row: ProcessRow, summary: Summary, of_root: Summary) -> ProcessRow:
     )
 
 
-async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
+async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine:
+    """Return an engine with a process, its ancestors and its root as scoring stored them.
+
+    Raises:
+        NotFound: there is no such process.
+    """
     profiles = ProfileHistory(tenant.no, row.group)
-    await profiles.load(tx)
     cursor = await store.get_cursor(tx, row.agent_no)
     rules = await RuleSets(RuleSet.builtin()).get(tx, tenant.no, rules_taken(cursor))
     engine = AgentEngine(rules, profiles)
@@ -139,7 +143,7 @@ async def _engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngin
     wanted = [row.key, row.root_key]
     for _ in range(ANCESTORS):
         for packed in await store.load_states(tx, row.agent_no, wanted):
-            engine.load_process(packed)
+            await take_in(tx, engine, profiles, packed)
         states = engine.instances.states
         wanted = [
             key_text(p.parent) for p in states.values() if p.parent is not None and p.parent not in states

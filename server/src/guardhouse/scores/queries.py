@@ -115,19 +115,6 @@ class ScoreFilter:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedProfiles:
-    """One version of a group's baselines, without its content."""
-
-    group: str
-    version: int
-    learned_at: datetime
-    learned_by: str
-    programs: int
-    runs: int
-    calls: int
-
-
 _OF_TREE: Final = {"tree_risk", "tree_band"}  # stored with the root
 _PROCESSES: Final = (
     f"SELECT p.agent_no, a.agent_id, {GROUP_OF_AGENT}, "
@@ -337,36 +324,3 @@ async def list_states(tx: Tx, agent_no: int, keys: Sequence[str]) -> dict[str, S
         list(keys),
     )
     return {row["key"]: StoredState(row["state"], row["risk"], row["band"]) for row in rows}
-
-
-async def list_group(tx: Tx, tenant_no: int, group: str) -> list[tuple[int, int]]:
-    """Return the agents of a group, each with its last position."""
-    rows = await tx.fetch(
-        "SELECT a.agent_no, a.next_position - 1 AS last FROM host_agents a"
-        f" WHERE a.tenant_no = $1 AND a.state = 'active' AND {GROUP_OF_AGENT} = $2 ORDER BY a.agent_no",
-        tenant_no,
-        group,
-    )
-    return [(row["agent_no"], row["last"]) for row in rows]
-
-
-async def newest_version(tx: Tx, tenant_no: int, group: str) -> int | None:
-    """Return the newest version of a group's baselines."""
-    found: int | None = await tx.fetch_value(
-        "SELECT max(version) FROM risk_profiles WHERE tenant_no = $1 AND group_name = $2", tenant_no, group
-    )
-    return found
-
-
-async def list_profiles(
-    tx: Tx, tenant_no: int, limit: int, after: Sequence[Any] | None
-) -> list[LearnedProfiles]:
-    """Return versions of baselines in order of (group, version)."""
-    rows = await tx.fetch(
-        "SELECT group_name, version, learned_at, learned_by, programs, runs, calls FROM risk_profiles"
-        " WHERE tenant_no = $1 AND (group_name, version) > ($2, $3) ORDER BY group_name, version LIMIT $4",
-        tenant_no,
-        *(after or ("", 0)),
-        limit,
-    )
-    return [LearnedProfiles(*row) for row in rows]

@@ -5,23 +5,17 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
-from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.clock import from_microseconds, microseconds
-from guardhouse.foundation.errors import Conflict, NotFound, ValidationFailed
+from guardhouse.foundation.errors import NotFound, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router
+from guardhouse.foundation.request import AskedPage, RequestTx, api_router
 from guardhouse.identity.caller import Caller, Require
-from guardhouse.scores import find, learn, queries
-from guardhouse.scores.learn import TooManyEvents
+from guardhouse.scores import find
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
-from guardhouse.scores.recalculations.replay import EventsExpired
 from guardhouse.scores.wire import (
-    LearnRequest,
     ProcessDetail,
     ProcessList,
     ProcessQuery,
-    ProfilesList,
-    ProfilesShape,
     ScoreList,
     ScoreQuery,
     ScoreShape,
@@ -29,7 +23,6 @@ from guardhouse.scores.wire import (
     TreeShape,
     process_detail,
     process_shape,
-    profiles_shape,
     score_shape,
     tree_shape,
 )
@@ -37,7 +30,6 @@ from guardhouse.scores.wire import (
 router = api_router("scores")
 Reader = Annotated[Caller, Depends(Require("scores:read"))]
 Writer = Annotated[Caller, Depends(Require("scores:write"))]
-RiskWriter = Annotated[Caller, Depends(Require("risk:write"))]
 
 
 @router.get("/processes", operation_id="list_processes", response_model=ProcessList)
@@ -115,30 +107,6 @@ async def list_scores(
 async def get_score(caller: Reader, tx: RequestTx, score_id: UUID) -> ScoreShape:
     """Show one score row."""
     return score_shape(await find.get_score(tx, caller.tenant, score_id))
-
-
-@router.post(
-    "/risk/profiles:learn",
-    status_code=201,
-    operation_id="learn_profiles",
-    responses=refusals(NotFound, Conflict, EventsExpired, TooManyEvents),
-)
-async def learn_profiles(
-    caller: RiskWriter, tx: RequestTx, shared: Shared, wanted: LearnRequest
-) -> ProfilesShape:
-    """Take what an agent's group has done so far as usual; from now on rarity is judged against it."""
-    teacher = learn.Teacher(caller.credential_id, shared.clock)
-    learned = await learn.learn_profiles(tx, caller.tenant, wanted.agent_id, wanted.until, teacher)
-    after = {"version": learned.version, "programs": learned.programs, "runs": learned.runs}
-    await record(tx, caller.actor, Entry("risk.learn", f"profiles:{learned.group}", after=after))
-    return profiles_shape(learned)
-
-
-@router.get("/risk/profiles", operation_id="list_profiles", response_model=ProfilesList)
-async def list_profiles(caller: Reader, tx: RequestTx, page: AskedPage) -> dict[str, Any]:
-    """List the versions of every group's baselines."""
-    rows = await queries.list_profiles(tx, caller.tenant.no, page.limit + 1, page.after)
-    return page.answer(rows, lambda learned: (learned.group, learned.version), profiles_shape)
 
 
 def _place(score: StoredScore) -> tuple[int, bytes]:

@@ -27,10 +27,10 @@ from guardhouse.foundation.database import Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
 LANES: Final = 64
-GROUP_OF_AGENT: Final = "coalesce(a.metadata->>'group', a.agent_id)"
-PROFILES_TAKEN: Final = (
-    "profiles"  # the kind of input that says which baselines an agent used from a position on
-)
+GROUP_OF_AGENT: Final = "coalesce(left(a.metadata->>'group', 200), a.agent_id)"  # 200 fit an index
+# Kinds of input that say which baselines, and which answers, an agent used from a position on.
+PROFILES_TAKEN: Final = "profiles"
+ANSWERS_TAKEN: Final = "answers"
 
 processes = Table(
     "processes",
@@ -99,6 +99,7 @@ score_cursors = Table(
     Column("agent_no", BigInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
     Column("profile_version", Integer),
+    Column("answers_version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
     Column("shipped_rules", Text),
     Column("rules_version", Integer),
@@ -108,21 +109,6 @@ score_cursors = Table(
     Column("loss_told_at", _INSTANT),
     Column("swept_at", _INSTANT),
     Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
-)
-
-risk_profiles = Table(
-    "risk_profiles",
-    metadata,
-    Column("tenant_no", BigInteger, nullable=False),
-    Column("group_name", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("learned_at", _INSTANT, nullable=False),
-    Column("learned_by", Text, nullable=False),
-    Column("programs", Integer, nullable=False),
-    Column("runs", Integer, nullable=False),
-    Column("calls", BigInteger, nullable=False),
-    Column("packed", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("tenant_no", "group_name", "version"),
 )
 
 score_lanes = Table(
@@ -172,8 +158,8 @@ _PROCESS_TYPES: Final = (
     "boolean",
 )  # fmt: skip
 CURSOR_COLUMNS: Final = (
-    "position", "profile_version", "state", "shipped_rules", "rules_version", "clock_at", "heard_at", "cools_at",
-    "loss_told_at", "swept_at",
+    "position", "profile_version", "answers_version", "state", "shipped_rules", "rules_version", "clock_at",
+    "heard_at", "cools_at", "loss_told_at", "swept_at",
 )  # fmt: skip
 _MOVE_CURSOR: Final = (
     f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {', '.join(CURSOR_COLUMNS)})"
@@ -204,8 +190,8 @@ _UPSERT_PROCESSES: Final = (
 class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
-    ``group`` shares baselines; ``profile_version`` is the newest one learned for it, ``rules_version`` the newest
-    of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
+    ``group`` shares baselines and answers: ``profile_version`` and ``answers_version`` are the newest ones it has;
+    ``rules_version`` is the newest of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -216,6 +202,7 @@ class Backlog:
     last: int
     group: str
     profile_version: int | None
+    answers_version: int
     rules_version: int
     seen_at: datetime | None
 
@@ -232,6 +219,7 @@ class Cursor:
 
     position: int
     profile_version: int | None
+    answers_version: int
     state: bytes
     shipped_rules: str | None
     rules_version: int | None
@@ -272,6 +260,8 @@ async def list_backlog(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, coalesce(c.position, 0) AS position,"
         f" a.next_position - 1 AS last, {GROUP_OF_AGENT} AS group_name, (SELECT max(r.version) FROM risk_profiles r"
         f" WHERE r.tenant_no = a.tenant_no AND r.group_name = {GROUP_OF_AGENT}) AS profile_version,"
+        " coalesce((SELECT w.version FROM risk_answers w WHERE w.tenant_no = a.tenant_no"
+        f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version,"
         " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version,"
         " a.last_seen"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
@@ -368,23 +358,3 @@ async def add_inputs(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         rows,
     )
-
-
-async def add_profiles(tx: Tx, row: Sequence[Any]) -> None:
-    """Insert one version of a group's baselines (values of all columns, in order)."""
-    await tx.run(
-        "INSERT INTO risk_profiles (tenant_no, group_name, version, learned_at, learned_by, programs, runs, calls,"
-        " packed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        *row,
-    )
-
-
-async def load_profiles(tx: Tx, tenant_no: int, group: str, above: int) -> list[bytes]:
-    """Return every version of a group's baselines above one, oldest first, packed."""
-    rows = await tx.fetch(
-        "SELECT packed FROM risk_profiles WHERE tenant_no = $1 AND group_name = $2 AND version > $3 ORDER BY version",
-        tenant_no,
-        group,
-        above,
-    )
-    return [row["packed"] for row in rows]

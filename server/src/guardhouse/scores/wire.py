@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
-from guardhouse.foundation.window import Instant, Window
+from guardhouse.foundation.window import Window
 from guardhouse.scores.find import Explained, evidence_of
-from guardhouse.scores.queries import LearnedProfiles, ProcessRow, StoredScore
+from guardhouse.scores.queries import ProcessRow, StoredScore
 
 Band = Literal["low", "medium", "high"]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -135,47 +135,6 @@ class ScoreQuery(Window):
     )
     band: Band | None = None
     view: Literal["latest", "history"] = "latest"
-
-
-class LearnRequest(BaseModel):
-    """What `POST /risk/profiles:learn` takes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    agent_id: Annotated[str, Field(min_length=1, max_length=128)]
-    until: Annotated[Instant | None, Field(description="Learn only what happened before.")] = None
-
-
-class ProfilesShape(BaseModel):
-    """One version of a group's baselines."""
-
-    group: str
-    version: int
-    learned_at: str
-    learned_by: str
-    programs: int
-    runs: int
-    calls: int
-
-
-class ProfilesList(BaseModel):
-    """One page of baseline versions."""
-
-    data: list[ProfilesShape]
-    pagination: Pagination
-
-
-def profiles_shape(learned: LearnedProfiles) -> ProfilesShape:
-    """Return the public form of a version of baselines."""
-    return ProfilesShape(
-        group=learned.group,
-        version=learned.version,
-        learned_at=rfc3339(learned.learned_at),
-        learned_by=learned.learned_by,
-        programs=learned.programs,
-        runs=learned.runs,
-        calls=learned.calls,
-    )
 
 
 def process_shape(row: ProcessRow) -> ProcessShape:

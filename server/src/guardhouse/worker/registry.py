@@ -19,6 +19,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
+from guardhouse.scores.baselines import jobs as baseline_jobs
 from guardhouse.scores.previews import jobs as previews_jobs
 from guardhouse.scores.recalculations import jobs as recalculation_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
@@ -39,6 +40,7 @@ class LongLoop:
 
 JOBS: Final[tuple[Job[Any], ...]] = (
     webhooks_jobs.run_replay,
+    baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
 )
@@ -56,6 +58,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_telemetry,
     silence_jobs.tell_silent,
     scores_jobs.keep_partitions,
+    baseline_jobs.learn_baselines,
     recalculation_jobs.prune_recalculations,
     scores_jobs.prune_episodes,
     rules_jobs.end_shadows,

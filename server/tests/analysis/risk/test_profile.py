@@ -106,17 +106,6 @@ def test_maturity_grows_with_calls_and_shrinks_with_losses() -> None:
     assert subset.maturity(16) == 500_000
 
 
-def test_expected_answers_silence_an_evidence_or_one_detail_of_it() -> None:
-    profile = made(100, 4)
-    assert profile.habit("rule.a") == 0
-    assert profile.habit("rule.b") == 1_000_000
-    profile.baseline.expected.add("rule.b")
-    profile.baseline.expected.add("edge.new\0/bin/x")
-    assert profile.habit("rule.b") == 0
-    assert profile.habit("edge.new", "/bin/x") == 0
-    assert profile.habit("edge.new", "/bin/y") == 1_000_000
-
-
 @given(st.lists(st.integers(1, 5), min_size=4, max_size=12))
 def test_memo_and_computation_agree(calls: list[int]) -> None:
     profile, fresh = made(), made()

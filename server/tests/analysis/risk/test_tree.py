@@ -40,8 +40,9 @@ def test_a_tree_is_bounded_and_packs_to_itself(acts: list[tuple[int, int, int]])
     now_us = T0
     for number, nats, after_us in acts:
         now_us += after_us
-        finding = Finding(f"rule.r{number % 20}", "", nats, 1800, "why", (bytes(16),))
-        tree.add(Slot(finding, now_us), finding, f"/bin/{number}", now_us)
+        exe = f"/bin/{number}"
+        finding = Finding(f"rule.r{number % 20}", "", nats, 1800, "why", (bytes(16),), exe=exe)
+        tree.add(Slot(finding, now_us), finding, now_us)
         tree.band = band_after(tree.band, tree.risk_at(now_us))
         tree.settle()
     assert len(tree.slots) <= MAX_TREE_SLOTS

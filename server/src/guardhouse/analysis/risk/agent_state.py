@@ -12,8 +12,10 @@ from guardhouse.analysis.risk.head import HeadSet
 from guardhouse.analysis.risk.instances import Instances, Stub
 from guardhouse.analysis.risk.judge import Judge
 from guardhouse.analysis.risk.pack import from_bytes, pack, to_bytes, unpack
+from guardhouse.analysis.risk.process import Process
 from guardhouse.analysis.risk.profile import Profiles
 from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.run import OpenRun
 from guardhouse.analysis.risk.scoring import Scorer
 from guardhouse.analysis.risk.summary import Dirty, summarise
 
@@ -49,6 +51,22 @@ class AgentState:
         self.alarm_us = 0  # next event time at which a minute ends or a band cools
         self.minute_us = 0
         self.received = 0  # events of the current minute, not yet counted
+
+    def heard(self) -> tuple[int, int]:
+        """Events of this agent so far: (received, lost)."""
+        return self.losses.total_received + self.received, self.losses.total_lost
+
+    def begin_run(self, process: Process, after: int, at_us: int) -> None:
+        """A run of the process's program begins with what comes after a position; one that goes on ends there."""
+        self.scorer.end_run(process, after, self.heard())
+        if process.exe is not None:
+            process.run = OpenRun(after, at_us, process.calls, self.heard())
+
+    def cut_run(self, process: Process, position: int, now_us: int) -> None:
+        """A day has passed: the call at `position`, which is counted already, begins another run."""
+        process.calls -= 1
+        self.begin_run(process, position - 1, now_us)
+        process.calls += 1
 
     def take_dirty(self) -> list[Dirty]:
         """States changed since the last call, in the order they first changed, packed, with summaries."""

@@ -58,9 +58,33 @@ class Input(NamedTuple):
     data: dict[str, Any]
 
 
+class RunEnd(NamedTuple):
+    """A run of a program: what a process did after one position, up to and with another.
+
+    From exec or fork to the next exec or exit, cut each 24 h. `hits`: (evidence id, position of its first hit).
+    `edge`: the program that an exec at its end started. `calm`: its tree stayed below 20.00 all the while.
+    `received` and `lost` are events of its agent meanwhile.
+    """
+
+    key: ProcessKey
+    root: ProcessKey
+    exe: str
+    alphabet: str
+    after: int
+    last: int
+    started_us: int
+    ended_us: int
+    hits: list[tuple[str, int]]
+    edge: str | None
+    calm: bool
+    received: int
+    lost: int
+
+
 class Effects(NamedTuple):
     """Everything one event caused, in the order it was caused."""
 
     rows: list[ScoreRow]
     crossings: list[Crossing]
     inputs: list[Input]
+    runs: list[RunEnd]

@@ -19,6 +19,7 @@ from guardhouse.analysis.risk.observe import STDIO
 from guardhouse.analysis.risk.process import INET, LOST_ON_EXEC, STDIO_SOCKET, Process
 from guardhouse.analysis.risk.profile import Profile, Profiles
 from guardhouse.analysis.risk.rules import RuleSet
+from guardhouse.analysis.risk.run import LONG_RUN_US
 from guardhouse.analysis.risk.show_heads import show_heads
 from guardhouse.analysis.risk.surprise import CONTEXT_MASK
 
@@ -78,7 +79,7 @@ class AgentEngine(AgentState):
         if plan is None:
             plan = self._plan(call)
         if exe is not None and exe != process.exe and call not in EXEC_CALLS:
-            self._adopt(process, exe)
+            self._adopt(process, exe, position - 1)
         process.calls += 1
         process.last_position = position
         second = us // 1_000_000
@@ -87,6 +88,8 @@ class AgentEngine(AgentState):
             process.second_count += 1
         else:
             process.count_call(second, plan.weight, 1)
+            if process.run is not None and us - process.run.started_us > LONG_RUN_US:
+                self.cut_run(process, position, us)
         if process.profile is not None or process.traces is not None:
             self._follow(process, plan.number, tid, event, us)
         if plan.loud:
@@ -117,7 +120,7 @@ class AgentEngine(AgentState):
             now_us = max(event.occurred_us, process.last_us)
             if kind == "fork":
                 if event.exe is not None and event.exe != process.exe:
-                    self._adopt(process, event.exe)
+                    self._adopt(process, event.exe, event.position - 1)
                 self._fork(event, process, now_us)
                 return self.apply(event._replace(kind="call", call=event.call or "fork"))
             self._note(event, process, now_us)
@@ -128,6 +131,7 @@ class AgentEngine(AgentState):
         """An event that is no single call: a burst, an exit, an alert, a process of the inventory."""
         kind = event.kind
         self.received += 1
+        self.judge.position = event.position
         process.last_us = now_us
         process.last_position = event.position
         process.others += 1
@@ -136,13 +140,14 @@ class AgentEngine(AgentState):
             self._burst(event, process, now_us)
         elif kind == "exit":
             process.exited_us = now_us
+            self.scorer.end_run(process, event.position, self.heard())
             self.scorer.touch(process, "exit")
         elif kind == "finding":
             if process.exe is None and event.exe is not None:
-                self._adopt(process, event.exe)
-            self.judge.alerted(process, imported_alert(event), now_us)
+                self._adopt(process, event.exe, event.position - 1)
+            self.judge.weigh(process, imported_alert(event), now_us)
         elif kind == "inventory" and event.exe is not None and event.exe != process.exe:
-            self._adopt(process, event.exe)
+            self._adopt(process, event.exe, event.position - 1)
 
     def sweep(self, now_us: int) -> Effects | None:
         """Cooling without events: what has fallen by event time `now_us`, dated exactly.
@@ -169,12 +174,14 @@ class AgentEngine(AgentState):
             process.parent, process.root = placeholder.parent, placeholder.root
             parent = None if placeholder.parent is None else self.instances.states.get(placeholder.parent)
             placeholder.exited_us = event.occurred_us
+            placeholder.run = None
             self.scorer.soil(placeholder)
         elif event.ppid is not None and event.ppid != pid:
             before = event.parent_start
             parent = self.instances.find_parent(event.boot_id, event.ppid, before, self.clock_us)
         if parent is not None and parent is not process:
             self._link(process, parent, event)
+            self.begin_run(process, event.position - 1, process.last_us)
         if event.comm is not None:
             process.comm = event.comm
         self.scorer.touch(process, "first")
@@ -208,12 +215,15 @@ class AgentEngine(AgentState):
         child = self.instances.begin(event, pid, start, now_us)
         self._bind_heads(child)
         self._link(child, parent, event)
+        self.begin_run(child, event.position, child.last_us)
         self.scorer.touch(child, "first")
         self.scorer.soil(child)
 
-    def _adopt(self, process: Process, exe: str) -> None:
+    def _adopt(self, process: Process, exe: str, after: int) -> None:
         """The program is another one than known: an exec that nobody reported, or the first word of it."""
+        self.scorer.end_run(process, after, self.heard())
         process.exe = exe
+        self.begin_run(process, after, process.last_us)
         process.restart_sequence()
         process.profile = None if self.profiles is None else self.profiles.newest(exe, process.alphabet)
         self._bind_heads(process)
@@ -221,8 +231,6 @@ class AgentEngine(AgentState):
     def _bind_heads(self, process: Process) -> None:
         """A program begins: verdict heads look at it from here on."""
         process.traces = None if self.heads is None else self.heads.bind(process.alphabet)
-
-    # -- sequence -----------------------------------------------------------------------------------------
 
     def _follow(
         self, process: Process, number: int, tid: int | None, event: RiskEvent, now_us: int
@@ -255,9 +263,10 @@ class AgentEngine(AgentState):
     ) -> None:  # fmt: skip
         if bits > process.rarest_bits:
             process.rarest, process.rarest_bits = key, bits
-        found = rare_sequence(process, profile, event_id, now_us, self.losses.factor)
+        habit, _ = self.judge.habit(process, "seq.rare", "")
+        found = rare_sequence(process, profile, event_id, now_us, self.losses.factor, habit)
         if found is not None:
-            self.scorer.record(process, found, now_us)
+            self.judge.weigh(process, found, now_us)
 
     # -- calls that are not quiet -------------------------------------------------------------------------
 
@@ -271,6 +280,7 @@ class AgentEngine(AgentState):
         self, plan: CallPlan, event: RiskEvent, process: Process, now_us: int, args: dict[str, Any] | None
     ) -> None:  # fmt: skip
         """Rules first, on the state before the call; then what the engine notes; then what is new here."""
+        self.judge.position = event.position
         path = path_of(plan.name, args) if args is not None else None
         act = self._match(plan, event, process, now_us, path)
         if plan.observe is not None:
@@ -317,6 +327,7 @@ class AgentEngine(AgentState):
         new = None if exe is None else new_edge(process, exe, event.event_id, self.losses.factor)
         if new is not None:
             self.judge.weigh(process, new, now_us)
+        self.scorer.end_run(process, event.position, self.heard(), exe)
         process.flags &= ~(LOST_ON_EXEC & ~INET if process.flags & STDIO_SOCKET else LOST_ON_EXEC)
         if process.fds is not None:
             process.fds = {fd: kind for fd, kind in process.fds.items() if fd in STDIO} or None
@@ -324,9 +335,10 @@ class AgentEngine(AgentState):
         if event.comm is not None:
             process.comm = event.comm
         if exe is not None:
-            self._adopt(process, exe)
+            self._adopt(process, exe, event.position)
         else:
             process.restart_sequence()
+            self.begin_run(process, event.position, now_us)
             self._bind_heads(process)
         self.scorer.touch(process, "exec")
 
@@ -356,8 +368,8 @@ class AgentEngine(AgentState):
             process.second_count += len(names)
         elif names:
             process.count_call(second, weight_sum, len(names))
-
-    # -- time and loss ------------------------------------------------------------------------------------
+            if process.run is not None and now_us - process.run.started_us > LONG_RUN_US:
+                self.begin_run(process, event.position, now_us)
 
     def _alarm(self, us: int) -> None:
         """Event time passed a minute or the instant of a cooling; called before the event counts."""

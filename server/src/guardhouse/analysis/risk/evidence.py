@@ -39,13 +39,14 @@ class Finding(NamedTuple):
     why: str
     events: tuple[bytes, ...]
     highest: bool = False  # the slot keeps the larger value instead of adding up
+    exe: str = ""  # the program that was judged; empty when it was never told
 
 
 class Slot:
     """One piece of evidence held by a process or a tree. `nats` and `own` are micro-nats as of `at_us`.
 
     `own` is the part that did not come from the parent; `weight` the largest single weight seen
-    (`decayed_from`).
+    (`decayed_from`); `exe` the program that was judged, the last one when there were several.
     """
 
     __slots__ = (
@@ -53,10 +54,10 @@ class Slot:
         "weight", "why",
     )  # fmt: skip
 
-    def __init__(self, finding: Finding, at_us: int, exe: str = "") -> None:
+    def __init__(self, finding: Finding, at_us: int) -> None:
         self.id = finding.id
         self.detail = finding.detail
-        self.exe = exe
+        self.exe = finding.exe
         self.family = family_of(finding.id)
         self.nats = finding.nats
         self.own = finding.nats
@@ -103,6 +104,7 @@ class Slot:
         self.hits += 1
         self.weight = max(self.weight, weight)
         self.inherited = False
+        self.exe = finding.exe
         self.cite(finding.events)
 
     def halved(self, now_us: int) -> "Slot | None":
@@ -110,7 +112,8 @@ class Slot:
         left = self.at(now_us) >> 1
         if left == 0:
             return None
-        child = Slot(Finding(self.id, self.detail, left, self.half_life_s, self.why, self.events), now_us)
+        finding = Finding(self.id, self.detail, left, self.half_life_s, self.why, self.events, exe=self.exe)
+        child = Slot(finding, now_us)
         child.own = 0
         child.hits = 0
         child.weight = self.weight
@@ -129,7 +132,7 @@ class Slot:
         """The slot that `pack` wrote."""
         evidence_id, detail, exe, nats, own, at_us, half_life_s, hits, weight, events, why, inherited = packed
         cited = tuple(bytes.fromhex(event) for event in events)
-        slot = cls(Finding(evidence_id, detail, nats, half_life_s, why, cited), at_us, exe)
+        slot = cls(Finding(evidence_id, detail, nats, half_life_s, why, cited, exe=exe), at_us)
         slot.own = own
         slot.hits = hits
         slot.weight = weight

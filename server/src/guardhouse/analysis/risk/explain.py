@@ -13,7 +13,7 @@ from guardhouse.analysis.risk.event import process_id
 from guardhouse.analysis.risk.evidence import Share, shares
 from guardhouse.analysis.risk.head import EVIDENCE_ID, gram_calls
 from guardhouse.analysis.risk.novelty import ALERT_PREFIX
-from guardhouse.analysis.risk.process import Process
+from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.surprise import CALL_MASK, call_name
 from guardhouse.analysis.risk.tables import MICRO
 from guardhouse.analysis.risk.tree import BAND_NAMES
@@ -48,18 +48,8 @@ def explain(
             "comm": process.comm,
             "tree": ancestry(engine, process),
         },
-        "contributions": [_contribution(engine, process, part) for part in parts],
-        "suppressed": [
-            {
-                "id": item.id,
-                "points": 0,
-                "would_be_nats": milli(item.nats),
-                "at": timestamp(item.at_us),
-                "events": [event_text(item.event)],
-                "why": item.why,
-            }
-            for item in process.suppressed or ()
-        ],
+        "contributions": [_of_process(engine, process, part) for part in parts],
+        "suppressed": [_suppressed(item) for item in process.suppressed or ()],
         "baseline": _baseline(engine, process),
         "versions": _versions(engine, process),
     }
@@ -73,7 +63,7 @@ def explain_tree(
     at_us = root.last_us if tree is None else max(root.last_us, tree.last_us)
     at_us = at_us if now_us is None else max(now_us, at_us)
     risk, parts = (0, []) if tree is None else tree.explain(at_us)
-    contributions = [{**_contribution(engine, root, part), "exe": part.slot.exe} for part in parts]
+    contributions = [{**_contribution(engine, part), "exe": part.slot.exe} for part in parts]
     return {
         "risk": risk / 100,
         "band": BAND_NAMES[0 if tree is None else tree.band],
@@ -104,7 +94,30 @@ def event_text(event_id: bytes) -> str:
     return UUID(bytes=event_id).hex
 
 
-def _contribution(engine: AgentEngine, process: Process, share: Share) -> dict[str, Any]:
+def _suppressed(item: Suppressed) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "id": item.id,
+        "points": 0,
+        "would_be_nats": milli(item.nats),
+        "at": timestamp(item.at_us),
+        "events": [event_text(item.event)],
+        "why": item.why,
+    }
+    if item.detail and not item.id.startswith(ALERT_PREFIX):
+        out["detail"] = item.detail
+    return out
+
+
+def _of_process(engine: AgentEngine, process: Process, share: Share) -> dict[str, Any]:
+    out = _contribution(engine, share)
+    if share.slot.id == "seq.rare" and process.rarest:
+        out["rarest"] = [_calls(process.rarest)]
+    if share.slot.id == EVIDENCE_ID:
+        out["grams"] = _grams(process)
+    return out
+
+
+def _contribution(engine: AgentEngine, share: Share) -> dict[str, Any]:
     slot = share.slot
     out: dict[str, Any] = {
         "id": slot.id,
@@ -120,10 +133,6 @@ def _contribution(engine: AgentEngine, process: Process, share: Share) -> dict[s
     }
     if slot.detail and not slot.id.startswith(ALERT_PREFIX):
         out["detail"] = slot.detail
-    if slot.id == "seq.rare" and process.rarest and not slot.exe:
-        out["rarest"] = [_calls(process.rarest)]
-    if slot.id == EVIDENCE_ID and not slot.exe:
-        out["grams"] = _grams(process)
     return out
 
 
@@ -148,26 +157,29 @@ def _grams(process: Process) -> list[dict[str, Any]]:
 
 
 def _baseline(engine: AgentEngine, process: Process) -> dict[str, Any]:
-    losses = engine.losses
     profile = process.profile
-    if profile is None:
-        return {
-            "profile": None,
-            "calls": 0,
-            "runs": 0,
-            "maturity": 0.0,
-            "learning": True,
-            "losses": losses.lost(),
-        }
-    maturity = profile.maturity(losses.factor)
+    maturity = 0 if profile is None else profile.maturity(engine.losses.factor)
     return {
-        "profile": profile.name,
-        "calls": profile.baseline.calls,
-        "runs": profile.runs,
+        "profile": None if profile is None else profile.name,
+        "calls": 0 if profile is None else profile.baseline.calls,
+        "runs": 0 if profile is None else profile.runs,
         "maturity": milli(maturity),
         "learning": maturity == 0,
-        "losses": losses.lost(),
+        **_losses(engine, process),
     }
+
+
+def _losses(engine: AgentEngine, process: Process) -> dict[str, Any]:
+    """Events lost in the last ten minutes, and since this run of the program began; `note` says so in words."""
+    lately = engine.losses.lost()
+    in_run = 0 if process.run is None else engine.losses.total_lost - process.run.lost
+    note = None
+    if lately:
+        share = engine.losses.factor
+        note = f"you lost {lately} events in the last ten minutes: rarity counts {share}/16"
+    elif in_run:
+        note = f"you lost {in_run} events since this program started"
+    return {"losses": lately, "losses_of_run": in_run, "note": note}
 
 
 def _versions(engine: AgentEngine, process: Process) -> dict[str, Any]:

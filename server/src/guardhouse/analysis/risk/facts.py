@@ -86,12 +86,13 @@ class FileFacts:
 class Losses:
     """Received and lost events per minute of event time; `factor` is g in sixteenths, 16 for nothing lost."""
 
-    __slots__ = ("buckets", "factor", "total_lost")
+    __slots__ = ("buckets", "factor", "total_lost", "total_received")
 
     def __init__(self) -> None:
         self.buckets: list[tuple[int, int, int]] = []  # (minute, received, lost), oldest first
         self.factor = WHOLE
         self.total_lost = 0
+        self.total_received = 0
 
     def add(self, now_us: int, received: int, lost: int) -> bool:
         """Count into the minute of `now_us`; whether the factor moved."""
@@ -105,6 +106,7 @@ class Losses:
         while self.buckets[0][0] <= newest - BUCKETS:
             del self.buckets[0]
         self.total_lost += lost
+        self.total_received += received
         got = sum(bucket[1] for bucket in self.buckets)
         gone = sum(bucket[2] for bucket in self.buckets)
         factor = WHOLE * got // (got + gone) if gone else WHOLE
@@ -122,12 +124,13 @@ class Losses:
 
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
-        return [self.factor, self.total_lost, self.buckets]
+        return [self.factor, self.total_lost, self.buckets, self.total_received]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Losses":
         """The counts that `pack` wrote."""
         losses = cls()
-        losses.factor, losses.total_lost, buckets = packed
+        losses.factor, losses.total_lost, buckets, *received = packed
+        losses.total_received = received[0] if received else 0
         losses.buckets = [(minute, received, lost) for minute, received, lost in buckets]
         return losses

@@ -215,6 +215,7 @@ class Instances:
         Kept whatever the count: unsaved state, parents and roots of what stays, processes and trees that
         are about to cool or to rest. Dropped live processes leave a stub.
         """
+        self.asked.clear()  # what was asked for has been loaded, or is not stored
         order = sorted(self.states.values(), key=lambda process: (process.last_us, process.key))
         pinned: dict[ProcessKey, int] = {}
         for process in order:

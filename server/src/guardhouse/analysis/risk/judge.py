@@ -7,8 +7,9 @@ dropped.
 from typing import Final
 
 from guardhouse.analysis.risk.act import Act
+from guardhouse.analysis.risk.answers import NO_ANSWERS, Answers, Place
 from guardhouse.analysis.risk.effects import Input
-from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
+from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.evidence import NAT, Finding, habituated
 from guardhouse.analysis.risk.facts import FileFacts
 from guardhouse.analysis.risk.instances import Instances
@@ -17,19 +18,21 @@ from guardhouse.analysis.risk.process import Process, Suppressed
 from guardhouse.analysis.risk.rules import Rule, Step
 from guardhouse.analysis.risk.scoring import Scorer
 
+LEARNED: Final = ("rule.", "ext.")  # evidence that a baseline counts the runs of
 DAY_US: Final = 86_400 * 1_000_000
 
 
 class Judge:
     """Turns matching steps into evidence or into what was suppressed."""
 
-    __slots__ = ("facts", "hits", "instances", "log", "scorer")
+    __slots__ = ("answers", "facts", "hits", "instances", "position", "scorer")
 
     def __init__(self, instances: Instances, scorer: Scorer) -> None:
         self.instances = instances
         self.scorer = scorer
         self.facts = FileFacts()
-        self.log: list[tuple[ProcessKey, str]] | None = None  # every hit, for learning
+        self.answers: Answers = NO_ANSWERS
+        self.position = 0  # of the event that is applied
         self.hits: dict[tuple[str, int], tuple[int, int]] = {}  # (rule, day) -> (hits, of them added)
 
     def act(self, plan: CallPlan, event: RiskEvent, process: Process) -> Act:
@@ -82,14 +85,11 @@ class Judge:
         for conditions in rule.excepts:
             if all(condition.holds(act) for condition in conditions):
                 words = ", ".join(f"{c.field} {act.text(c.field)}" for c in conditions)
-                owner.suppress(
-                    Suppressed(rule.evidence_id, weight, now_us, events[-1], f"exception: {words}")
-                )
+                why = f"exception: {words}"
+                owner.suppress(Suppressed(rule.evidence_id, weight, now_us, events[-1], why))
                 self._count(rule, now_us, added=0)
                 return
         self._count(rule, now_us, added=0 if rule.muted else 1)
-        if self.log is not None:
-            self.log.append((owner.key, rule.evidence_id))
         why = rule.why(act, match.words)
         full = bool(rule.full_at)
         finding = Finding(rule.evidence_id, "", weight, rule.half_life_s, why, events, full)
@@ -97,12 +97,6 @@ class Judge:
         if owner is not act.process:
             data = {"from": list(act.process.key), "id": rule.evidence_id, "weight": weight, "why": why}
             self.scorer.note_input(Input(owner.key, act.event.position, "child_act", data))
-
-    def alerted(self, owner: Process, finding: Finding, now_us: int) -> None:
-        """Another tool's alert: it counts as a hit for learning, and as evidence."""
-        if self.log is not None:
-            self.log.append((owner.key, finding.id))
-        self.weigh(owner, finding, now_us)
 
     def take_hits(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Hits since the last call by (rule id, day of event time since the epoch): (all, those added)."""
@@ -115,24 +109,36 @@ class Judge:
         self.hits[place] = (hits + 1, counted + added)
 
     def weigh(self, owner: Process, finding: Finding, now_us: int, *, muted: str = "") -> None:
-        """Shadow and habituation, then the evidence; what they take away is remembered.
+        """Shadow, habituation and answers, then the evidence; what they take away is remembered.
 
         `muted` says why nothing of it counts, "" when it does.
         """
         last = finding.events[-1]
+        if owner.run is not None and finding.id.startswith(LEARNED):
+            owner.run.hit(finding.id, self.position)
+            self.scorer.soil(owner)
         if muted:
-            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, muted))
+            owner.suppress(Suppressed(finding.id, finding.nats, now_us, last, muted, finding.detail))
             return
+        factor, why = self.habit(owner, finding.id, finding.detail)
+        kept = habituated(finding.nats, factor)
+        if factor < NAT:
+            owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why, finding.detail))
+        self.scorer.record(owner, finding._replace(nats=kept, exe=owner.exe or ""), now_us)
+
+    def habit(self, owner: Process, evidence_id: str, detail: str) -> tuple[int, str]:
+        """(factor in millionths, why) of habit and answers for evidence of a process; 1,000,000 takes nothing."""
         profile = owner.profile
-        if profile is not None:
-            factor = profile.habit(finding.id, finding.detail)
-            kept = habituated(finding.nats, factor)
-            if factor < NAT:
-                runs = profile.baseline.hits.get(finding.id, 0)
-                why = f"usual here: {runs} of {profile.runs} runs" if runs else "answered as expected"
-                owner.suppress(Suppressed(finding.id, finding.nats - kept, now_us, last, why))
-            finding = finding._replace(nats=kept)
-        self.scorer.record(owner, finding, now_us)
+        if self.answers:
+            hits, runs = (0, 0) if profile is None else (profile.hits(evidence_id), profile.runs)
+            place = Place(owner.exe or "", owner.alphabet, evidence_id, detail)
+            return self.answers.weigh(place, hits, runs)
+        if profile is None:
+            return NAT, ""
+        factor = profile.habit(evidence_id)
+        if factor == NAT:
+            return NAT, ""
+        return factor, f"usual here: {profile.hits(evidence_id)} of {profile.runs} runs"
 
 
 def _marked(process: Process, flags: int) -> tuple[bytes, ...]:

@@ -10,44 +10,88 @@ from collections.abc import Iterable
 from typing import Final
 
 from guardhouse.analysis.risk.act import opens_for_writing
+from guardhouse.analysis.risk.effects import RunEnd
 from guardhouse.analysis.risk.engine import AgentEngine
 from guardhouse.analysis.risk.event import ProcessKey, RiskEvent
 from guardhouse.analysis.risk.process import Process
-from guardhouse.analysis.risk.profile import Baseline, ProfileSet, bin_of, path_class
+from guardhouse.analysis.risk.profile import Baseline, ProfileSet, bin_of, half_mature, path_class
 from guardhouse.analysis.risk.rules import CALL_GROUPS
+from guardhouse.analysis.risk.scoring import run_so_far
 from guardhouse.analysis.risk.surprise import CallCounts, call_number, gram, surprise_of_three
 
 FOLDS: Final = 5
-LONG_RUN_US: Final = 24 * 3600 * 1_000_000
 LONG_MEMORY: Final = 50
 FIRST_JUDGED: Final = 10
+MAX_NAMES: Final = 4_096
+"""Edges, and path classes, that a baseline keeps: the first in alphabetical order, whatever the order learned."""
 _OPENS: Final = frozenset(CALL_GROUPS["@open"])
-_EXECS: Final = frozenset(CALL_GROUPS["@exec"])
 
 
 class Run:
-    """What one run of one program did: its calls as grams in order, its rule hits, execs and path classes."""
+    """What one run of one program did: its calls as grams in order, its rule hits, execs and path classes.
 
-    __slots__ = ("alphabet", "edges", "exe", "grams", "hits", "name", "paths", "started_us")
+    `name` decides its fifth: runs of equal names are judged together. A part of a run that was learned before
+    (`rest`) counts its calls, but is no further run.
+    """
 
-    def __init__(self, name: str, exe: str, alphabet: str, started_us: int) -> None:
+    __slots__ = ("_contexts", "alphabet", "edges", "exe", "grams", "hits", "name", "paths", "rest")
+
+    def __init__(self, name: str, exe: str, alphabet: str, *, rest: bool = False) -> None:
         self.name = name
         self.exe = exe
         self.alphabet = alphabet
-        self.started_us = started_us
+        self.rest = rest
         self.grams: list[int] = []
         self.hits: set[str] = set()
         self.edges: set[str] = set()
         self.paths: set[str] = set()
+        self._contexts: dict[int | None, int] = {}  # by thread
 
     @property
     def fold(self) -> int:
         """Which fifth the run belongs to, by CRC-32 of its name."""
         return zlib.crc32(self.name.encode()) % FOLDS
 
+    def add(self, event: RiskEvent) -> None:
+        """Take the next event of the process into the run."""
+        if event.kind == "calls":
+            for name in event.names or ():
+                self._add_gram(event.tid, name)
+            return
+        call = event.call or _CALL_OF.get(event.kind)
+        if call is None or event.kind == "exit":
+            return
+        self._add_gram(event.tid, call)
+        path = (event.args or {}).get("path")
+        if call in _OPENS and not event.failed and isinstance(path, str):
+            access = "w" if opens_for_writing(call, (event.args or {}).get("flags")) else "r"
+            self.paths.add(f"{access} {path_class(path)}")
+
+    def _add_gram(self, thread: int | None, name: str) -> None:
+        key = gram(self._contexts.get(thread, 0), call_number(name))
+        self._contexts[thread] = key
+        self.grams.append(key)
+
+    def end(self, end: RunEnd, after: int | None = None, last: int | None = None) -> "Run":
+        """Take over what the engine says of it, as far as it happened after one position and up to another."""
+        low = end.after if after is None else after
+        high = end.last if last is None else last
+        self.hits = {name for name, position in end.hits if low < position <= high}
+        self.edges = {end.edge} if end.edge is not None and high >= end.last else set()
+        return self
+
+
+_CALL_OF: Final = {"exec": "execve", "fork": "fork"}
+
+
+def run_name(label: str, end: RunEnd) -> str:
+    """The name of a run among all runs of a group; `label` stands for its agent."""
+    key = end.key
+    return f"{label}:{key.boot_id}:{key.pid}:{key.start}:{key.generation}:{end.after}"
+
 
 class RunCollector:
-    """Replays events through an engine and cuts them into runs.
+    """Replays events through an engine and puts them into the runs that it ends.
 
     `label` makes run names unique across replays.
     """
@@ -56,52 +100,31 @@ class RunCollector:
         self.engine = engine
         self.label = label
         self.runs: list[Run] = []
-        self._open: dict[ProcessKey, Run] = {}
-        self._contexts: dict[tuple[ProcessKey, int | None], int] = {}
-        self._cut = 0
-        self._log: list[tuple[ProcessKey, str]] = []
-        engine.judge.log = self._log
+        self._open: dict[ProcessKey, tuple[int, Run]] = {}  # with the position that the run began after
 
     def observe(self, event: RiskEvent) -> None:
         """Apply one event to the engine and note what it adds to its process's run."""
-        before = self._process(event)
-        exe_before = None if before is None else before.exe
-        self.engine.apply(event)
+        effects = self.engine.apply(event)
         process = self._process(event)
-        if process is None:
+        ends = [] if effects is None else effects.runs
+        taken = False
+        for end in ends:
+            # The event that ends a run belongs to it, unless the run was cut before it.
+            if process is not None and end.key == process.key and end.last >= event.position:
+                self._of(end.key, end.after, end.exe, end.alphabet).add(event)
+                taken = True
+            self._close(end)
+        if process is None or process.run is None or process.exe is None or taken:
             return
-        call = event.call or {"exec": "execve", "fork": "fork"}.get(event.kind)
-        executed = call in _EXECS and not event.failed and event.kind in ("call", "exec")
-        run = self._run(process, event, exe_before if executed or exe_before else process.exe)
-        if run is not None:
-            names = (
-                event.names or ()
-                if event.kind == "calls"
-                else (call,)
-                if call and event.kind != "exit"
-                else ()
-            )
-            for name in names:
-                self._add_gram(run, process, event.tid, name)
-            if call in _OPENS and not event.failed:
-                self._add_path(run, call, event)
-        for owner, evidence_id in self._log:
-            owner_run = self._open.get(owner)
-            if owner_run is not None:
-                owner_run.hits.add(evidence_id)
-        self._log.clear()
-        if executed:
-            if run is not None and process.exe is not None:
-                run.edges.add(process.exe)
-            self._close(process.key)
-            self._run(process, event, process.exe)
-        elif event.kind == "exit":
-            self._close(process.key)
+        if event.position > process.run.after:
+            self._of(process.key, process.run.after, process.exe, process.alphabet).add(event)
 
     def finish(self) -> list[Run]:
         """End the runs that are still going and return all of them."""
-        for key in list(self._open):
-            self._close(key)
+        for process in self.engine.instances.states.values():
+            end = run_so_far(process, self.engine.position, self.engine.heard())
+            if end is not None:
+                self._close(end)
         return self.runs
 
     def _process(self, event: RiskEvent) -> Process | None:
@@ -113,36 +136,17 @@ class RunCollector:
                 return found
         return self.engine.instances.boots.get(event.boot_id, {}).get(event.pid)
 
-    def _run(self, process: Process, event: RiskEvent, exe: str | None) -> Run | None:
-        run = self._open.get(process.key)
-        if run is not None and event.occurred_us - run.started_us > LONG_RUN_US:
-            self._close(process.key)
-            run = None
-        if run is None and exe is not None:
-            self._cut += 1
-            run = Run(f"{self.label}:{self._cut}", exe, process.alphabet, event.occurred_us)
-            self._open[process.key] = run
-        return run
+    def _of(self, key: ProcessKey, after: int, exe: str, alphabet: str) -> Run:
+        held = self._open.get(key)
+        if held is None or held[0] != after:
+            held = self._open[key] = (after, Run("", exe, alphabet))
+        return held[1]
 
-    def _add_gram(self, run: Run, process: Process, tid: int | None, name: str) -> None:
-        place = (process.key, tid)
-        key = gram(self._contexts.get(place, 0), call_number(name))
-        self._contexts[place] = key
-        run.grams.append(key)
-
-    def _add_path(self, run: Run, call: str | None, event: RiskEvent) -> None:
-        args = event.args or {}
-        path = args.get("path")
-        if isinstance(path, str):
-            access = "w" if opens_for_writing(call or "", args.get("flags")) else "r"
-            run.paths.add(f"{access} {path_class(path)}")
-
-    def _close(self, key: ProcessKey) -> None:
-        run = self._open.pop(key, None)
-        if run is not None:
-            self.runs.append(run)
-        for place in [place for place in self._contexts if place[0] == key]:
-            del self._contexts[place]
+    def _close(self, end: RunEnd) -> None:
+        run = self._of(end.key, end.after, end.exe, end.alphabet)
+        del self._open[end.key]
+        run.name = run_name(self.label, end)
+        self.runs.append(run.end(end))
 
 
 class _Counts:
@@ -161,6 +165,11 @@ class _Counts:
         for key in run.grams:
             own.add(key)
             everyone.add(key)
+
+    def calls(self, run: Run) -> int:
+        """How many calls of the run's program are counted."""
+        own = self.own.get((run.exe, run.alphabet))
+        return 0 if own is None else own.total
 
     def means(self, run: Run) -> Iterable[int]:
         """The running means of a run, in micro-bits, from its tenth call on."""
@@ -197,9 +206,9 @@ def learn(
         counts.add(run)
         base = out.baselines.setdefault((run.exe, run.alphabet), Baseline())
         base.calls += len(run.grams)
-        base.runs += 1
-        base.edges |= run.edges
-        base.paths |= run.paths
+        base.runs += 0 if run.rest else 1
+        base.edges = _least(base.edges | run.edges)
+        base.paths = _least(base.paths | run.paths)
         for evidence_id in sorted(run.hits):
             base.hits[evidence_id] = base.hits.get(evidence_id, 0) + 1
     for fold in range(FOLDS):
@@ -208,6 +217,10 @@ def learn(
         base.counts = counts.own.get(key) or base.counts
     out.everyone = counts.everyone
     return out
+
+
+def _least(names: set[str]) -> set[str]:
+    return names if len(names) <= MAX_NAMES else set(sorted(names)[:MAX_NAMES])
 
 
 def _judge_fold(previous: ProfileSet | None, learned: list[Run], fold: int, out: ProfileSet) -> None:
@@ -220,6 +233,9 @@ def _judge_fold(previous: ProfileSet | None, learned: list[Run], fold: int, out:
         if run.fold != fold:
             others.add(run)
     for run in judged:
+        half = half_mature(run.alphabet)
+        if others.calls(run) < half:
+            continue  # counts that know too little find everything surprising
         histogram = out.baselines[(run.exe, run.alphabet)].histogram
         for mean in others.means(run):
             histogram[bin_of(mean)] += 1

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from guardhouse.analysis.risk.act import opens_for_writing
 from guardhouse.analysis.risk.event import RiskEvent
-from guardhouse.analysis.risk.evidence import Finding
+from guardhouse.analysis.risk.evidence import Finding, habituated
 from guardhouse.analysis.risk.process import LISTENS, Process
 from guardhouse.analysis.risk.profile import Profile, path_class
 from guardhouse.analysis.risk.tables import MICRO, log2_micro
@@ -52,13 +52,20 @@ def tenths(micro: int) -> str:
 
 
 def rare_sequence(
-    process: Process, profile: Profile, event_id: bytes, now_us: int, factor: int
+    process: Process, profile: Profile, event_id: bytes, now_us: int, factor: int, habit: int
 ) -> Finding | None:
-    """`seq.rare` when the running mean is over the learned limit by more than the slot already says."""
+    """`seq.rare` when the running mean is over the learned limit by more than was said already.
+
+    `habit`: what answers will leave of it, in millionths.
+    """
     octaves = log2_micro(float(process.mean)) - log2_micro(float(profile.limit))
     nats = min(SEQUENCE_CAP, 6 * octaves // 10 + 100_000) * profile.maturity(factor) // MICRO
-    held = next((slot for slot in process.slots or () if slot.id == "seq.rare"), None)
-    if nats <= 0 or (held is not None and held.at(now_us) >= nats):
+    if nats <= 0:
+        return None
+    kept = habituated(nats, habit)
+    held = max((slot.at(now_us) for slot in process.slots or () if slot.id == "seq.rare"), default=0)
+    told = max((item.nats for item in process.suppressed or () if item.id == "seq.rare"), default=0)
+    if held >= kept and told >= nats - kept:
         return None
     why = (
         f"mean surprise {tenths(process.mean)} bits over the last {process.surprises} calls; "

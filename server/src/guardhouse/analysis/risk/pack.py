@@ -14,6 +14,7 @@ from guardhouse.analysis.risk.head import HeadSet
 from guardhouse.analysis.risk.legacy_score import ScoreWindow
 from guardhouse.analysis.risk.process import Process, Suppressed, Tally
 from guardhouse.analysis.risk.profile import Profile
+from guardhouse.analysis.risk.run import OpenRun
 from guardhouse.analysis.risk.tree import Tree
 
 PACK_VERSION: Final = 1
@@ -72,10 +73,11 @@ def pack(process: Process) -> bytes:
         None if p.slots is None else [slot.pack() for slot in p.slots],
         None
         if p.suppressed is None
-        else [[s.id, s.nats, s.at_us, s.event.hex(), s.why] for s in p.suppressed],
+        else [[s.id, s.nats, s.at_us, s.event.hex(), s.why, s.detail] for s in p.suppressed],
         None if p.tallies is None else [[name, t.pack()] for name, t in sorted(p.tallies.items())],
         None if p.tree is None else p.tree.pack(),
         [p.band, p.row_risk] if p.traces is None else [p.band, p.row_risk, [t.pack() for t in p.traces]],
+        None if p.run is None else p.run.pack(),
     ])  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def unpack(packed: bytes, find_profile: FindProfile, heads: HeadSet | None = Non
         PackedStateError: see `from_bytes`.
     """
     (key, alphabet, exe, comm, parent, root, times, uid, flags, fds, marks, second, runs, sequence,
-     surprise, profile, slots, suppressed, tallies, tree, shown) = from_bytes(packed)  # fmt: skip
+     surprise, profile, slots, suppressed, tallies, tree, shown, *run) = from_bytes(packed)  # fmt: skip
     process = Process(ProcessKey(*key), times[3], times[0], alphabet)
     process.exe = exe
     process.comm = comm
@@ -108,12 +110,13 @@ def unpack(packed: bytes, find_profile: FindProfile, heads: HeadSet | None = Non
     process.slots = None if slots is None else [Slot.unpack(slot) for slot in slots]
     if suppressed is not None:
         process.suppressed = [
-            Suppressed(name, nats, at_us, bytes.fromhex(event), why)
-            for name, nats, at_us, event, why in suppressed
+            Suppressed(name, nats, at_us, bytes.fromhex(event), why, *detail)
+            for name, nats, at_us, event, why, *detail in suppressed
         ]
     process.tallies = None if tallies is None else {name: Tally.unpack(fields) for name, fields in tallies}
     process.tree = None if tree is None else Tree.unpack(tree)
     process.band, process.row_risk, *traces = shown
     if traces and heads is not None:
         process.traces = heads.rebind(traces[0])
+    process.run = OpenRun.unpack(run[0]) if run and run[0] is not None else None
     return process

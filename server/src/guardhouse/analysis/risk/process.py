@@ -10,6 +10,7 @@ from guardhouse.analysis.risk.evidence import Slot
 from guardhouse.analysis.risk.head import HeadTrace
 from guardhouse.analysis.risk.legacy_score import ScoreWindow, score_hundredths
 from guardhouse.analysis.risk.profile import Profile
+from guardhouse.analysis.risk.run import OpenRun
 from guardhouse.analysis.risk.tree import Tree
 
 INET = 1 << 0  # has an inet socket
@@ -78,16 +79,19 @@ class Tally:
 
 
 class Suppressed:
-    """A hit that did not count, or not in full, and why."""
+    """A hit that did not count, or not in full, and why; `nats` is what was taken away."""
 
-    __slots__ = ("at_us", "event", "id", "nats", "why")
+    __slots__ = ("at_us", "detail", "event", "id", "nats", "why")
 
-    def __init__(self, evidence_id: str, nats: int, at_us: int, event: bytes, why: str) -> None:
+    def __init__(
+        self, evidence_id: str, nats: int, at_us: int, event: bytes, why: str, detail: str = ""
+    ) -> None:  # fmt: skip
         self.id = evidence_id
         self.nats = nats
         self.at_us = at_us
         self.event = event
         self.why = why
+        self.detail = detail
 
 
 class Process:
@@ -96,7 +100,7 @@ class Process:
     __slots__ = (
         "alphabet", "band", "calls", "comm", "context", "dirty", "exe", "exited_us",
         "fds", "first_position", "flags", "key", "last_position", "last_us", "marks", "mean",
-        "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "second",
+        "others", "parent", "profile", "rarest", "rarest_bits", "root", "row_risk", "run", "second",
         "second_count", "second_sum", "slots", "start", "started_us", "suppressed", "surprises",
         "tallies", "thread", "threads", "traces", "tree", "uid", "window",
     )  # fmt: skip
@@ -139,6 +143,7 @@ class Process:
         self.tree: Tree | None = None
         self.band = 0
         self.row_risk = 0
+        self.run: OpenRun | None = None
         self.dirty = False
 
     def count_call(self, second: int, weight_sum: int, count: int) -> None:
@@ -178,14 +183,14 @@ class Process:
             marks[flag] = (*held, event_id)
 
     def suppress(self, item: Suppressed) -> None:
-        """Remember what was taken away: one entry per evidence id, at most eight, the smallest goes first."""
+        """Remember what was taken away: one entry per evidence and detail, at most eight, the smallest first out."""
         held = self.suppressed
         if held is None:
             held = self.suppressed = []
-        held[:] = [old for old in held if old.id != item.id]
+        held[:] = [old for old in held if (old.id, old.detail) != (item.id, item.detail)]
         held.append(item)
         if len(held) > MAX_SUPPRESSED:
-            held.remove(min(held, key=lambda old: (old.nats, old.at_us, old.id)))
+            held.remove(min(held, key=lambda old: (old.nats, old.at_us, old.id, old.detail)))
 
     def switch_thread(self, thread: int) -> None:
         """Make another thread's context the current one; past 32 threads the least recent is forgotten."""

@@ -77,7 +77,7 @@ def _is_number(part: str) -> bool:
 class Baseline:
     """Mergeable counts of one program: calls, runs, hits per evidence id, edges, path classes, histogram."""
 
-    __slots__ = ("calls", "counts", "edges", "expected", "histogram", "hits", "paths", "runs")
+    __slots__ = ("calls", "counts", "edges", "histogram", "hits", "paths", "runs")
 
     def __init__(self) -> None:
         self.counts = CallCounts()
@@ -87,25 +87,23 @@ class Baseline:
         self.edges: set[str] = set()
         self.paths: set[str] = set()  # "r /usr/lib", "w /tmp"
         self.histogram = [0] * BINS
-        self.expected: set[str] = set()  # "evidence id" or "evidence id NUL detail" answered as expected
 
     def pack(self) -> list[Any]:
         """Sorted JSON values."""
         return [
             self.counts.pack(), self.calls, self.runs, sorted(self.hits.items()), sorted(self.edges),
-            sorted(self.paths), self.histogram, sorted(self.expected),
+            sorted(self.paths), self.histogram,
         ]  # fmt: skip
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Baseline":
         """The baseline that `pack` wrote."""
         baseline = cls()
-        counts, baseline.calls, baseline.runs, hits, edges, paths, baseline.histogram, expected = packed
+        counts, baseline.calls, baseline.runs, hits, edges, paths, baseline.histogram = packed
         baseline.counts = CallCounts.unpack(counts)
         baseline.hits = dict(hits)
         baseline.edges = set(edges)
         baseline.paths = set(paths)
-        baseline.expected = set(expected)
         return baseline
 
     def copy(self) -> "Baseline":
@@ -118,7 +116,6 @@ class Baseline:
         out.edges = set(self.edges)
         out.paths = set(self.paths)
         out.histogram = list(self.histogram)
-        out.expected = set(self.expected)
         return out
 
 
@@ -144,8 +141,7 @@ class Profile:
         self._levels = (everyone, baseline.counts)
         limit = NO_LIMIT if alphabet in IMPORTED else q999(baseline.histogram)
         self.limit = max(LEAST_LIMIT, limit)
-        half = N0_FULL if alphabet in FULL_TRACES else N0_SUBSET
-        self.ripeness = MICRO * baseline.calls // (baseline.calls + half)
+        self.ripeness = ripeness_of(baseline.calls, alphabet)
         self.habits = {
             name: habit_factor(count, baseline.runs) for name, count in sorted(baseline.hits.items())
         }
@@ -168,15 +164,13 @@ class Profile:
         """M in millionths: N / (N + N0) times the loss factor."""
         return self.ripeness * sixteenths // 16
 
-    def habit(self, evidence_id: str, detail: str = "") -> int:
-        """The habituation factor in millionths.
-
-        1,000,000 never seen here, 0 always or answered as expected.
-        """
-        expected = self.baseline.expected
-        if expected and (evidence_id in expected or f"{evidence_id}\0{detail}" in expected):
-            return 0
+    def habit(self, evidence_id: str) -> int:
+        """The habituation factor in millionths: 1,000,000 never seen in a run, 0 in every one."""
         return self.habits.get(evidence_id, MICRO)
+
+    def hits(self, evidence_id: str) -> int:
+        """In how many learned runs this evidence was seen."""
+        return self.baseline.hits.get(evidence_id, 0)
 
     def knows_edge(self, exe: str) -> bool:
         """Whether a run of this program has started that program before."""
@@ -191,6 +185,16 @@ class Profile:
                 memo.clear()
             known = memo[(access, path)] = f"{access} {path_class(path)}" in self.baseline.paths
         return known
+
+
+def half_mature(alphabet: str) -> int:
+    """N0: the learned calls at which a baseline of this alphabet is half mature."""
+    return N0_FULL if alphabet in FULL_TRACES else N0_SUBSET
+
+
+def ripeness_of(calls: int, alphabet: str) -> int:
+    """N / (N + N0) in millionths: the maturity of a baseline before losses."""
+    return MICRO * calls // (calls + half_mature(alphabet))
 
 
 def habit_factor(hits: int, runs: int) -> int:

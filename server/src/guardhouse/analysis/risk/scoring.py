@@ -6,7 +6,7 @@ band that falls by cooling is dated by the arithmetic, not by whoever noticed.
 
 from typing import Final, NamedTuple
 
-from guardhouse.analysis.risk.effects import Crossing, Effects, Input, ScoreRow
+from guardhouse.analysis.risk.effects import Crossing, Effects, Input, RunEnd, ScoreRow
 from guardhouse.analysis.risk.event import ProcessKey
 from guardhouse.analysis.risk.evidence import (
     CAPS,
@@ -49,6 +49,28 @@ def anomaly_score(process: Process, now_us: int) -> int | None:
     return risk_hundredths(min(CAPS[SEQ], family_sums(process.slots, now_us)[SEQ]))
 
 
+def run_so_far(process: Process, last: int, heard: tuple[int, int], edge: str | None = None) -> RunEnd | None:
+    """The run that goes on in a process as it would end with the position `last`; None without a call in it."""
+    run = process.run
+    if run is None or process.exe is None or process.calls == run.calls:
+        return None
+    return RunEnd(
+        process.key,
+        process.root,
+        process.exe,
+        process.alphabet,
+        run.after,
+        last,
+        run.started_us,
+        process.last_us,
+        list(run.hits.items()),
+        edge,
+        True,  # noqa: FBT003 - until its tree is asked
+        heard[0] - run.received,
+        heard[1] - run.lost,
+    )
+
+
 class Scorer:
     """Collects what one event changes and turns it into effects.
 
@@ -58,6 +80,7 @@ class Scorer:
     __slots__ = (
         "cooling",
         "crossings",
+        "ended",
         "inputs",
         "instances",
         "news",
@@ -76,6 +99,7 @@ class Scorer:
         self.rows: list[ScoreRow] = []
         self.crossings: list[Crossing] = []
         self.inputs: list[Input] = []
+        self.ended: list[RunEnd] = []  # calm is judged at the end of the event
         self.cooling: dict[tuple[ProcessKey, int], int] = {}  # (key, what changes) -> instant
         self.next_cool_us = NEVER
         self.unsaved: list[Process] = []
@@ -127,7 +151,7 @@ class Scorer:
         self.touch(owner, "evidence" if fresh else None)
         tree = self.tree_of(owner)
         if tree is not None:
-            nats, fresh_in_tree = tree.add(slot, finding, owner.exe or "", now_us)
+            nats, fresh_in_tree = tree.add(slot, finding, now_us)
             self.news.append(News(owner.root, owner.key, finding.id, nats, fresh_in_tree))
 
     def finish(self, position: int, now_us: int) -> Effects:
@@ -150,12 +174,28 @@ class Scorer:
         for process in changed:
             if self.touched[process.key]:
                 self._row(process, position, max(now_us, process.last_us), self.touched[process.key])
-        effects = Effects(self.rows, self.crossings, self.inputs)
+        runs = [end._replace(calm=self._calm(end)) for end in self.ended] if self.ended else []
+        effects = Effects(self.rows, self.crossings, self.inputs, runs)
         self.touched = {}
         self.news = []
-        self.rows, self.crossings, self.inputs = [], [], []
+        self.rows, self.crossings, self.inputs, self.ended = [], [], [], []
         self.pending = False
         return effects
+
+    def end_run(self, process: Process, last: int, heard: tuple[int, int], edge: str | None = None) -> None:
+        """End the run that goes on in a process with the position `last`; one without a call is none.
+
+        `heard`: events the agent has received and lost until now; `edge`: the program that an exec starts.
+        """
+        end = run_so_far(process, last, heard, edge)
+        process.run = None
+        if end is not None:
+            self.pending = True
+            self.ended.append(end)
+
+    def _calm(self, end: RunEnd) -> bool:
+        root = self.instances.states.get(end.root)
+        return root is None or root.tree is None or root.tree.warm_until_us <= end.started_us
 
     def _row(self, process: Process, position: int, at_us: int, reasons: set[str]) -> None:
         risk, parts = (0, []) if process.slots is None else shares(process.slots, at_us)
@@ -190,6 +230,7 @@ class Scorer:
                 continue
             at_us = max(now_us, tree.last_us)
             risk = tree.risk_at(at_us)
+            tree.warm(risk, at_us)
             before = tree.band
             tree.band = band_after(before, risk)
             tree.wait_for_quiet(at_us, fresh=any(news.fresh for news in items))

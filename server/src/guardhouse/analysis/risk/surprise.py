@@ -77,6 +77,12 @@ class CallCounts:
             counted[number] = counted.get(number, 0) + 1
             counted[0] += 1
 
+    @property
+    def total(self) -> int:
+        """How many calls were counted."""
+        counted = self.followers.get(1)
+        return 0 if counted is None else counted[0]
+
     def merge(self, other: "CallCounts") -> None:
         """Add all counts of another table."""
         for node, counted in other.followers.items():

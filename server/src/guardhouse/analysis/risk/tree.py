@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from guardhouse.analysis.risk.evidence import NAT, Finding, Slot, drop_order, falls_below, shares
 from guardhouse.analysis.risk.evidence import risk_at as risk_of_slots
+from guardhouse.analysis.risk.run import CALM_UNDER
 
 LOW, MEDIUM, HIGH = range(3)
 BAND_NAMES: Final = ("low", "medium", "high")
@@ -56,32 +57,36 @@ class Boundary:
 class Tree:
     """The evidence of one tree, held by its root process.
 
-    `cools_us`: when the band falls, 0 in the low band. `alert`: it has risen above the low band and has not
-    been quiet since; `quiet_us`: when it will have been, 0 while the band is above low. `peak`: its highest
-    risk since, in hundredths; `told_s`: the last second something was said of it.
+    `cools_us`: when the band falls, 0 in the low band. `warm_until_us`: until when its risk is 20.00 or more.
+    `alert`: it has risen above the low band and has not been quiet since; `quiet_us`: when it will have been, 0
+    while the band is above low. `peak`: its highest risk since, in hundredths; `told_s`: the last second
+    something was said of it.
     """
 
-    __slots__ = ("alert", "band", "cools_us", "last_us", "peak", "quiet_us", "slots", "told_s")
+    __slots__ = (
+        "alert", "band", "cools_us", "last_us", "peak", "quiet_us", "slots", "told_s", "warm_until_us",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.slots: dict[tuple[str, str, str], Slot] = {}
         self.band = LOW
         self.cools_us = 0
         self.last_us = 0
+        self.warm_until_us = 0
         self.alert = False
         self.quiet_us = 0
         self.peak = 0
         self.told_s = 0
 
-    def add(self, own: Slot, finding: Finding, exe: str, now_us: int) -> tuple[int, bool]:
+    def add(self, own: Slot, finding: Finding, now_us: int) -> tuple[int, bool]:
         """Take over an act that a process's slot has just recorded; (its micro-nats, is the id new here)."""
         now_us = max(now_us, self.last_us)
         self.last_us = now_us
         fresh = not any(slot.id == own.id and slot.at(now_us) > 0 for slot in self.slots.values())
-        key = (own.id, exe, own.detail)
+        key = (own.id, finding.exe, own.detail)
         slot = self.slots.get(key)
         if slot is None:
-            slot = Slot(finding, now_us, exe)
+            slot = Slot(finding, now_us)
             slot.nats = slot.own = own.own
             slot.hits = own.hits
             slot.events = own.events
@@ -109,6 +114,12 @@ class Tree:
     def explain(self, now_us: int) -> tuple[int, list[Any]]:
         """(risk, shares) of the tree, see `evidence.shares`."""
         return shares(self.slots.values(), max(now_us, self.last_us))
+
+    def warm(self, risk: int, now_us: int) -> None:
+        """Note until when a tree whose risk has just become `risk` is not calm."""
+        if risk >= CALM_UNDER:
+            due_us = falls_below(self.slots.values(), CALM_UNDER, now_us)
+            self.warm_until_us = max(self.warm_until_us, due_us)
 
     def settle(self) -> None:
         """Recompute when the band will fall without further evidence."""
@@ -138,15 +149,16 @@ class Tree:
         """Fields as JSON values."""
         slots = [slot.pack() for slot in self.slots.values()]
         story = [int(self.alert), self.quiet_us, self.peak, self.told_s]
-        return [self.band, self.cools_us, self.last_us, slots, story]
+        return [self.band, self.cools_us, self.last_us, slots, story, self.warm_until_us]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Tree":
         """The tree that `pack` wrote."""
         tree = cls()
-        tree.band, tree.cools_us, tree.last_us, slots, *story = packed
+        tree.band, tree.cools_us, tree.last_us, slots, *rest = packed
         # A state of before stories were kept: the next evidence or fall begins one.
-        alert, tree.quiet_us, tree.peak, tree.told_s = story[0] if story else (tree.band != LOW, 0, 0, 0)
+        story, tree.warm_until_us = rest or ((tree.band != LOW, 0, 0, 0), 0)
+        alert, tree.quiet_us, tree.peak, tree.told_s = story
         tree.alert = bool(alert)
         for fields in slots:
             slot = Slot.unpack(fields)

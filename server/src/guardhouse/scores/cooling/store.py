@@ -20,7 +20,8 @@ async def list_due(
     """
     rows = await tx.fetch(
         "SELECT a.tenant_no, a.tenant_id, a.agent_no, a.agent_id, c.position, c.position AS last,"
-        f" {GROUP_OF_AGENT} AS group_name, c.profile_version, c.rules_version, a.last_seen, {_NOW_THERE} AS now_there"
+        f" {GROUP_OF_AGENT} AS group_name, c.profile_version, c.answers_version, c.rules_version, a.last_seen,"
+        f" {_NOW_THERE} AS now_there"
         " FROM score_cursors c JOIN host_agents a USING (agent_no)"
         f" WHERE c.cools_at IS NOT NULL AND a.agent_no % {LANES} = ANY($1::int[]) AND c.cools_at <= {_NOW_THERE}"
         " AND a.next_position - 1 = c.position AND a.agent_no <> ALL($4::bigint[]) ORDER BY a.agent_no LIMIT $3",

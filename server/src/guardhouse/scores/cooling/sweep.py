@@ -14,11 +14,11 @@ from guardhouse.foundation.clock import microseconds
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.notices.publish import publish_all
 from guardhouse.scores import write
+from guardhouse.scores.baselines.history import ProfileHistory, take_in
 from guardhouse.scores.cooling.store import load_hot, lock_cursor, note_sweep, show_cooled
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.process_key import key_text
-from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
 from guardhouse.scores.store import Backlog
 
@@ -35,12 +35,11 @@ async def sweep(tx: Tx, sets: RuleSets, work: Backlog, now: datetime) -> None:
     cursor = await lock_cursor(tx, work.agent_no)
     if cursor is None or cursor.position != work.position or cursor.cools_at is None:
         return
-    profiles = ProfileHistory(work.tenant_no, work.group, cursor.profile_version)
-    await profiles.load(tx)
+    profiles = ProfileHistory(work.tenant_no, work.group, current=cursor.profile_version)
     engine = AgentEngine(await sets.get(tx, work.tenant_no, rules_taken(cursor)), profiles)
     engine.load_agent(cursor.state)
     for packed in await load_hot(tx, work.agent_no):
-        engine.load_process(packed)
+        await take_in(tx, engine, profiles, packed)
     shown = [key for key, process in engine.instances.states.items() if process.hot]
     effects = engine.sweep(microseconds(now))
     if effects is not None:

@@ -23,11 +23,12 @@ from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.ids import new_id
 from guardhouse.identity.caller import Caller
-from guardhouse.scores import queries
+from guardhouse.scores.answers.load import load_answers, newest_version
+from guardhouse.scores.baselines.history import ProfileHistory
+from guardhouse.scores.baselines.store import newest_version as newest_profiles
 from guardhouse.scores.previews import store
 from guardhouse.scores.previews.compare import Difference, Episode, Way, differences
 from guardhouse.scores.previews.store import Preview, Watched
-from guardhouse.scores.profiles import ProfileHistory
 from guardhouse.scores.rules import rule_sets
 from guardhouse.scores.rules import store as rule_store
 from guardhouse.scores.rules.change_rule import AS_SHIPPED, Change, check_override, override_after
@@ -164,15 +165,20 @@ async def _judge(
 ) -> tuple[tuple[Way, Way], int]:
     async with opened() as tx:
         profiles = ProfileHistory(preview.tenant_no, agent.group)
-        await profiles.load(tx)
-        profiles.current = await queries.newest_version(tx, preview.tenant_no, agent.group)
+        profiles.take(await newest_profiles(tx, preview.tenant_no, agent.group))
+        version = await newest_version(tx, preview.tenant_no, agent.group)
+        answers = await load_answers(tx, preview.tenant_no, agent.group, version)
         position = await events_read.position_before(tx, agent.agent_no, preview.since, preview.until)
-    pair = Way(AgentEngine(ways[0], profiles)), Way(AgentEngine(ways[1], profiles))
+    engines = AgentEngine(ways[0], profiles), AgentEngine(ways[1], profiles)
+    for engine in engines:
+        engine.judge.answers = answers
+    pair = Way(engines[0]), Way(engines[1])
     since_us, until_us = microseconds(preview.since), microseconds(preview.until)
     count = 0
     while position is not None and count < most:
         async with opened() as tx:
             events = await events_read.read_after(tx, agent.agent_no, position, min(CHUNK, most - count))
+            await profiles.prepare(tx, events)
         for event in events:
             if since_us <= event.occurred_us < until_us:
                 pair[0].apply(event)

@@ -31,6 +31,9 @@ async def keep_rows(tx: Tx, replay: Replay, processes: Sequence[Process]) -> int
     """
     past = replay.past
     versions: dict[str, Any] = {"engine": ENGINE_VERSION, "rules": replay.engine.rules.version}
+    answers = replay.engine.judge.answers.version
+    if answers:
+        versions["answers"] = answers
     new_id = identifier(str(past.tenant.id), past.agent_id)
     days = set(await partitions.present_days(tx, "scores"))
     rows = []

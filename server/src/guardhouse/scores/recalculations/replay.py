@@ -15,16 +15,17 @@ from guardhouse.events import read as events_read
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Problem
-from guardhouse.scores import queries
-from guardhouse.scores.profiles import ProfileHistory
+from guardhouse.scores.answers.load import load_answers, newest_version
+from guardhouse.scores.baselines.history import ProfileHistory
+from guardhouse.scores.baselines.store import newest_version as newest_profiles
 from guardhouse.scores.recalculations import store as asked_store
 from guardhouse.scores.recalculations.store import Mode
 from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
 from guardhouse.scores.rules.store import RULES_TAKEN
-from guardhouse.scores.store import PROFILES_TAKEN
+from guardhouse.scores.store import ANSWERS_TAKEN, PROFILES_TAKEN
 
 CHUNK: Final = 5000
-TAKEN: Final = (PROFILES_TAKEN, RULES_TAKEN)
+TAKEN: Final = (PROFILES_TAKEN, ANSWERS_TAKEN, RULES_TAKEN)
 
 
 class EventsExpired(Problem):
@@ -62,12 +63,14 @@ class Replay:
     async def begin(cls, tx: Tx, past: Past, mode: Mode) -> "Replay":
         """Return a replay before its first event."""
         profiles = ProfileHistory(past.tenant.no, past.group)
-        await profiles.load(tx)
         rules = RuleSets(RuleSet.builtin())
         if mode == "verify":
             return cls(past, mode, AgentEngine(rules.shipped, profiles), profiles, rules)
-        profiles.current = await queries.newest_version(tx, past.tenant.no, past.group)
-        return cls(past, mode, AgentEngine(await newest(tx, past.tenant.no), profiles), profiles, rules)
+        profiles.take(await newest_profiles(tx, past.tenant.no, past.group))
+        engine = AgentEngine(await newest(tx, past.tenant.no), profiles)
+        version = await newest_version(tx, past.tenant.no, past.group)
+        engine.judge.answers = await load_answers(tx, past.tenant.no, past.group, version)
+        return cls(past, mode, engine, profiles, rules)
 
     async def go_on(self, tx: Tx, until: int) -> int:
         """Apply the next events up to a position, at most 5,000; returns how many.
@@ -81,10 +84,12 @@ class Replay:
             self.taken.extend(
                 await asked_store.list_taken(tx, self.past.agent_no, TAKEN, self.position, last)
             )
-        for event in events:
+        await self.profiles.prepare(tx, events)
+        for number, event in enumerate(events):
             while self.taken and self.taken[0][0] <= event.position:
                 _, kind, what = self.taken.popleft()
                 await self._take(tx, kind, what)
+                await self.profiles.prepare(tx, events[number:])
             self.engine.apply(event)
             self.position = event.position
         return len(events)
@@ -92,7 +97,10 @@ class Replay:
     async def _take(self, tx: Tx, kind: str, what: dict[str, Any]) -> None:
         """Go on with what the agent took at this place."""
         if kind == PROFILES_TAKEN:
-            self.profiles.current = what["version"]
+            self.profiles.take(what["version"])
+        elif kind == ANSWERS_TAKEN:
+            past = self.past
+            self.engine.judge.answers = await load_answers(tx, past.tenant.no, past.group, what["version"])
         elif kind == RULES_TAKEN:
             self.engine.use_rules(await self.rules.get(tx, self.past.tenant.no, Taken(**what)))
 

@@ -1,0 +1,1 @@
+"""Verdicts of people on processes: given, listed, withdrawn."""
