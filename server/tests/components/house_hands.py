@@ -1,10 +1,14 @@
 """What a person at a house's machine does: run the host agent, ask the API, wait for what must come."""
 
+import contextlib
 import http.client
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +17,17 @@ from server.tests.cli.house_process import RunningHouse, clean_environment
 
 COMMAND = "import sys; from guard_agent.watch.command import main; sys.exit(main())"
 PATIENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def a_folder() -> Iterator[Path]:
+    """A folder that the database may enter, which runs as another user when the tests run as root."""
+    path = Path(tempfile.mkdtemp(prefix="guardhouse-flow-"))
+    path.chmod(0o711)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def agent(house: RunningHouse, state: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":

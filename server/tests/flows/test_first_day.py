@@ -4,10 +4,8 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import pytest
 from server.tests.cli.house_process import RunningHouse, running_house
 from server.tests.components.house_hands import (
     PATIENCE_SECONDS,
+    a_folder,
     agent,
     enrol,
     listed,
@@ -47,24 +46,14 @@ TYPED = "id; uname -a; hostname; whoami; cat /etc/passwd; ps; df; exit\n"
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[RunningHouse]:
-    with _folder() as path, running_house(path / "house", "--port", "0") as running:
+    with a_folder() as path, running_house(path / "house", "--port", "0") as running:
         yield running
 
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    with _folder() as path:
+    with a_folder() as path:
         yield path
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="guardhouse-day-"))
-    path.chmod(0o711)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 class Listening(threading.Thread):

@@ -4,9 +4,7 @@ explanation that adds up, the same numbers again, and a verdict that lowers the 
 
 import contextlib
 import json
-import shutil
 import sys
-import tempfile
 import textwrap
 import urllib.parse
 import urllib.request
@@ -18,7 +16,15 @@ from urllib.parse import quote
 import pytest
 
 from server.tests.cli.house_process import RunningHouse, running_house
-from server.tests.components.house_hands import PATIENCE_SECONDS, agent, enrol, listed, post, wait_for
+from server.tests.components.house_hands import (
+    PATIENCE_SECONDS,
+    a_folder,
+    agent,
+    enrol,
+    listed,
+    post,
+    wait_for,
+)
 from server.tests.components.requirements import require_program
 from server.tests.components.threaded_receiver import Receiver, listening_receiver
 
@@ -48,15 +54,11 @@ SHELL = "rule.server_spawns_shell"
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[RunningHouse]:
-    path = Path(tempfile.mkdtemp(prefix="guardhouse-incident-"))
-    path.chmod(0o711)
-    try:
-        with running_house(
-            path / "house", "--port", "0", GUARDHOUSE_EGRESS_ALLOW="127.0.0.1/32:*"
-        ) as running:
-            yield running
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    with (
+        a_folder() as path,
+        running_house(path / "house", "--port", "0", GUARDHOUSE_EGRESS_ALLOW="127.0.0.1/32:*") as running,
+    ):
+        yield running
 
 
 @pytest.fixture
