@@ -22,7 +22,7 @@ async def look_up(resources: Resources, cache: KeyCache, text: str) -> None:
     generation = cache.generation
     async with system_transaction(resources.database) as tx:
         found = await keys.find_key(tx, resources.peppers, text)
-    known = cache.put(text, found, generation)
+    known = cache.keep(text, found, generation)
     if known.key is None:
         raise RuntimeError("the key is not found")
     check(known, known.key, resources.clock.now())

@@ -140,8 +140,8 @@ async def test_a_compressed_answer_stays_compressed(outbound: Outbound) -> None:
 
 @pytest.mark.parametrize(
     "behave",
-    [hostile.silence, hostile.slow_headers, hostile.slow_body, hostile.early_hints],
-    ids=["silence", "slow_headers", "slow_body", "1xx_flood"],
+    [hostile.silence, hostile.slow_headers, hostile.slow_body],
+    ids=["silence", "slow_headers", "slow_body"],
 )
 async def test_whoever_takes_too_long_is_left(outbound: Outbound, behave: Behaviour) -> None:
     async with receiving(behave) as receiver:

@@ -287,6 +287,13 @@ async def test_an_unknown_path_is_404(client: httpx.AsyncClient, path: str) -> N
         ("DELETE", "/healthz", "GET, HEAD"),
         ("OPTIONS", "/api/v1/me", "GET, HEAD"),
         ("TRACE", "/api/v1/keys", "GET, HEAD, POST"),
+        # Spelt out beside a route that takes an id there:
+        ("PATCH", "/api/v1/keys/verify", "POST"),
+        ("OPTIONS", "/api/v1/keys/verify", "POST"),
+        ("DELETE", "/api/v1/webhooks/dead-letters", "GET, HEAD"),
+        ("PATCH", "/v1/webhooks/dead-letters", "GET, HEAD"),
+        ("DELETE", "/webhooks/list", "GET, HEAD"),
+        ("DELETE", "/webhooks/register", "POST"),
     ],
 )
 async def test_a_wrong_method_is_405_with_every_right_one(

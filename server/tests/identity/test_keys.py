@@ -17,8 +17,9 @@ from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Pepper, Resources
 from guardhouse.foundation.transaction import system_transaction, tenant_transaction
 from guardhouse.identity import jobs, key_format, keys, store
-from guardhouse.identity.key_cache import CACHE_ENTRIES, KeyCache
+from guardhouse.identity.key_cache import KeyCache
 from guardhouse.identity.keys import NewKey, ScopeEscalation
+from guardhouse.identity.remembered import ENTRIES
 from guardhouse.identity.store import ApiKey
 from server.tests.components import api
 from server.tests.components.opened import opened
@@ -56,8 +57,8 @@ def test_a_known_key_is_kept_30_seconds_an_unknown_one_10_any_1_while_deaf(
     ticks: Ticks, stored: ApiKey
 ) -> None:
     cache = ticks.cache()
-    cache.put("known", stored, cache.generation)
-    cache.put("unknown", None, cache.generation)
+    cache.keep("known", stored, cache.generation)
+    cache.keep("unknown", None, cache.generation)
     for now, connected, known, unknown in [
         (10.0, True, True, True), (10.1, True, True, False), (30.0, True, True, False), (30.1, True, False, False),
         (1.0, False, True, True), (1.1, False, False, False),
@@ -69,7 +70,7 @@ def test_a_known_key_is_kept_30_seconds_an_unknown_one_10_any_1_while_deaf(
 
 def test_the_text_of_a_key_is_not_in_the_cache(ticks: Ticks, stored: ApiKey) -> None:
     cache = ticks.cache()
-    cache.put("gh_live_text", stored, cache.generation)
+    cache.keep("gh_live_text", stored, cache.generation)
     assert "gh_live_text" not in repr(cache._entries)
 
 
@@ -77,17 +78,17 @@ def test_a_lookup_begun_before_a_change_is_not_kept(ticks: Ticks, stored: ApiKey
     cache = ticks.cache()
     generation = cache.generation
     cache.drop("7")  # the revocation commits and is heard while the old row is on its way
-    assert cache.put("text", stored, generation).key == stored  # good for the request that asked
+    assert cache.keep("text", stored, generation).key == stored  # good for the request that asked
     assert key_of(cache, "text") == (False, None)
-    cache.put("text", stored, cache.generation)
+    cache.keep("text", stored, cache.generation)
     assert key_of(cache, "text") == (True, stored)
 
 
 def test_the_cache_is_bounded(ticks: Ticks) -> None:
     cache = ticks.cache()
-    for number in range(CACHE_ENTRIES + 5):
-        cache.put(str(number), None, cache.generation)
-    assert len(cache._entries) == CACHE_ENTRIES
+    for number in range(ENTRIES + 5):
+        cache.keep(str(number), None, cache.generation)
+    assert len(cache._entries) == ENTRIES
     assert key_of(cache, "4") == (False, None)
     assert key_of(cache, "5") == (True, None)
 

@@ -48,6 +48,25 @@ async def invited(client: httpx.AsyncClient, admin: dict[str, str], **wanted: An
     return invite
 
 
+async def test_an_admin_registers_once_under_one_key_and_a_stranger_has_no_such_key(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with house(database_url, tmp_path, "open") as (client, resources, _):
+        _, admin = await make.key(resources, await make.tenant(resources))
+        wish, once = {"name": "app"}, {"Idempotency-Key": "first"}
+        headers = make.bearing(admin) | once
+        first, again = [await client.post(REGISTER, json=wish, headers=headers) for _ in range(2)]
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.json()["key_id"] == first.json()["key_id"]
+        assert (bool(first.json()["api_key"]), again.json()["api_key"]) == (True, None)
+        assert told(await client.post(REGISTER, json={"name": "other"}, headers=headers)) == (
+            409, "idempotency_key_reused",
+        )  # fmt: skip
+        strangers = [(await client.post(REGISTER, json=wish, headers=once)).json() for _ in range(2)]
+        assert len({stranger["api_key"] for stranger in strangers} - {None}) == 2
+
+
 async def test_closed_means_by_an_admin(database_url: str, tmp_path: Path) -> None:
     async with house(database_url, tmp_path, "closed") as (client, resources, _):
         tenant = await make.tenant(resources)

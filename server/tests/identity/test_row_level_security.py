@@ -48,7 +48,7 @@ SYSTEM_INDEXES = {
     "jobs_ready_idx",
     "jobs_running_idx",
     "jobs_waiting_idx",
-    "oauth_assertions_expires_at_idx",  # pruning
+    "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning

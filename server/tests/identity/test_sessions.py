@@ -235,15 +235,15 @@ def test_the_cache_forgets_in_time() -> None:
     found = sessions.Presented(_session(), None)
     cache.put(b"d", found, cache.generation)
     now = 29.0
-    assert cache.get(b"d") is found
+    assert cache.find(b"d") is found
     connected = False
-    assert cache.get(b"d") is None  # deaf: a second at most
+    assert cache.find(b"d") is None  # deaf: a second at most
     connected, now = True, 31.0
-    assert cache.get(b"d") is None
+    assert cache.find(b"d") is None
     before = cache.generation
     cache.drop()
     cache.put(b"d", found, before)
-    assert cache.get(b"d") is None  # looked up before the change
+    assert cache.find(b"d") is None  # looked up before the change
 
 
 def _session() -> Session:

@@ -8,14 +8,12 @@ import pytest
 
 from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
-from guardhouse.scores import recalculate
 from server.tests.components.hosts import Host, attack, call, score_everything
 from server.tests.components.postgres import Clone
 from server.tests.ingest.make import Door, open_door
 
 PROCESSES = "/api/v1/processes"
 SCORES = "/api/v1/scores"
-RECALCULATE = "/api/v1/scores:recalculate"
 
 
 async def get(door: Door, path: str, **query: Any) -> httpx.Response:
@@ -41,11 +39,6 @@ async def walk(door: Door, path: str, **query: Any) -> list[dict[str, Any]]:
         if not page["pagination"]["has_more"]:
             return rows
         cursor = {"cursor": page["pagination"]["cursor"]}
-
-
-async def recalculated(door: Door, process_id: str, **more: Any) -> httpx.Response:
-    body = {"process_id": process_id} | more
-    return await door.client.post(RECALCULATE, json=body, headers={"x-api-key": door.key})
 
 
 async def attacked(host: Host, resources: Resources, at: datetime) -> None:
@@ -213,63 +206,6 @@ async def test_the_short_id_stands_for_the_newest_instance(
     assert (exact.json()["id"], exact.headers.get("content-location")) == ("web-1:100:a", None)
 
 
-async def test_recalculation_says_equal_for_every_process_and_changes_nothing(
-    door: Door, host: Host, resources: Resources, clock: SetClock
-) -> None:
-    await attacked(host, resources, clock.now() - timedelta(hours=1))
-    await host.accepted([call("setuid", clock.now(), seq=100 + n, pid=n) for n in range(5)])
-    before = [await walk(door, PROCESSES), await walk(door, SCORES, view="history")]
-    for process in before[0]:
-        for mode in ("verify", "current"):
-            answer = await recalculated(door, process["id"], mode=mode)
-            assert answer.status_code == 200
-            said = answer.json()
-            assert said["recalculation"] == {"mode": mode, "equal": True, "events": 34}
-            assert (said["risk"], said["risk_score"], said["band"]) == (
-                process["risk"],
-                process["risk_score"],
-                process["band"],
-            )
-    assert [await walk(door, PROCESSES), await walk(door, SCORES, view="history")] == before
-
-
-async def test_a_state_that_was_tampered_with_is_found(
-    door: Door, host: Host, resources: Resources, clock: SetClock
-) -> None:
-    await attacked(host, resources, clock.now() - timedelta(hours=1))
-    await door.behind.execute(
-        "UPDATE process_states SET state = (SELECT state FROM process_states WHERE key LIKE '4000.%')"
-    )
-    assert (await recalculated(door, "web-1:4001:k")).json()["recalculation"]["equal"] is False
-    assert (await recalculated(door, "web-1:4000:a")).json()["recalculation"]["equal"] is True
-
-
-@pytest.mark.parametrize("days_ago", [3, 1])
-async def test_without_all_its_events_nothing_can_be_recalculated(
-    door: Door, host: Host, resources: Resources, clock: SetClock, days_ago: int
-) -> None:
-    """Also where the gap lies inside: late events of an old day have positions between those of newer ones."""
-    now = clock.now()
-    await host.accepted([call(at=now - timedelta(days=3), seq=1)])
-    await host.accepted([call(at=now, seq=2), call(at=now - timedelta(days=1), seq=3), call(at=now, seq=4)])
-    await score_everything(resources)
-    day = (now - timedelta(days=days_ago)).date()
-    await door.behind.execute("SELECT guardhouse_drop_day('process_events', $1)", day)
-    answer = await recalculated(door, "web-1:100")
-    assert (answer.status_code, answer.json()["code"]) == (410, "events_expired")
-
-
-async def test_a_long_history_is_refused(
-    door: Door, host: Host, resources: Resources, clock: SetClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await attacked(host, resources, clock.now() - timedelta(hours=1))
-    monkeypatch.setattr(recalculate, "MAX_EVENTS", 28)
-    answer = await recalculated(door, "web-1:4001:k")
-    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_events")
-    monkeypatch.setattr(recalculate, "MAX_EVENTS", 34)
-    assert (await recalculated(door, "web-1:4001:k")).status_code == 200
-
-
 @pytest.mark.parametrize(
     "name",
     ["web-1", "web-1:9", "web-1:100:zz", "x:1:2:3", "a:99999999", "a:1:zzzzzzzzzzzzz", "web-2:100", "ü:1"],
@@ -282,7 +218,6 @@ async def test_an_unknown_process_is_not_found(
     for path in (f"{PROCESSES}/{name}", f"{PROCESSES}/{name}/tree"):
         answer = await get(door, path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
-    assert (await recalculated(door, name)).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["0" * 32, "f" * 32, "e677d21fdbff" + "7" + "0" * 19])
@@ -313,14 +248,6 @@ async def test_an_unknown_score_is_not_found(door: Door, name: str) -> None:
 )
 async def test_bad_queries_are_refused(door: Door, path: str, query: dict[str, Any]) -> None:
     assert (await get(door, path, **query)).status_code == 422
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"process_id": ""}, {"process_id": "a:1", "mode": "x"}, {"process": "a:1"}, []]
-)
-async def test_bad_recalculations_are_refused(door: Door, body: Any) -> None:
-    answer = await door.client.post(RECALCULATE, json=body, headers={"x-api-key": door.key})
-    assert answer.status_code == 422
 
 
 async def test_cursors_belong_to_their_list(
@@ -361,7 +288,6 @@ async def test_another_tenant_sees_nothing_and_learns_nothing(
             f"{SCORES}/{score['id']}",
         ):
             assert (await get(other, path)).status_code == 404
-        assert (await recalculated(other, "web-1:4001:k")).status_code == 404
     viewer = {"x-api-key": other.key}
     assert (await door.client.get(PROCESSES, headers=viewer)).json()["data"] == []
 

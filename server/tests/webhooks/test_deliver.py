@@ -224,6 +224,41 @@ async def test_an_open_breaker_uses_up_no_tries(
         assert rows[0]["most"] == 2
 
 
+async def test_five_days_of_nothing_but_failures_end_in_disabled(
+    database_url: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Through the dispatcher, sixteen hours a try: nothing is disabled at 112 hours, and all is at 128."""
+    clock = SetClock()
+    async with opened(database_url, tmp_path, clock=clock, egress_allow=make.OPEN_LOOPBACK) as resources:
+        clock.instant = (await make.rows(resources, "SELECT now()"))[0][0]
+        tenant, _ = await add_tenant(resources, "acme")
+        receiver.behave = answer(500)
+        hook = await make.endpoint(resources, tenant, receiver.url(), preset="custom", steps=(46_800,) * 15)
+
+        async def tried(times: int) -> tuple[str, str | None]:
+            async def written() -> bool:
+                (row,) = await make.rows(resources, "SELECT count(*) AS n FROM webhook_attempts")
+                return bool(row["n"] == times)
+
+            await make.eventually(written)
+            (row,) = await make.rows(resources, "SELECT state, reason FROM webhook_endpoints")
+            return row["state"], row["reason"]
+
+        async with make.running(resources):
+            await make.say(resources, tenant, 1)
+            for times in range(1, 9):
+                assert await tried(times) == ("active", None)
+                clock.move(16 * 3600)
+            assert await tried(9) == ("disabled", "failing")
+            clock.move(16 * 3600)
+            await make.say(resources, tenant, 2)
+        assert len(receiver.requests) == 9
+        told = await make.rows(resources, "SELECT data FROM notices WHERE kind = 'webhook.endpoint_disabled'")
+        assert [(row["data"]["endpoint_id"], row["data"]["reason"]) for row in told] == [
+            (str(hook.id), "failing")
+        ]
+
+
 async def test_an_endpoint_that_is_stopped_by_hand_is_sent_nothing_and_goes_on_later(
     admin: httpx.AsyncClient, resources: Resources, tenant: TenantKey, receiver: Receiver
 ) -> None:

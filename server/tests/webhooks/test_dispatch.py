@@ -3,25 +3,38 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest_asyncio
 
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
-from guardhouse.webhooks import handover
-from guardhouse.webhooks.delivery_store import Due
-from guardhouse.webhooks.dispatch import READ_AHEAD, TENANT_AT_ONCE, Outlet
+from guardhouse.foundation.transaction import system_transaction
+from guardhouse.webhooks import delivery_store, handover
+from guardhouse.webhooks.delivery_store import Due, Want
+from guardhouse.webhooks.dispatch import READ_AHEAD, TENANT_AT_ONCE, Board, Outlet
 from guardhouse.webhooks.jobs import Dispatcher
 from guardhouse.webhooks.send import Unreachable
 from guardhouse.webhooks.store import Endpoint
 from guardhouse.webhooks.turning import jobs as turning_jobs
+from server.tests.components.postgres import Clone
 from server.tests.components.receiver import Receiver
 from server.tests.webhooks import make
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MULTIPLY = """
+INSERT INTO webhook_deliveries (id, message_at, tenant_id, endpoint_id, message_id, replay, kind, subject, bulk,
+                                ordered, state, attempt, tries, next_at, created_at)
+SELECT gen_random_uuid(), message_at, tenant_id, endpoint_id, message_id, n, kind, subject, false, false,
+       'pending', 0, 0, next_at, created_at
+FROM webhook_deliveries CROSS JOIN generate_series(1, $1) AS n
+"""
+READ = """
+SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_all_tables WHERE relname LIKE 'webhook_deliveries_p%'
+"""
 
 
 def due(endpoint: Endpoint) -> Due:
@@ -118,6 +131,56 @@ def test_a_hand_over_is_left_to_a_claim_when_it_would_pass_something_by(dispatch
     board.hot.clear()
     board.take_made(reading, [due(other)], NOW)
     assert board.hot == {(other.id, False)}, "who sent for it when the reading began is not known"
+
+
+class Counting(Board):
+    """A board that counts how often it is asked what may go."""
+
+    asked = 0
+
+    def starts(self, now: datetime, monotonic: float) -> tuple[list[tuple[Outlet, Due]], float | None]:
+        self.asked += 1
+        return super().starts(now, monotonic)
+
+
+async def test_a_pace_is_waited_for_once_however_often_something_else_is_sent(
+    resources: Resources, tenant: TenantKey, receiver: Receiver
+) -> None:
+    """A timer for each look at the board would come due with all others, and make as many again."""
+    await make.endpoint(resources, tenant, receiver.url(), rate_per_second=20.0)
+    dispatcher = Dispatcher(resources, board=Counting())
+    await dispatcher._renew(anew=True)
+    outlet = only(dispatcher)
+    dispatcher.board.take([], [due(outlet.endpoint) for _ in range(4)])
+    for _ in range(500):
+        dispatcher.pump()
+    await receiver.wait_for(4)
+    assert isinstance(dispatcher.board, Counting)
+    assert dispatcher.board.asked < 600
+    await asyncio.gather(*dispatcher.sending)
+
+
+async def test_a_claim_reads_what_it_takes_and_not_all_that_is_pending(
+    resources: Resources, database: Clone, tenant: TenantKey, receiver: Receiver
+) -> None:
+    """With the plan that serves any endpoint: it expects a handful where there are thousands."""
+    hook = await make.endpoint(resources, tenant, receiver.url())
+    async with make.running(resources, turning_jobs.turn_notices):
+        await make.say(resources, tenant, 1)
+        await make.until_states(resources, pending=1)
+    async with system_transaction(resources.database) as tx:
+        await tx.run(MULTIPLY, 5000)
+    superuser = await asyncpg.connect(database.superuser_url)
+    await superuser.execute("ANALYZE webhook_deliveries")
+    await superuser.close()
+    async with system_transaction(resources.database) as tx:
+        await tx.run("SET LOCAL plan_cache_mode = force_generic_plan")
+        (row,) = await tx.fetch("SELECT now() AS now")
+        days = (row["now"] - timedelta(days=1), row["now"] + timedelta(days=1))
+        found = await delivery_store.claim(tx, [Want(hook.id, bulk=False, room=8)], [], days[1], days)
+        read = await tx.fetch_value(READ)
+    assert len(found) == 8
+    assert read < 100
 
 
 async def test_what_fan_out_makes_is_sent_without_being_claimed(

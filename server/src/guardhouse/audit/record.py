@@ -1,6 +1,8 @@
 """Record who did what, in the transaction of the change: both commit, or neither.
 
-Call it last in a transaction: it takes the tenant's head row until commit, which is what makes the chain one line.
+The entry goes out in one message with COMMIT, after all else that the transaction does: it takes the tenant's head
+row, which is what makes the chain one line, and nobody waits for more than a commit. Within the transaction it is
+not to be seen; ``tx.settle()`` writes it at once.
 """
 
 import json
@@ -41,7 +43,7 @@ class Entry:
 async def record(tx: Tx, actor: Actor, entry: Entry) -> None:
     """Append one entry to the chain of the actor's tenant."""
     who = peer.current()
-    await store.append(
+    store.append(
         tx,
         store.Line(
             tenant_id=actor.tenant_id,

@@ -35,6 +35,11 @@ async def ensure_days(tx: Tx, today: date, parents: Sequence[str] = PARENTS) -> 
     return made
 
 
+async def present_days(tx: Tx, parent: str) -> list[date]:
+    """Return the days of a table that have partitions, oldest first."""
+    return await store.list_days(tx, parent)
+
+
 async def expired_days(tx: Tx, parent: str, today: date, retention_days: int) -> list[date]:
     """Return the days beyond retention that still have a partition."""
     edge = today - timedelta(days=max(retention_days, DAYS_BACK.get(parent, HOST_DAYS_BACK)))

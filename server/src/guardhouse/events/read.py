@@ -18,7 +18,24 @@ _EMPTY = Fields()
 
 async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[RiskEvent]:
     """Return the next events of an agent after a position, as the risk engine reads them."""
-    return [risk_event(event) for event in await store.read_after(tx, agent_no, position, limit)]
+    rows, sources = await store.read_after(tx, agent_no, position, limit)
+    events = []
+    for event_id, at, place, start, ret, pid, tid, kind, flags, call, packed, source in rows:
+        boot_id, alphabet = sources[source]
+        f = _EMPTY if packed is None else _unpack(packed)
+        events.append(
+            RiskEvent(
+                place, event_id, microseconds(at), KIND_NAMES[kind], pid, tid, f.ppid, start, boot_id, f.exe, f.comm,
+                call, ret, f.errno, f.args, None if f.names is None else tuple(f.names), f.child_pid, f.child_start,
+                f.code, alphabet, bool(flags & LATE), _extra(f),
+            )
+        )  # fmt: skip
+    return events
+
+
+async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
+    """Return the time of the first event of an agent, by position, that is still stored."""
+    return await store.oldest_time(tx, agent_no)
 
 
 async def read_process(

@@ -300,15 +300,36 @@ async def list_by_position(
     return [_event(row) for row in rows]
 
 
-async def read_after(tx: Tx, agent_no: int, position: int, limit: int) -> list[StoredEvent]:
-    """Return the next events of one agent after a position, in position order, for the scoring lanes."""
+async def read_after(
+    tx: Tx, agent_no: int, position: int, limit: int
+) -> tuple[list[Any], dict[int, tuple[str, str]]]:
+    """Return the next events of one agent after a position, in position order, for the scoring lanes.
+
+    A row is (id as bytes, occurred_at, position, start, ret, pid, tid, kind, flags, call, fields, source_no); beside
+    them (boot id, alphabet) of each source. Every event goes this way once, so it joins and makes nothing else.
+    """
     rows = await tx.fetch(
-        f"{_SELECT} WHERE e.agent_no = $1 AND e.position > $2 ORDER BY e.position LIMIT $3",
+        "SELECT uuid_send(event_id), occurred_at, position, start, ret, pid, tid, kind, flags, call, fields, source_no"
+        " FROM process_events WHERE agent_no = $1 AND position > $2 ORDER BY position LIMIT $3",
         agent_no,
         position,
         limit,
     )
-    return [_event(row) for row in rows]
+    if not rows:
+        return [], {}
+    sources = await tx.fetch(
+        "SELECT source_no, boot_id, alphabet FROM event_sources WHERE source_no = ANY($1::int[])",
+        sorted({row[-1] for row in rows}),
+    )
+    return list(rows), {row[0]: (row[1], row[2]) for row in sources}
+
+
+async def oldest_time(tx: Tx, agent_no: int) -> datetime | None:
+    """Return the time of the event with an agent's lowest position."""
+    found: datetime | None = await tx.fetch_value(
+        "SELECT occurred_at FROM process_events WHERE agent_no = $1 ORDER BY position LIMIT 1", agent_no
+    )
+    return found
 
 
 async def read_process(

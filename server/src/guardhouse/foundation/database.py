@@ -6,7 +6,7 @@ A Tx is made in ``foundation.transaction`` alone, at an edge; stores only use it
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +14,7 @@ from sqlalchemy import Executable, MetaData
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from guardhouse.foundation.commit_message import Link
 from guardhouse.foundation.errors import Unavailable
 
 metadata = MetaData(
@@ -25,8 +26,6 @@ metadata = MetaData(
         "ck": "%(table_name)s_%(constraint_name)s_check",
     }
 )
-
-Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class DatabaseAway(Unavailable):
@@ -64,7 +63,7 @@ class Tx:
 
     __slots__ = ("_driver", "connection", "tenant")
 
-    def __init__(self, connection: AsyncConnection, driver: Driver, tenant: TenantKey | None) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Link, tenant: TenantKey | None) -> None:
         self.connection = connection
         self.tenant: TenantKey | None = tenant
         self._driver = driver
@@ -87,6 +86,7 @@ class Tx:
                 await self._name(own)
 
     async def _name(self, tenant: TenantKey) -> None:
+        await self.settle()  # what waits was said behind the wall that still stands
         await self._driver.execute(
             "SELECT set_config('guardhouse.tenant', $1, true), set_config('guardhouse.tenant_no', $2, true)",
             str(tenant.id),
@@ -114,6 +114,17 @@ class Tx:
         """Run one plain statement for its effect and return PostgreSQL's command tag."""
         return await self._driver.execute(sql, *args)
 
+    def run_last(self, sql: str) -> None:
+        """Run a statement after all others, in one message with COMMIT; values stand in it as ``sql_literal``.
+
+        It costs no round trip, and locks it takes are held for the commit alone. Its failure fails the commit.
+        """
+        self._driver.take_along(sql)
+
+    async def settle(self) -> None:
+        """Run now what waits for COMMIT, for who has to see its effect within the transaction."""
+        await self._driver.settle()
+
     async def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one plain statement once per row of arguments, pipelined."""
         await self._driver.executemany(sql, rows)
@@ -136,6 +147,7 @@ def open_database(
         pool_use_lifo=True,
         hide_parameters=True,  # values stay out of error messages, which are logged
         connect_args={
+            "connection_class": Link,
             "timeout": 5,
             "command_timeout": 60,
             "server_settings": {

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from guardhouse.foundation.egress import EgressRefused, EgressRules, Target
+from guardhouse.foundation.interim_answers import InterimFloodError, few_interim_answers
 from guardhouse.foundation.own_addresses import CurrentRules
 
 CONNECT_SECONDS: Final = 5.0
@@ -266,7 +268,8 @@ class Outbound:
 
     async def _system_lookup(self, name: str) -> list[str]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _getaddrinfo, name)
+        ask = partial(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._threads, ask)
         return [str(row[4][0]) for row in found]
 
 
@@ -355,7 +358,8 @@ def _response_class() -> type[aiohttp.ClientResponse]:
             peer = connection.transport and connection.transport.get_extra_info("peername")
             if peer:
                 attempt.address = peer[0]
-            return await super().start(connection)
+            with few_interim_answers(protocol):
+                return await super().start(connection)
 
     return Noted
 
@@ -368,10 +372,6 @@ async def _read(content: aiohttp.StreamReader, limit: int) -> tuple[bytes, bool]
         if size > limit:
             break
     return b"".join(chunks)[:limit], size > limit
-
-
-def _getaddrinfo(name: str) -> list[Any]:
-    return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
 
 
 def _outcome(error: Exception, attempt: _Attempt) -> EgressRefused | Unreachable:
@@ -391,4 +391,5 @@ _REASONS: Final[tuple[tuple[tuple[type[Exception], ...], Reason, str], ...]] = (
     ((aiohttp.ClientConnectorError,), "connect", "No connection was made."),
     ((aiohttp.ServerDisconnectedError, OSError), "reset", "The connection was closed before an answer."),
     ((aiohttp.ClientPayloadError,), "reset", "The connection was closed within the answer."),
+    ((InterimFloodError,), "protocol", "Interim answers came without end, and not the real one."),
 )

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from guardhouse.foundation.database import Database, DatabaseAway, Driver, TenantKey, Tx
+from guardhouse.foundation.commit_message import Link
+from guardhouse.foundation.database import Database, DatabaseAway, TenantKey, Tx
 
 _ENTER = text(
     "SELECT set_config('role', :role, true), set_config('guardhouse.tenant', :tenant, true),"
@@ -64,7 +65,7 @@ async def system_transaction(database: Database) -> AsyncIterator[Tx]:
 
 @asynccontextmanager
 async def _transaction(database: Database, role: str, tenant: TenantKey | None) -> AsyncIterator[Tx]:
-    driver: Driver | None = None
+    driver: Link | None = None
     try:
         async with database.engine.begin() as connection:
             driver = await _driver_of(connection)
@@ -82,11 +83,13 @@ async def _transaction(database: Database, role: str, tenant: TenantKey | None) 
         if isinstance(error, _CUT if cut else _BUSY) or _is_busy(error):
             raise DatabaseAway("The database cannot serve this at the moment.") from error
         raise
+    if driver.waits:  # never: the driver would end transactions with another text than it did
+        raise RuntimeError("what was to go along with COMMIT was left behind")
 
 
-async def _driver_of(connection: AsyncConnection) -> Driver:
+async def _driver_of(connection: AsyncConnection) -> Link:
     raw = await connection.get_raw_connection()
-    driver: Driver | None = raw.driver_connection
+    driver: Link | None = raw.driver_connection
     if driver is None:
         raise DatabaseAway("The database connection was lost.")
     return driver

@@ -34,6 +34,7 @@ from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
 from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.previews import routes as previews_routes
+from guardhouse.scores.recalculations import routes as recalculation_routes
 from guardhouse.scores.rules import routes as rules_routes
 from guardhouse.scores.verdicts import routes as verdict_routes
 from guardhouse.usage import routes as usage_routes
@@ -63,6 +64,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     import_token_routes.router,
     events_routes.router,
+    recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,
     baseline_routes.router,
@@ -107,7 +109,10 @@ def create_app(resources: Resources) -> FastAPI:
         ],
     )
     memory.lay_out(app)
-    app.state.first_checks = (kill_switch,)  # ahead of caller and body, which a dependency alone is not
+    app.state.first_checks = (
+        problems.refuse_wrong_method,
+        kill_switch,
+    )  # ahead of caller and body, which a dependency alone is not
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

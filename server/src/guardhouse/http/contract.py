@@ -30,13 +30,26 @@ SECURITY: Final[dict[str, Any]] = {
     },
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "gh_live_… key"},
+    "Session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-gh_session",
+        "description": "Session of a person, made by signing in (`gh_session` without TLS). A change also needs"
+        " `X-Guardhouse-Console: 1`, sent by a page of this origin.",
+    },
 }
+_WAYS: Final = ("ApiKey", "Bearer", "Session")
 _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Under one key the call happens once in 24 hours; a repeat gets the same answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY_LENGTH,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
 }
 _HEADERS: Final[dict[str, Any]] = {
     "RetryAfter": {
@@ -115,7 +128,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, path: str) -> None:
     caller = required(route.dependant)
     if caller is not None:
         ways = [[scope] for scope in sorted(caller.scopes)] or [[]]
-        operation.setdefault("security", [{name: way} for way in ways for name in ("ApiKey", "Bearer")])
+        operation.setdefault("security", [{name: way} for way in ways for name in _WAYS])
     aliases = [*operation.get("x-aliases", ()), *aliases_of(path)]
     if aliases:
         operation["x-aliases"] = list(dict.fromkeys(aliases))

@@ -86,16 +86,47 @@ def _violation(error: Mapping[str, Any], shape: Any) -> dict[str, Any]:
 
 
 def allowed_methods(routes: Sequence[BaseRoute], scope: Mapping[str, Any]) -> list[str]:
-    """Return every method that some route has for this path, HEAD wherever GET."""
+    """Return every method that some route has for this path, HEAD wherever GET.
+
+    A path that is spelt out somewhere is that one alone, and no id of the routes with ``{id}`` beside it.
+    """
     found: set[str] = set()
+    spelt_out: set[str] = set()
     for context in iter_route_contexts(routes):
         route = context.original_route
         matched, _ = route.matches({**scope, "method": "\0"})
         if matched is Match.PARTIAL:
-            found |= getattr(route, "methods", None) or set()
+            methods = getattr(route, "methods", None) or set()
+            found |= methods
+            spelt_out |= methods if getattr(route, "path", None) == scope["path"] else set()
+    found = spelt_out or found
     if "GET" in found:
         found.add("HEAD")
     return sorted(found)
+
+
+async def refuse_wrong_method(request: Request) -> None:
+    """Refuse a method that a spelt-out path does not have, where a route with ``{id}`` would take its name for an id.
+
+    Raises:
+        MethodNotAllowed: as said.
+    """
+    if "{" in request.scope["route"].path and request.scope["path"] in spelt_out_paths(request.app):
+        raise _not_allowed(request)
+
+
+def spelt_out_paths(app: FastAPI) -> frozenset[str]:
+    """Return the paths without parameters, found once."""
+    known: frozenset[str] | None = getattr(app.state, "spelt_out_paths", None)
+    if known is None:
+        paths = {getattr(c.original_route, "path", "{") for c in iter_route_contexts(app.routes)}
+        known = app.state.spelt_out_paths = frozenset(path for path in paths if "{" not in path)
+    return known
+
+
+def _not_allowed(request: Request) -> MethodNotAllowed:
+    allow = allowed_methods(request.app.routes, request.scope)
+    return MethodNotAllowed(f"{request.method} is not possible here.", headers={"Allow": ", ".join(allow)})
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
@@ -116,10 +147,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     elif failure.status_code == NotFound.status:
         problem = NotFound()
     elif failure.status_code == MethodNotAllowed.status:
-        allow = allowed_methods(request.app.routes, request.scope)
-        problem = MethodNotAllowed(
-            f"{request.method} is not possible here.", headers={"Allow": ", ".join(allow)}
-        )
+        problem = _not_allowed(request)
     else:
         problem = InvalidRequest(str(failure.detail))
     return render(problem, public_url=resources_of(request).settings.public_url)

@@ -233,7 +233,7 @@ async def _look_up(resources: Resources, cache: KeyCache, text: str) -> Known:
     generation = cache.generation
     async with system_transaction(resources) as tx:
         key = await keys.find_key(tx, resources.peppers, text)
-    return cache.put(text, key, generation)
+    return cache.keep(text, key, generation)
 
 
 def check(known: Known, key: ApiKey, now: datetime) -> Caller:
@@ -266,7 +266,7 @@ async def _by_session(request: HTTPConnection, cookie: str) -> Caller:
     cache: SessionCache = request.app.state.session_cache
     resources = resources_of(request)
     now, known_as = resources.clock.now(), sessions.digest(cookie)
-    found = cache.get(known_as)
+    found = cache.find(known_as)
     if found is None or sessions.is_over(found.session, cache.seen_at(found), now):
         generation = cache.generation
         async with system_transaction(resources) as tx:

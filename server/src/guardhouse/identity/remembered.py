@@ -29,7 +29,7 @@ class Remembered(Generic[K, V]):
         self._connected = connected
         self._monotonic = monotonic
         self._seconds = seconds
-        self._entries: dict[K, tuple[float, V]] = {}
+        self._entries: dict[K, tuple[float, float, V]] = {}
         self.generation = 0
 
     def get(self, key: K) -> tuple[bool, V | None]:
@@ -37,13 +37,16 @@ class Remembered(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None:
             return False, None
-        age = self._monotonic() - entry[0]
-        if age > self._seconds or (age > DEAF_SECONDS and not self._connected()):
+        at, seconds, value = entry
+        age = self._monotonic() - at
+        if age > seconds or (age > DEAF_SECONDS and not self._connected()):
             return False, None
-        return True, entry[1]
+        return True, value
 
-    def put(self, key: K, value: V, generation: int) -> None:
+    def put(self, key: K, value: V, generation: int, *, seconds: float | None = None) -> None:
         """Remember what a look-up that began in ``generation`` found; the oldest entry gives way when full.
+
+        ``seconds`` is for a value that is believed for another time than others.
 
         What was looked up before the last :meth:`drop` may show the state before the change, and is not kept.
         """
@@ -52,9 +55,9 @@ class Remembered(Generic[K, V]):
         self._entries.pop(key, None)
         if len(self._entries) >= ENTRIES:
             self._entries.pop(next(iter(self._entries)))
-        self._entries[key] = (self._monotonic(), value)
+        self._entries[key] = (self._monotonic(), self._seconds if seconds is None else seconds, value)
 
-    def drop(self) -> None:
-        """Forget everything."""
+    def drop(self, _payload: str = "") -> None:
+        """Forget everything: something has changed somewhere."""
         self.generation += 1
         self._entries.clear()

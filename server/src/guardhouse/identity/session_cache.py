@@ -1,52 +1,31 @@
-"""Sessions seen lately, so that a page's requests cost no look-up each.
-
-As with keys, a NOTIFY drops everything, and while the listening connection is lost entries live one second.
-"""
+"""Sessions seen lately, so that a page's requests cost no look-up each; and their uses, to be written."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from guardhouse.identity.remembered import Remembered
 from guardhouse.identity.sessions import Presented
 
-CACHE_SECONDS: Final = 30.0
-DEAF_SECONDS: Final = 1.0
-CACHE_ENTRIES: Final = 10_000
+KNOWN_SECONDS: Final = 30.0
 
 
-@dataclass(slots=True)
-class SessionCache:
+class SessionCache(Remembered[bytes, Presented]):
     """What cookies stand for, by their digest. Cookies that open nothing are not remembered."""
 
-    connected: Callable[[], bool]
-    monotonic: Callable[[], float] = time.monotonic
-    generation: int = 0
-    _entries: dict[bytes, tuple[float, Presented]] = field(default_factory=dict)
-    _seen: dict[UUID, datetime] = field(default_factory=dict)
+    __slots__ = ("_seen",)
 
-    def get(self, digest: bytes) -> Presented | None:
+    def __init__(
+        self, connected: Callable[[], bool], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(connected, seconds=KNOWN_SECONDS, monotonic=monotonic)
+        self._seen: dict[UUID, datetime] = {}
+
+    def find(self, digest: bytes) -> Presented | None:
         """Return what the cookie stands for, when it is known well enough."""
-        entry = self._entries.get(digest)
-        if entry is None:
-            return None
-        age = self.monotonic() - entry[0]
-        return entry[1] if age <= (CACHE_SECONDS if self.connected() else DEAF_SECONDS) else None
-
-    def put(self, digest: bytes, found: Presented, generation: int) -> None:
-        """Remember a look-up that began in ``generation``; the oldest entry gives way when full."""
-        if generation != self.generation:
-            return
-        if len(self._entries) >= CACHE_ENTRIES:
-            self._entries.pop(next(iter(self._entries)))
-        self._entries[digest] = (self.monotonic(), found)
-
-    def drop(self, _payload: str = "") -> None:
-        """Forget everything: credentials have changed somewhere."""
-        self.generation += 1
-        self._entries.clear()
+        return self.get(digest)[1]
 
     def mark_seen(self, session_id: UUID, now: datetime) -> None:
         """Note a use, to be written with the next batch."""

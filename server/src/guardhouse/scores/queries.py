@@ -75,6 +75,15 @@ class StoredScore:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredState:
+    """What is stored of a process, to compare with: its packed state, its risk in hundredths and its band."""
+
+    state: bytes
+    risk: int
+    band: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessFilter:
     """Which processes a list shows; None = all. Risks in hundredths."""
 
@@ -127,7 +136,8 @@ _LATEST: Final = (
     " FROM (SELECT p.*, p.last_seen AS calculated_at, p.last_position AS position FROM processes p) s"
     " JOIN host_agents a USING (agent_no) LEFT JOIN processes t ON t.agent_no = s.agent_no AND t.key = s.root_key"
     " LEFT JOIN LATERAL (SELECT reasons, evidence, versions FROM scores h WHERE h.agent_no = s.agent_no"
-    " AND h.key = s.key ORDER BY h.position DESC, h.calculated_at DESC LIMIT 1) r ON true"
+    " AND h.key = s.key AND NOT h.reasons && '{recalculated}'"
+    " ORDER BY h.position DESC, h.calculated_at DESC LIMIT 1) r ON true"
 )
 
 
@@ -303,3 +313,14 @@ async def list_touched(tx: Tx, agent_no: int, position: int, limit: int) -> list
         limit,
     )
     return [_process(row) for row in rows]
+
+
+async def list_states(tx: Tx, agent_no: int, keys: Sequence[str]) -> dict[str, StoredState]:
+    """Return what is stored of some processes of an agent, by key."""
+    rows = await tx.fetch(
+        "SELECT p.key, s.state, p.risk, p.band FROM processes p JOIN process_states s USING (agent_no, key)"
+        " WHERE p.agent_no = $1 AND p.key = ANY($2::text[])",
+        agent_no,
+        list(keys),
+    )
+    return {row["key"]: StoredState(row["state"], row["risk"], row["band"]) for row in rows}

@@ -1,25 +1,21 @@
-"""Routes of process risk: processes, trees, scores, recalculation."""
+"""Routes of process risk: processes, trees, scores."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
-from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.errors import NotFound, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, api_router
 from guardhouse.identity.caller import Caller, Require
-from guardhouse.scores import find, recalculate
+from guardhouse.scores import find
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
-from guardhouse.scores.recalculate import EventsExpired, TooManyEvents
 from guardhouse.scores.wire import (
     ProcessDetail,
     ProcessList,
     ProcessQuery,
-    RecalculatedShape,
-    RecalculateRequest,
     ScoreList,
     ScoreQuery,
     ScoreShape,
@@ -27,7 +23,6 @@ from guardhouse.scores.wire import (
     TreeShape,
     process_detail,
     process_shape,
-    recalculated_shape,
     score_shape,
     tree_shape,
 )
@@ -112,19 +107,6 @@ async def list_scores(
 async def get_score(caller: Reader, tx: RequestTx, score_id: UUID) -> ScoreShape:
     """Show one score row."""
     return score_shape(await find.get_score(tx, caller.tenant, score_id))
-
-
-@router.post(
-    "/scores:recalculate",
-    operation_id="recalculate_score",
-    responses=refusals(NotFound, EventsExpired, TooManyEvents),
-)
-async def recalculate_score(caller: Writer, tx: RequestTx, wanted: RecalculateRequest) -> RecalculatedShape:
-    """Compute a process's numbers anew from the stored events and say whether they are what is stored."""
-    done = await recalculate.recalculate(tx, caller.tenant, wanted.process_id, wanted.mode)
-    after = {"mode": done.mode, "equal": done.equal, "events": done.events}
-    await record(tx, caller.actor, Entry("score.recalculate", f"process:{done.process_id}", after=after))
-    return recalculated_shape(done)
 
 
 def _place(score: StoredScore) -> tuple[int, bytes]:

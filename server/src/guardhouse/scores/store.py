@@ -283,6 +283,14 @@ async def get_cursor(tx: Tx, agent_no: int) -> Cursor | None:
     return None if row is None else Cursor(*row)
 
 
+async def hold_cursor(tx: Tx, agent_no: int) -> int | None:
+    """Return where scoring of an agent stands and keep it there until the transaction ends."""
+    found: int | None = await tx.fetch_value(
+        "SELECT position FROM score_cursors WHERE agent_no = $1 FOR SHARE", agent_no
+    )
+    return found
+
+
 async def move_cursor(tx: Tx, tenant_no: int, agent_no: int, expected: int, cursor: Cursor) -> bool:
     """Move the cursor from where this step found it; False when somebody else has moved it.
 
@@ -350,15 +358,3 @@ async def add_inputs(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         rows,
     )
-
-
-async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, str, int]]:
-    """Return (position, kind, version): from which position on an agent used which baselines and answers."""
-    rows = await tx.fetch(
-        "SELECT position, kind, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind IN ($2, $3) ORDER BY position, n",
-        agent_no,
-        PROFILES_TAKEN,
-        ANSWERS_TAKEN,
-    )
-    return [(row["position"], row["kind"], row["version"]) for row in rows]

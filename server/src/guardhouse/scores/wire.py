@@ -3,14 +3,13 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
 from guardhouse.foundation.window import Window
 from guardhouse.scores.find import Explained, evidence_of
 from guardhouse.scores.queries import ProcessRow, StoredScore
-from guardhouse.scores.recalculate import Recalculation
 
 Band = Literal["low", "medium", "high"]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -138,38 +137,6 @@ class ScoreQuery(Window):
     view: Literal["latest", "history"] = "latest"
 
 
-class RecalculateRequest(BaseModel):
-    """What `POST /scores:recalculate` takes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    process_id: Annotated[str, Field(min_length=1, max_length=200)]
-    mode: Annotated[
-        Literal["verify", "current"],
-        Field(description="verify: must give what is stored; current: with the newest rules."),
-    ] = "verify"
-
-
-class RecalculationShape(BaseModel):
-    """How the recalculation went."""
-
-    mode: Literal["verify", "current"]
-    equal: bool
-    events: int
-
-
-class RecalculatedShape(BaseModel):
-    """A process's numbers, computed anew from its agent's stored events."""
-
-    process_id: str
-    risk: Percent
-    risk_score: Percent
-    anomaly_score: Percent | None
-    band: Band
-    explanation: dict[str, Any]
-    recalculation: RecalculationShape
-
-
 def process_shape(row: ProcessRow) -> ProcessShape:
     """Return the public form of a process."""
     return ProcessShape(**_process_members(row))
@@ -210,19 +177,6 @@ def score_shape(score: StoredScore) -> ScoreShape:
         evidence=[EvidenceShape(**part) for part in evidence_of(score)],
         versions=score.versions,
         metadata={},
-    )
-
-
-def recalculated_shape(done: Recalculation) -> RecalculatedShape:
-    """Return the public form of a recalculation."""
-    return RecalculatedShape(
-        process_id=done.process_id,
-        risk=done.summary.risk / 100,
-        risk_score=done.summary.risk_score / 100,
-        anomaly_score=_percent(done.summary.anomaly_score),
-        band=band_of(done.summary.band),
-        explanation=done.explanation,
-        recalculation=RecalculationShape(mode=done.mode, equal=done.equal, events=done.events),
     )
 
 

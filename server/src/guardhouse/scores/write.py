@@ -76,7 +76,7 @@ async def save_rows(
     for row in rows:
         score_id = UUID(bytes=new_id(row.occurred_us // 1000, f"score:{row.position}:{key_text(row.key)}"))
         newest[row.key] = score_id
-        values.append(_score_values(work, row, score_id, versions))
+        values.append(score_values((work.tenant_no, work.agent_no, work.agent_id), row, score_id, versions))
     if values:
         try:
             await store.add_scores(tx, values)
@@ -85,12 +85,16 @@ async def save_rows(
     return newest
 
 
-def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -> tuple[Any, ...]:
+def score_values(
+    agent: tuple[int, int, str], row: ScoreRow, score_id: UUID, versions: str
+) -> tuple[Any, ...]:
+    """Return the columns of a score row of an agent (its tenant's number, its own, its id), in order."""
+    tenant_no, agent_no, agent_id = agent
     return (
         score_id,
         from_microseconds(row.occurred_us),
-        work.tenant_no,
-        work.agent_no,
+        tenant_no,
+        agent_no,
         row.position,
         row.key.pid,
         row.risk,
@@ -99,7 +103,7 @@ def _score_values(work: Backlog, row: ScoreRow, score_id: UUID, versions: str) -
         row.anomaly_score,
         key_text(row.key),
         key_text(row.root),
-        process_id(work.agent_id, row.key),
+        process_id(agent_id, row.key),
         row.band,
         list(row.reasons),
         msgspec.json.encode(row.evidence).decode(),

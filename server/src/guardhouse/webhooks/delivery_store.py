@@ -122,6 +122,9 @@ ON CONFLICT DO NOTHING
 RETURNING id, next_at IS NOT NULL AS due
 """
 
+# A plan for any endpoint takes the few rows it expects by whatever index and sorts them; of an endpoint with a hundred
+# thousand pending that reads them all, each time. Without sorts it can only follow the index of what is due.
+_IN_ORDER: Final = "SET LOCAL enable_sort = off"
 _CLAIM: Final = """
 SELECT d.*, m.format, m.event_type, m.severity, m.correlation_id, m.body, e.version
 FROM unnest($1::uuid[], $2::boolean[], $3::int[]) AS want (endpoint_id, bulk, room)
@@ -213,6 +216,7 @@ async def claim(
 
     ``days`` bound the messages looked at, so that the partitions of other days are not opened.
     """
+    await tx.run(_IN_ORDER)
     rows = await tx.fetch(
         _CLAIM,
         [want.endpoint_id for want in wants],

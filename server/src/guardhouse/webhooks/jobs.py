@@ -70,6 +70,7 @@ class Dispatcher:
     results: list[Sent] = field(default_factory=list)
     sending: set[asyncio.Task[None]] = field(default_factory=set)
     pumping: bool = False
+    pausing: asyncio.TimerHandle | None = None
 
     # Lanes and endpoints
 
@@ -192,7 +193,13 @@ class Dispatcher:
             self.sending.add(task)
             task.add_done_callback(self.sending.discard)
         if pause is not None:
-            asyncio.get_running_loop().call_later(pause, self.pump)
+            self._pump_after(pause)
+
+    def _pump_after(self, seconds: float) -> None:
+        """Pump once more then. One timer, not one per call: they would come due together, thousands at a time."""
+        if self.pausing is not None:
+            self.pausing.cancel()
+        self.pausing = asyncio.get_running_loop().call_later(seconds, self.pump)
 
     async def _send(self, outlet: Outlet, due: Due) -> None:
         clock, began = self.resources.clock, time.monotonic()

@@ -21,6 +21,7 @@ from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
 from guardhouse.scores.previews import jobs as previews_jobs
+from guardhouse.scores.recalculations import jobs as recalculation_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.webhooks import jobs as webhooks_jobs
@@ -41,6 +42,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
     webhooks_jobs.run_replay,
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
+    recalculation_jobs.run_recalculation,
 )
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
@@ -57,6 +59,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     silence_jobs.tell_silent,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
+    recalculation_jobs.prune_recalculations,
     scores_jobs.prune_episodes,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,

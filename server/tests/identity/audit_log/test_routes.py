@@ -80,7 +80,7 @@ async def test_filters(
 
 
 @pytest.mark.parametrize(
-    "query", ["?actor=", "?since=yesterday", "?since=2026-01-01T00:00:00", "?limit=0", "?who=me",
+    "query", ["?actor=", "?since=yesterday", "?since=2026-01-01T00:00:00", "?until=0.5", "?limit=0", "?who=me",
               "?since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z", f"?action={'a' * 301}"],
 )  # fmt: skip
 async def test_filters_that_make_no_sense(

@@ -331,20 +331,26 @@ async def test_a_logout_token_ends_what_it_names_and_nothing_else(
         await tell(sid=None, sub=None),
         await tell(sid=7),
         await tell(exp=1),
+        await tell(exp=int(clock.now().timestamp()) + 2 * 86_400),
+        await tell(jti=None),
         await door.post("/auth/oidc/backchannel-logout", data={"logout_token": "x"}),
         await door.post("/auth/oidc/backchannel-logout", json={}),
     ):
         assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
     assert (await tell(sid="another")).status_code == 200
     assert (await door.get("/api/v1/me")).status_code == 200
-    ended = await tell(sid=None)  # by subject
+    ended = await tell(sid=None, jti="once")  # by subject
     assert (ended.status_code, ended.headers["cache-control"]) == (200, "no-store")
 
     async def me() -> int:
         return (await door.get("/api/v1/me")).status_code
 
     await oauth.eventually(me, 401)
+    again = await tell(sid=None, jti="once")  # it would end each later session of the subject
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_request")
     async with system_transaction(house.database) as tx:
+        kept = "SELECT expires_at > $1 FROM spent_token_ids WHERE jti = 'once'"
+        assert await tx.fetch_value(kept, clock.now()) is True
         actors = [
             row["actor"] for row in await tx.fetch("SELECT actor FROM audit_log WHERE action = 'session.end'")
         ]

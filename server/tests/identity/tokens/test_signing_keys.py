@@ -153,7 +153,7 @@ async def test_what_has_expired_is_forgotten(database_url: str, tmp_path: Path) 
             async with system_transaction(resources.database) as tx:
                 return [
                     await tx.fetch_value(f"SELECT count(*) FROM {table}")
-                    for table in ("oauth_assertions", "oauth_revocations")
+                    for table in ("spent_token_ids", "oauth_revocations")
                 ]
 
         for moved, expected in ((0, [2, 1]), (119, [2, 1]), (2, [0, 1]), (900, [0, 0])):

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.audit.proof.store import SignedHead
 from guardhouse.audit.signing_key import SigningKey
@@ -13,6 +13,7 @@ from guardhouse.audit.verify import Walk
 from guardhouse.foundation.clock import microseconds, rfc3339
 from guardhouse.foundation.errors import ValidationFailed
 from guardhouse.foundation.pages import Pagination
+from guardhouse.foundation.window import Instant
 
 Text = Annotated[str, Field(min_length=1, max_length=300)]
 AuditFault = Literal[
@@ -28,8 +29,8 @@ class AuditQuery(BaseModel):
     actor: Annotated[Text | None, Field(description="As in `actor`: `key:0199…`, `user:*`.")] = None
     action: Annotated[Text | None, Field(description="As in `action`: `key.revoke`, `member.*`.")] = None
     target: Annotated[Text | None, Field(description="As in `target`: `agent:web-1`.")] = None
-    since: Annotated[AwareDatetime | None, Field(description="At or after this instant.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Before this instant.")] = None
+    since: Annotated[Instant | None, Field(description="At or after this instant.")] = None
+    until: Annotated[Instant | None, Field(description="Before this instant.")] = None
 
     def check_order(self) -> None:
         """Refuse a range that ends before it begins.

@@ -95,7 +95,7 @@ async def _by_assertion(bearers: Bearers, form: Mapping[str, str]) -> Client:
     except (NotOpened, ClaimRefused):
         raise InvalidClient from None
     async with system_transaction(bearers.resources) as tx:
-        if not await store.use_assertion(tx, client, jti, expires):
+        if not await store.spend_token_id(tx, client.tenant.id, client.id, jti, expires):
             raise InvalidClient
     return client
 

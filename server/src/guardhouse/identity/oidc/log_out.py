@@ -1,6 +1,8 @@
 """Signing out where an issuer is involved: from here (RP-initiated), or because the issuer says so (back-channel)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,8 +16,10 @@ from guardhouse.identity.issuers.discover import Directory, IssuerUnavailable
 from guardhouse.identity.issuers.store import Issuer
 from guardhouse.identity.jws import NotOpened, Sealed
 from guardhouse.identity.people.store import Session
+from guardhouse.identity.tokens import store as tokens
 
 EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+LONGEST_SECONDS: Final = 24 * 3600.0  # issuers give minutes; its id is remembered as long as a token is good
 
 
 async def end_session_url(resources: Resources, directory: Directory, session: Session) -> str | None:
@@ -45,36 +49,61 @@ async def end_by_token(bearers: Bearers, text: str) -> int:
 
     Raises:
         NotOpened: not signed by an issuer that anybody trusts.
-        ClaimRefused: signed, but no logout token for us (Back-Channel Logout 1.0 §2.6).
+        ClaimRefused: signed, but no logout token for us (Back-Channel Logout 1.0 §2.6), or used before.
         IssuerUnavailable: the issuer's keys cannot be had.
     """
     sealed = jws.read(text)
     name = sealed.claims.get("iss")
     listed = await bearers.trusted(name) if isinstance(name, str) else ()
     fitting = [each for each in listed if each.client_id in claims.audiences(sealed.claims)]
-    ended = 0
     if not fitting:
         raise NotOpened("nobody here asked for it")
     keys = await bearers.directory.keys_of(fitting[0].issuer, sealed)
-    for issuer in fitting:
-        said = jws.open_with(sealed, keys, issuer.algorithms)
-        sid, sub = _named(sealed, said, bearers)
-        ended += await _end(bearers.resources, issuer, sid, sub)
-    return ended
+    ended = [
+        await _end(
+            bearers.resources, issuer, _told(sealed, jws.open_with(sealed, keys, issuer.algorithms), bearers)
+        )
+        for issuer in fitting
+    ]
+    if all(count is None for count in ended):
+        raise ClaimRefused("it was used before")
+    return sum(filter(None, ended))
 
 
-def _named(sealed: Sealed, said: Mapping[str, Any], bearers: Bearers) -> tuple[str | None, str | None]:
-    claims.check_times(said, bearers.resources.clock.now())
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a logout token says: its own id, until when that must be remembered, and whose sessions end."""
+
+    jti: str
+    until: datetime
+    sid: str | None
+    sub: str | None
+
+
+def _told(sealed: Sealed, said: Mapping[str, Any], bearers: Bearers) -> _Told:
+    now = bearers.resources.clock.now()
+    expires = claims.check_times(said, now)
+    if expires > now.timestamp() + LONGEST_SECONDS:
+        raise ClaimRefused("exp is too far ahead")
     events = said.get("events")
     if not isinstance(events, Mapping) or not isinstance(events.get(EVENT), Mapping) or "nonce" in said:
         raise ClaimRefused("it is no logout token")
     if sealed.header.get("typ", "logout+jwt") not in {"logout+jwt", "JWT"}:
         raise ClaimRefused("it is a token of another type")
-    if "sid" in said:
-        return claims.text_claim(said, "sid"), None
-    return None, claims.text_claim(said, "sub")
+    by_sid = "sid" in said
+    return _Told(
+        claims.text_claim(said, "jti"),
+        datetime.fromtimestamp(expires + claims.SKEW_SECONDS, UTC),
+        claims.text_claim(said, "sid") if by_sid else None,
+        None if by_sid else claims.text_claim(said, "sub"),
+    )
 
 
-async def _end(resources: Resources, issuer: Issuer, sid: str | None, sub: str | None) -> int:
+async def _end(resources: Resources, issuer: Issuer, told: _Told) -> int | None:
+    """End the sessions of one tenant and return how many there were; None: this token was used before."""
     async with system_transaction(resources) as tx:
-        return await sessions.end_sessions(tx, issuer.tenant.key, sid=sid, sub=sub, issuer_id=issuer.id)
+        if not await tokens.spend_token_id(tx, issuer.tenant.id, issuer.id, told.jti, told.until):
+            return None
+        return await sessions.end_sessions(
+            tx, issuer.tenant.key, sid=told.sid, sub=told.sub, issuer_id=issuer.id
+        )

@@ -30,7 +30,7 @@ from guardhouse.identity.sign_in.wire import safe_next
 LOGIN_PATH: Final = "/auth/oidc/login"
 _PAGE: Final[dict[int | str, dict[str, Any]]] = {
     status: {"content": {"text/html": {}}, "description": "A page that says why and what to quote"}
-    for status in (400, 403, 404, 503)
+    for status in (400, 403, 404, 406, 422, 429, 503)
 }
 
 

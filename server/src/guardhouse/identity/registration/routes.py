@@ -16,6 +16,8 @@ from guardhouse.foundation.request import (
     RequestTx,
     Shared,
     api_router,
+    asked_once,
+    claim,
     resources_of,
     system_transaction,
 )
@@ -69,12 +71,21 @@ class Registrant:
         return caller
 
 
-async def open_registration(request: Request) -> AsyncIterator[Tx]:
-    """Open the transaction of a registration: its tenant may not be known, or not be there yet."""
+Registering = Annotated[Caller | None, Depends(Registrant())]
+
+
+async def open_registration(request: Request, caller: Registering) -> AsyncIterator[Tx]:
+    """Open the transaction of a registration: its tenant may not be known, or not be there yet.
+
+    An Idempotency-Key belongs to a tenant; of whoever has none it says nothing (decision 70).
+    """
+    call = None if caller is None else await asked_once(request)
     async with system_transaction(resources_of(request)) as tx:
+        await claim(request, tx, call)
         yield tx
 
 
+open_registration.claims = True  # type: ignore[attr-defined]  # as foundation.request.open_tx
 RegistrationTx = Annotated[Tx, Depends(open_registration, scope="function")]
 router = api_router("identity")
 auth_router = api_router("identity", prefix="/auth")
@@ -90,7 +101,7 @@ auth_router = api_router("identity", prefix="/auth")
     ),
 )  # fmt: skip
 async def register_key(
-    caller: Annotated[Caller | None, Depends(Registrant())],
+    caller: Registering,
     tx: RegistrationTx,
     request: Request,
     wanted: RegisterRequest,
@@ -98,7 +109,7 @@ async def register_key(
     """Register a key for oneself; who may is a setting (`closed`, `invite`, `open`). Its text is in this answer alone.
 
     An admin's credential registers always, into its own tenant; a code into the tenant that invites. An open
-    registration gets a tenant of its own.
+    registration gets a tenant of its own. An `Idempotency-Key` counts for an admin's registrations.
     """
     new = NewKey(
         wanted.name,

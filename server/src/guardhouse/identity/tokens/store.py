@@ -74,15 +74,15 @@ oauth_client_secrets = Table(
     Index("oauth_client_secrets_tenant_id_client_id_idx", "tenant_id", "client_id", "created_at"),
 )
 
-oauth_assertions = Table(
-    "oauth_assertions",
+spent_token_ids = Table(  # one-time tokens: assertions of clients, logout tokens of issuers
+    "spent_token_ids",
     metadata,
     Column("tenant_id", Uuid, nullable=False),
-    Column("client_id", Uuid, nullable=False),
+    Column("signer_id", Uuid, nullable=False),
     Column("jti", Text, nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "client_id", "jti"),
-    Index("oauth_assertions_expires_at_idx", "expires_at"),
+    PrimaryKeyConstraint("tenant_id", "signer_id", "jti"),
+    Index("spent_token_ids_expires_at_idx", "expires_at"),
 )
 
 oauth_revocations = Table(
@@ -270,14 +270,14 @@ async def delete_secret(tx: Tx, client: Client, secret_id: UUID) -> None:
     )
 
 
-async def use_assertion(tx: Tx, client: Client, jti: str, expires_at: datetime) -> bool:
-    """Record an assertion; False when this client has used its id before. Waits for a concurrent use of it."""
+async def spend_token_id(tx: Tx, tenant_id: UUID, signer_id: UUID, jti: str, expires_at: datetime) -> bool:
+    """Record a one-time token of a client or issuer; False when it was used before. Waits for a concurrent use."""
     return (
         await tx.fetch_value(
-            "INSERT INTO oauth_assertions (tenant_id, client_id, jti, expires_at) VALUES ($1, $2, $3, $4)"
+            "INSERT INTO spent_token_ids (tenant_id, signer_id, jti, expires_at) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT DO NOTHING RETURNING true",
-            client.tenant.id,
-            client.id,
+            tenant_id,
+            signer_id,
             jti,
             expires_at,
         )
@@ -309,9 +309,9 @@ async def is_revoked(tx: Tx, tenant_id: UUID, jti: UUID) -> bool:
 
 
 async def prune(tx: Tx, now: datetime, limit: int) -> int:
-    """Delete assertions and revocations of tokens that have expired, at most ``limit`` of each; returns how many."""
+    """Delete spent ids and revocations that matter no more, at most ``limit`` of each; returns how many."""
     gone = 0
-    for table in ("oauth_assertions", "oauth_revocations"):
+    for table in ("spent_token_ids", "oauth_revocations"):
         tag = await tx.run(
             f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("
             f"SELECT ctid FROM {table} WHERE expires_at < $1 LIMIT $2))",

@@ -289,14 +289,3 @@ def _shadow(row: Any) -> Shadow:
     return Shadow(
         TenantKey(row["tenant_id"], row["tenant_no"]), row["rule_id"], row["began_at"], row["ends_at"]
     )
-
-
-async def list_taken(tx: Tx, agent_no: int) -> list[tuple[int, str, int]]:
-    """Return (position, the product's version, the tenant's): from which position on an agent used which rules."""
-    rows = await tx.fetch(
-        "SELECT position, data->>'shipped' AS shipped, (data->>'version')::int AS version FROM process_inputs"
-        " WHERE agent_no = $1 AND kind = $2 ORDER BY position",
-        agent_no,
-        RULES_TAKEN,
-    )
-    return [(row["position"], row["shipped"], row["version"]) for row in rows]
