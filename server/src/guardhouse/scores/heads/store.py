@@ -44,9 +44,7 @@ risk_heads = Table(
     Column("packed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_no", "version"),
     CheckConstraint("state IN ('shadow', 'on', 'off')", name="state"),
-    Index(
-        "risk_heads_on_idx", "tenant_no", "alphabet", unique=True, postgresql_where=text("state = 'on'")
-    ),
+    Index("risk_heads_on_idx", "tenant_no", "alphabet", unique=True, postgresql_where=text("state = 'on'")),
 )
 
 _COLUMNS: Final = "version, alphabet, state, auc, confirmed, harmless, created_at, on_at, off_at"
@@ -238,4 +236,3 @@ async def prune(tx: Tx, before: datetime) -> None:
         " AND h.version < (SELECT max(n.version) FROM risk_heads n WHERE n.tenant_no = h.tenant_no)",
         before,
     )
-

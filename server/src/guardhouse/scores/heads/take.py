@@ -38,3 +38,9 @@ class Heads:
             self._held.popitem(last=False)
         states = {int(word[:-1]): word[-1] == "+" for word in taken.split()}
         return HeadSet(found, {v: counts for v, counts in states.items() if v in found}) if found else None
+
+
+def taken_text(heads: HeadSet | None) -> str:
+    """Return which heads are taken, as it is kept."""
+    taken = {} if heads is None else heads.taken
+    return " ".join(f"{version}{'+' if counts else '-'}" for version, counts in taken.items())
