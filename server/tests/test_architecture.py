@@ -170,3 +170,34 @@ def test_every_module_says_what_it_is_for() -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+# What may be compared with == although its name sounds secret, and why.
+COMPARED_OPENLY = {
+    "digest != digests[0]",  # which of our own peppers a row was hashed under
+    "given != _at_hash(sealed, tokens.access_token)",  # a hash that the ID token shows
+    "invites.c.digest == digest",  # a look-up by SQL
+    "_encode(given) != mac",  # one spelling per MAC; the MAC itself is compared below it
+}
+SOUNDS_SECRET = re.compile(r"(?:^|_)(?:mac|hmac|digest|digests|signature)$")
+
+
+def test_secrets_are_compared_in_constant_time() -> None:
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno} {ast.unparse(node)}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(operator, ast.Eq | ast.NotEq) for operator in node.ops)
+        and any(SOUNDS_SECRET.search(name) for name in _names(node))
+        and ast.unparse(node) not in COMPARED_OPENLY
+    ]
+    assert found == [], "compare with hmac.compare_digest"
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr

@@ -266,3 +266,10 @@ def test_starting_stays_light() -> None:
         name for name in ("sqlalchemy", "fastapi", "alembic", "uvicorn", "numpy") if f"'{name}'" in loaded
     ]
     assert not heavy, "the supervisor loads what only its children need"
+
+
+def test_commands_of_other_distributions_are_found_by_name() -> None:
+    done = run("watch", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--all-calls" in done.stdout
+    assert main.find_extension("nothing") is None

@@ -3,12 +3,9 @@ new secret, a dead letter and its replay. It follows `docs/tutorial/first-webhoo
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,50 +16,17 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from server.tests.cli.house_process import RunningHouse, running_house
 from server.tests.components.authlib_client import ClientAuth
 from server.tests.components.hosts import attack as remote_shell
+from server.tests.components.threaded_receiver import Receiver, listening_receiver
 
 PATIENCE_SECONDS = 60.0
 SCOPES = "events:write scores:read webhooks:read webhooks:write webhooks:replay"
 Found = TypeVar("Found")
 
 
-@dataclass
-class Receiver:
-    """A receiver on loopback: keeps what came, answers with ``status``."""
-
-    url: str = ""
-    status: int = 204
-    came: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[tuple[dict[str, str], bytes]]:
-        return [(headers, body) for headers, body in list(self.came) if json.loads(body)["type"] == kind]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            found.came.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(found.status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening_receiver() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

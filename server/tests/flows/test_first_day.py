@@ -4,14 +4,10 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,18 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from server.tests.cli.house_process import RunningHouse, clean_environment, running_house
+from server.tests.cli.house_process import RunningHouse, running_house
+from server.tests.components.house_hands import (
+    PATIENCE_SECONDS,
+    a_folder,
+    agent,
+    enrol,
+    listed,
+    post,
+    run_agent,
+    wait_for,
+)
 from server.tests.components.requirements import require_program
-
-COMMAND = "import sys; from guard_agent.watch.command import main; sys.exit(main())"
-PATIENCE_SECONDS = 60.0
 
 # A careless server: takes one connection and gives it a shell, as an attacker would make it do.
 SERVER = textwrap.dedent("""
@@ -43,81 +46,14 @@ TYPED = "id; uname -a; hostname; whoami; cat /etc/passwd; ps; df; exit\n"
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[RunningHouse]:
-    with _folder() as path, running_house(path / "house", "--port", "0") as running:
+    with a_folder() as path, running_house(path / "house", "--port", "0") as running:
         yield running
 
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    with _folder() as path:
+    with a_folder() as path:
         yield path
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="guardhouse-day-"))
-    path.chmod(0o711)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def agent(house: RunningHouse, state: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    verb, *rest = arguments
-    command = [
-        sys.executable,
-        "-c",
-        COMMAND,
-        verb,
-        "--server",
-        house.ready["url"],
-        "--state-dir",
-        str(state),
-        *rest,
-    ]
-    environment = clean_environment(GUARDHOUSE_API_KEY=house.ready["admin_key"])
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
-
-
-def run_agent(house: RunningHouse, state: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    with agent(house, state, *arguments) as process:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def enrol(house: RunningHouse, state: Path, name: str) -> None:
-    done = run_agent(house, state, "enroll", "--id", name)
-    assert done.returncode == 0, done.stderr
-
-
-def listed(house: RunningHouse, path: str) -> list[dict[str, Any]]:
-    status, page = house.get(path)
-    assert status == 200, page
-    found: list[dict[str, Any]] = page["data"]
-    return found
-
-
-def wait_for(found: Any, what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := found()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return value
-
-
-def post(house: RunningHouse, path: str, body: Any) -> tuple[int, Any]:
-    place = urlsplit(house.ready["url"])
-    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=60)
-    try:
-        headers = {"X-API-Key": house.ready["admin_key"], "Content-Type": "application/json"}
-        connection.request("POST", path, json.dumps(body), headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
 
 
 class Listening(threading.Thread):

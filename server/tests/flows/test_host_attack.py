@@ -15,7 +15,7 @@ import pytest
 from agent.tests.watch.conftest import audit  # noqa: F401 -- a fixture: this machine's audit system, one test at a time
 from guard_agent.watch.audit_netlink import AuditControl
 from server.tests.cli.house_process import RunningHouse, running_house
-from server.tests.flows.test_first_day import PATIENCE_SECONDS, _folder, agent, enrol, listed, wait_for
+from server.tests.components.house_hands import PATIENCE_SECONDS, a_folder, agent, enrol, listed, wait_for
 
 pytestmark = pytest.mark.timeout(420)
 TRIES = 3  # the kernel may lose records on a host that does far more than we can read; then it says so
@@ -40,13 +40,13 @@ COMMAND = "id; uname -a; hostname; whoami; cat /etc/shadow | head -1; ps; df; tr
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[RunningHouse]:
-    with _folder() as path, running_house(path / "house", "--port", "0") as running:
+    with a_folder() as path, running_house(path / "house", "--port", "0") as running:
         yield running
 
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    with _folder() as path:
+    with a_folder() as path:
         yield path
 
 
