@@ -22,6 +22,7 @@ async def test_they_are_listed_newest_first_by_pages(door: Door) -> None:
         await keep(door, weighs(version, "dup2"), "off", auc=version / 4)
     found: list[dict[str, Any]] = []
     cursor = None
+    page: dict[str, Any] = {}
     for _ in range(2):
         asked = {"limit": 2} | ({} if cursor is None else {"cursor": cursor})
         answer = await door.client.get(HEADS, params=asked, headers={"x-api-key": door.key})

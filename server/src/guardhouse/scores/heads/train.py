@@ -1,23 +1,21 @@
 """What a tenant's people confirmed, and what was quiet, becomes its next verdict head.
 
-Invariants: each transaction reads little; none is held while training thinks.
+Invariant: what is read of a process, and how many are read, is bounded.
 """
 
-import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from guardhouse.analysis.risk.act import EXEC_CALLS
 from guardhouse.analysis.risk.head import FIRST_JUDGED
 from guardhouse.analysis.risk.learn import Run
-from guardhouse.analysis.risk.train_head import LEAST_CONFIRMED, LEAST_HARMLESS, JudgedRun, train_head
+from guardhouse.analysis.risk.train_head import LEAST_CONFIRMED, LEAST_HARMLESS, JudgedRun, TrainedHead
 from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.events import read as events_read
 from guardhouse.foundation.clock import microseconds
 from guardhouse.foundation.database import TenantKey, Tx
-from guardhouse.foundation.resources import Resources
-from guardhouse.foundation.transaction import tenant_transaction
 from guardhouse.scores.baselines.fold import LATE, is_of, warm_until
 from guardhouse.scores.heads import store
 from guardhouse.scores.heads.store import SHADOW, Judged, StoredHead
@@ -27,47 +25,43 @@ from guardhouse.scores.process_key import key_of
 MAX_CONFIRMED: Final = 500
 MAX_QUIET: Final = 2_000
 MAX_CALLS: Final = 1_000  # of a process: the longest prefix that is trained on has 400
-PROCESSES_A_READ: Final = 50
-WAIT: Final = timedelta(hours=24)
 
 
-async def train(resources: Resources, tenant: TenantKey, alphabet: str) -> StoredHead | None:
-    """Train a head of one alphabet and keep it in shadow; None while too few processes are judged."""
-    now = resources.clock.now()
-    since = now - timedelta(days=resources.settings.events_retention_days)
-    async with tenant_transaction(resources.database, tenant) as tx:
-        confirmed = await store.list_confirmed(tx, tenant.no, alphabet, since, FIRST_JUDGED, MAX_CONFIRMED)
-        quiet = await _quiet(tx, tenant.no, alphabet, (since, now - WAIT))
-        version = await store.next_version(tx, tenant.no)
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Processes to train a head of one alphabet on, each with whether it was confirmed; the version it will have."""
+
+    version: int
+    alphabet: str
+    judged: list[tuple[Judged, bool]]
+
+
+async def pick(tx: Tx, tenant_no: int, alphabet: str, times: tuple[datetime, datetime]) -> Picked | None:
+    """Return what to train on, begun since one of two instants; None while too few processes are judged.
+
+    What was last seen before the other instant, in a quiet tree, is harmless where nobody has said otherwise.
+    """
+    confirmed = await store.list_confirmed(tx, tenant_no, alphabet, times[0], FIRST_JUDGED, MAX_CONFIRMED)
+    quiet = await _quiet(tx, tenant_no, alphabet, times)
     if len(confirmed) < LEAST_CONFIRMED or len(quiet) < LEAST_HARMLESS:
         return None
     judged = [(process, True) for process in confirmed] + [(process, False) for process in quiet]
-    runs: list[JudgedRun] = []
-    for first in range(0, len(judged), PROCESSES_A_READ):
-        async with tenant_transaction(resources.database, tenant) as tx:
-            for process, bad in judged[first : first + PROCESSES_A_READ]:
-                runs += await _runs(tx, process, confirmed=bad)
-    made = await asyncio.to_thread(train_head, runs, version, alphabet)
-    if made is None:
-        return None
-    head = StoredHead(version, alphabet, SHADOW, made.auc, made.confirmed, made.harmless, now)
-    async with tenant_transaction(resources.database, tenant) as tx:
-        if not await store.add(tx, tenant.no, head, made.head.pack()):
-            return None  # somebody else trained meanwhile
-        after = {"alphabet": alphabet, "auc": round(made.auc, 4), "state": SHADOW}
-        counts = {"confirmed": made.confirmed, "harmless": made.harmless}
-        await record(tx, Actor(tenant.id, BY), Entry("head.train", f"head:{version}", after=after | counts))
-    return head
+    return Picked(await store.next_version(tx, tenant_no), alphabet, judged)
 
 
-async def _quiet(tx: Tx, tenant_no: int, alphabet: str, times: tuple[datetime, datetime]) -> Sequence[Judged]:
-    """Return processes of a day ago and older whose tree stayed below 20.00."""
-    found = await store.list_quiet(tx, tenant_no, alphabet, times, FIRST_JUDGED, MAX_QUIET)
-    warm = await warm_until(tx, tenant_no, [(process.agent_no, process.root_key) for process in found])
-    return [p for p in found if warm.get((p.agent_no, p.root_key), 0) <= microseconds(p.started_at)]
+async def keep(tx: Tx, tenant: TenantKey, made: TrainedHead, now: datetime) -> bool:
+    """Keep a head in shadow; False when somebody else has made its version meanwhile."""
+    head = made.head
+    stored = StoredHead(head.version, head.alphabet, SHADOW, made.auc, made.confirmed, made.harmless, now)
+    if not await store.add(tx, tenant.no, stored, head.pack()):
+        return False
+    after = {"alphabet": head.alphabet, "auc": round(made.auc, 4), "state": SHADOW}
+    counts = {"confirmed": made.confirmed, "harmless": made.harmless}
+    await record(tx, Actor(tenant.id, BY), Entry("head.train", f"head:{head.version}", after=after | counts))
+    return True
 
 
-async def _runs(tx: Tx, process: Judged, *, confirmed: bool) -> list[JudgedRun]:
+async def read(tx: Tx, process: Judged, *, confirmed: bool) -> list[JudgedRun]:
     """Return what a process did, program by program, as the engine shows it to a head: anew after each exec."""
     key = key_of(process.key)
     positions = (process.first_position - 1, process.last_position)
@@ -82,3 +76,10 @@ async def _runs(tx: Tx, process: Judged, *, confirmed: bool) -> list[JudgedRun]:
     group = f"{process.agent_no}:{process.root_key}"  # a tree is not split
     seen = [tuple(run.grams[:MAX_CALLS]) for run in runs]
     return [JudgedRun(group, grams, confirmed) for grams in seen if len(grams) >= FIRST_JUDGED]
+
+
+async def _quiet(tx: Tx, tenant_no: int, alphabet: str, times: tuple[datetime, datetime]) -> Sequence[Judged]:
+    """Return processes of a day ago and older whose tree stayed below 20.00."""
+    found = await store.list_quiet(tx, tenant_no, alphabet, times, FIRST_JUDGED, MAX_QUIET)
+    warm = await warm_until(tx, tenant_no, [(process.agent_no, process.root_key) for process in found])
+    return [p for p in found if warm.get((p.agent_no, p.root_key), 0) <= microseconds(p.started_at)]
