@@ -197,15 +197,24 @@ async def _fill(made: TwoTenants) -> None:
     made.ids |= dict.fromkeys(("key_id", "api_key_id", "key"), me["credential_id"])
     made.ids["plan"] = "basic"  # the platform's, and the same for all
     rule = await made.client.put(
-        "/api/v1/risk/rules/canary_rule", json=body_of(PUT_RULE, {}), headers=made.first.headers
+        "/api/v1/risk/rules/canary_", json=body_of(PUT_RULE, {}), headers=made.first.headers
     )
     assert rule.status_code == 200, rule.text
-    made.ids["rule_id"] = "canary_rule"
+    made.ids["rule_id"] = (
+        "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
+    )
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
     assert asked.status_code == 202, asked.text
     made.ids["preview_id"] = asked.json()["id"]
+    now = made.resources.clock.now()
+    span = {"since": rfc3339(now - timedelta(hours=1)), "until": rfc3339(now)}
+    asked = await made.client.post(
+        "/api/v1/scores:recalculate", json={"agent_id": agent} | span, headers=made.first.headers
+    )
+    assert asked.status_code == 202, asked.text
+    made.ids["recalculation_id"] = asked.json()["id"]
     await _fill_people(made)
     await _fill_webhooks(made)
 
