@@ -17,11 +17,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
+from guardhouse.analysis.risk.head import Head
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
+from guardhouse.scores.heads import store as head_store
+from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
@@ -197,15 +200,28 @@ async def _fill(made: TwoTenants) -> None:
     made.ids |= dict.fromkeys(("key_id", "api_key_id", "key"), me["credential_id"])
     made.ids["plan"] = "basic"  # the platform's, and the same for all
     rule = await made.client.put(
-        "/api/v1/risk/rules/canary_rule", json=body_of(PUT_RULE, {}), headers=made.first.headers
+        "/api/v1/risk/rules/canary_", json=body_of(PUT_RULE, {}), headers=made.first.headers
     )
     assert rule.status_code == 200, rule.text
-    made.ids["rule_id"] = "canary_rule"
+    made.ids["rule_id"] = (
+        "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
+    )
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
     assert asked.status_code == 202, asked.text
     made.ids["preview_id"] = asked.json()["id"]
+    now = made.resources.clock.now()
+    span = {"since": rfc3339(now - timedelta(hours=1)), "until": rfc3339(now)}
+    asked = await made.client.post(
+        "/api/v1/scores:recalculate", json={"agent_id": agent} | span, headers=made.first.headers
+    )
+    assert asked.status_code == 202, asked.text
+    made.ids["recalculation_id"] = asked.json()["id"]
+    head = StoredHead(1_900_000_001, "native.v1", "off", 0.95, 50, 500, now)  # a job makes them
+    async with system_transaction(made.resources.database) as tx:
+        await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
+    made.ids["/api/v1/risk/heads"] = str(head.version)
     await _fill_people(made)
     await _fill_webhooks(made)
 
@@ -261,6 +277,8 @@ def absent_like(real: str) -> str:
     except ValueError:
         if re.fullmatch(r"[0-9a-f]{32}", real):
             return uuid4().hex
+        if real.isdigit():
+            return str(int(real) - 1)
         return real.replace(MARK, "nothing-").replace("canary_", "nothing_")
     return str(uuid4()) if "-" in real else uuid4().hex
 

@@ -32,6 +32,7 @@ from guardhouse.ingest import routes as ingest_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
+from guardhouse.scores.heads import routes as heads_routes
 from guardhouse.scores.incidents import routes as incident_routes
 from guardhouse.scores.previews import routes as previews_routes
 from guardhouse.scores.recalculations import routes as recalculation_routes
@@ -68,6 +69,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     previews_routes.router,
     scores_routes.router,
     baseline_routes.router,
+    heads_routes.router,
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,

@@ -24,6 +24,7 @@ from guardhouse.scores import store, write
 from guardhouse.scores.answers.load import load_answers
 from guardhouse.scores.baselines.history import Kept, ProfileHistory, take_in
 from guardhouse.scores.baselines.note_runs import note_runs
+from guardhouse.scores.heads.take import Heads, taken_text
 from guardhouse.scores.incidents import tell
 from guardhouse.scores.incidents.book import Tale
 from guardhouse.scores.lookout import Thresholds, open_lookout
@@ -60,6 +61,7 @@ class Engines:
     _held: OrderedDict[int, tuple[AgentEngine, ProfileHistory]] = field(default_factory=OrderedDict)
     sets: RuleSets = field(init=False)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    heads: Heads = field(default_factory=Heads)
 
     def __post_init__(self) -> None:
         self.sets = RuleSets(self.rules)
@@ -79,7 +81,7 @@ class Engines:
         if held is None or max(held[0].position, 0) != at or held[1].group != work.group:
             profiles = ProfileHistory(work.tenant_no, work.group, self.kept)
             rules = await self.sets.get(tx, work.tenant_no, rules_taken(cursor))
-            engine = await load_engine(tx, rules, profiles, work.agent_no, cursor)
+            engine = await load_engine(tx, (rules, self.heads), profiles, work, cursor)
             if cursor is not None:
                 engine.judge.answers = await load_answers(
                     tx, work.tenant_no, work.group, cursor.answers_version
@@ -121,7 +123,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
     before = rules_taken(cursor)
     taken: Taken | None = engines.wanted(work) if events else before
     if events:
-        inputs += await _take_newest(tx, engine, profiles, work, events[0].position)
+        inputs += await _take_newest(tx, (engine, profiles), engines.heads, work, events[0].position)
         await profiles.prepare(tx, events)
     if taken is not None and taken != before:
         engine.use_rules(await engines.rules_of(tx, work))
@@ -151,6 +153,7 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
         heard_at=work.seen_at,
         cools_at=cools_at(engine),
         loss_told_at=lookout.loss_told_at,
+        heads=taken_text(engine.heads),
     )
     if tales:
         await tell.take_turn(tx, TenantKey(work.tenant_id, work.tenant_no), work.agent_no)
@@ -171,9 +174,10 @@ async def apply_step(tx: Tx, engines: Engines, work: Backlog) -> int:
 
 
 async def _take_newest(
-    tx: Tx, engine: AgentEngine, profiles: ProfileHistory, work: Backlog, position: int
+    tx: Tx, held: tuple[AgentEngine, ProfileHistory], heads: Heads, work: Backlog, position: int
 ) -> list[Input]:
-    """Go on with the group's newest baselines and answers from a position on, which is kept for a replay."""
+    """Go on with the newest baselines, answers and heads from a position on, which is kept for a replay."""
+    engine, profiles = held
     taken = []
     if profiles.current != work.profile_version:
         profiles.take(work.profile_version)
@@ -182,16 +186,22 @@ async def _take_newest(
         answers = await load_answers(tx, work.tenant_no, work.group, work.answers_version)
         engine.judge.answers = answers
         taken.append(Input(None, position, store.ANSWERS_TAKEN, {"version": answers.version}))
+    if taken_text(engine.heads) != work.heads:
+        engine.heads = await heads.get(tx, work.tenant_no, work.heads)
+        taken.append(Input(None, position, store.HEADS_TAKEN, {"heads": work.heads}))
     return taken
 
 
 async def load_engine(
-    tx: Tx, rules: RuleSet, profiles: ProfileHistory, agent_no: int, cursor: Cursor | None
+    tx: Tx, shelf: tuple[RuleSet, Heads], profiles: ProfileHistory, work: Backlog, cursor: Cursor | None
 ) -> AgentEngine:
     """Return an engine with everything of an agent that may still matter."""
+    rules, heads = shelf
+    agent_no = work.agent_no
     engine = AgentEngine(rules, profiles)
     if cursor is None:
         return engine
+    engine.heads = await heads.get(tx, work.tenant_no, cursor.heads)
     profiles.take(cursor.profile_version)
     engine.load_agent(cursor.state)
     gone_before = from_microseconds(max(0, engine.clock_us)) - timedelta(microseconds=PROCESS_GONE_US)

@@ -19,6 +19,7 @@ from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.scores import queries, store
 from guardhouse.scores.baselines.history import ProfileHistory, take_in
+from guardhouse.scores.heads.take import Heads
 from guardhouse.scores.process_key import key_of, key_text
 from guardhouse.scores.queries import ProcessFilter, ProcessRow, ScoreFilter, StoredScore
 from guardhouse.scores.rules.rule_sets import RuleSets, rules_taken
@@ -140,6 +141,7 @@ async def engine_with(tx: Tx, tenant: TenantKey, row: ProcessRow) -> AgentEngine
     engine = AgentEngine(rules, profiles)
     if cursor is not None:
         engine.load_agent(cursor.state)
+        engine.heads = await Heads().get(tx, tenant.no, cursor.heads)
     wanted = [row.key, row.root_key]
     for _ in range(ANCESTORS):
         for packed in await store.load_states(tx, row.agent_no, wanted):

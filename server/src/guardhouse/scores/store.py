@@ -28,9 +28,15 @@ from guardhouse.foundation.database import Tx, metadata
 _INSTANT = DateTime(timezone=True)
 LANES: Final = 64
 GROUP_OF_AGENT: Final = "coalesce(left(a.metadata->>'group', 200), a.agent_id)"  # 200 fit an index
-# Kinds of input that say which baselines, and which answers, an agent used from a position on.
+# Kinds of input that say which baselines, answers and verdict heads an agent used from a position on.
 PROFILES_TAKEN: Final = "profiles"
 ANSWERS_TAKEN: Final = "answers"
+HEADS_TAKEN: Final = "heads"
+# Which heads of a tenant look at processes now: versions with whether they count (+) or are in shadow (-).
+HEADS_NOW: Final = (
+    "coalesce((SELECT string_agg(h.version || CASE h.state WHEN 'on' THEN '+' ELSE '-' END, ' ' ORDER BY h.version)"
+    " FROM risk_heads h WHERE h.tenant_no = {tenant} AND h.state <> 'off'), '')"
+)
 
 processes = Table(
     "processes",
@@ -108,6 +114,7 @@ score_cursors = Table(
     Column("cools_at", _INSTANT),
     Column("loss_told_at", _INSTANT),
     Column("swept_at", _INSTANT),
+    Column("heads", Text, nullable=False),
     Index("score_cursors_cools_at_idx", "agent_no", postgresql_where=text("cools_at IS NOT NULL")),
 )
 
@@ -159,7 +166,7 @@ _PROCESS_TYPES: Final = (
 )  # fmt: skip
 CURSOR_COLUMNS: Final = (
     "position", "profile_version", "answers_version", "state", "shipped_rules", "rules_version", "clock_at",
-    "heard_at", "cools_at", "loss_told_at", "swept_at",
+    "heard_at", "cools_at", "loss_told_at", "swept_at", "heads",
 )  # fmt: skip
 _MOVE_CURSOR: Final = (
     f"INSERT INTO score_cursors AS c (tenant_no, agent_no, {', '.join(CURSOR_COLUMNS)})"
@@ -191,7 +198,8 @@ class Backlog:
     """An agent with events that are not scored yet: up to ``last``; ``position`` is where scoring stands.
 
     ``group`` shares baselines and answers: ``profile_version`` and ``answers_version`` are the newest ones it has;
-    ``rules_version`` is the newest of the tenant's rule set, 0 for none. ``seen_at``: the last contact.
+    ``rules_version`` is the newest of the tenant's rule set, 0 for none; ``heads`` are its verdict heads (see
+    `HEADS_NOW`). ``seen_at``: the last contact.
     """
 
     tenant_no: int
@@ -205,13 +213,15 @@ class Backlog:
     answers_version: int
     rules_version: int
     seen_at: datetime | None
+    heads: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where the scoring of an agent stands, with what the engine keeps of it that belongs to no process.
 
-    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down. In
+    ``shipped_rules`` and ``rules_version`` name the rules that it used last, None before it was written down;
+    ``heads`` the verdict heads. In
     event time: ``clock_at`` is the agent's clock, ``cools_at`` when its state changes next without events,
     ``swept_at`` up to when that has been shown already, ``loss_told_at`` when losses were last told. ``heard_at``
     is the agent's last contact, in our time.
@@ -228,6 +238,7 @@ class Cursor:
     cools_at: datetime | None = None
     loss_told_at: datetime | None = None
     swept_at: datetime | None = None
+    heads: str = ""
 
 
 async def take_lanes(tx: Tx, owner: UUID, limit: int, now: datetime, until: datetime) -> list[int]:
@@ -263,7 +274,7 @@ async def list_backlog(
         " coalesce((SELECT w.version FROM risk_answers w WHERE w.tenant_no = a.tenant_no"
         f" AND w.group_name = {GROUP_OF_AGENT}), 0) AS answers_version,"
         " coalesce((SELECT max(s.version) FROM risk_rule_sets s WHERE s.tenant_no = a.tenant_no), 0) AS rules_version,"
-        " a.last_seen"
+        f" a.last_seen, {HEADS_NOW.format(tenant='a.tenant_no')}"
         " FROM host_agents a LEFT JOIN score_cursors c USING (agent_no)"
         f" WHERE a.agent_no % {LANES} = ANY($1::int[]) AND a.next_position - 1 > coalesce(c.position, 0)"
         " AND a.agent_no <> ALL($3::bigint[]) ORDER BY a.agent_no <= $4, a.agent_no LIMIT $2",

@@ -20,6 +20,7 @@ from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
+from guardhouse.scores.heads import jobs as heads_jobs
 from guardhouse.scores.previews import jobs as previews_jobs
 from guardhouse.scores.recalculations import jobs as recalculation_jobs
 from guardhouse.scores.rules import jobs as rules_jobs
@@ -61,6 +62,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     baseline_jobs.learn_baselines,
     recalculation_jobs.prune_recalculations,
     scores_jobs.prune_episodes,
+    heads_jobs.train_heads,
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,

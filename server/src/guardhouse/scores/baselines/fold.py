@@ -87,7 +87,11 @@ async def pick(tx: Tx, wanted: Wanted) -> list[StoredRun]:
         waiting = await store.list_waiting(
             tx, tenant_no, wanted.group, wanted.ended_before, RUNS_AT_ONCE, vouched=wanted.vouched
         )
-        warm = {} if wanted.vouched else await _warm(tx, tenant_no, waiting)
+        warm = (
+            {}
+            if wanted.vouched
+            else await warm_until(tx, tenant_no, [(run.agent_no, run.root_key) for run in waiting])
+        )
         reasons = [_reason(run, warm, vouched=wanted.vouched) for run in waiting]
         for reason in ("loss", "risk"):
             left = [run for run, why in zip(waiting, reasons, strict=True) if why == reason]
@@ -107,9 +111,9 @@ def _reason(run: StoredRun, warm: dict[tuple[int, str], int], *, vouched: bool) 
     return None
 
 
-async def _warm(tx: Tx, tenant_no: int, runs: Sequence[StoredRun]) -> dict[tuple[int, str], int]:
-    """Return until when the trees of these runs were at 20.00 or above, by agent and root."""
-    places = sorted({(run.agent_no, run.root_key) for run in runs})
+async def warm_until(tx: Tx, tenant_no: int, roots: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
+    """Return until when trees were at 20.00 or above, in microseconds, by their (agent, root)."""
+    places = sorted(set(roots))
     warm: dict[tuple[int, str], int] = {}
     engine = AgentEngine(RuleSet.builtin())
     for agent_no, key, packed in await store.load_states(tx, tenant_no, places):
@@ -129,7 +133,7 @@ async def read(tx: Tx, stored: StoredRun, budget: int) -> Part:
             tx, stored.agent_no, key.pid, (reached, stored.last_position), times, CHUNK
         )
         for event in events:
-            if _is_of(event, key):
+            if is_of(event, key):
                 run.add(event)
         if len(events) < CHUNK:
             reached = stored.last_position
@@ -141,7 +145,8 @@ async def read(tx: Tx, stored: StoredRun, budget: int) -> Part:
     return Part(stored, run, reached)
 
 
-def _is_of(event: RiskEvent, key: ProcessKey) -> bool:
+def is_of(event: RiskEvent, key: ProcessKey) -> bool:
+    """Whether an event of a pid is of this process."""
     if event.boot_id != key.boot_id:
         return False
     return event.start is None or event.start == key.start

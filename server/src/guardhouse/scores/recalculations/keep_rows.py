@@ -17,6 +17,7 @@ from guardhouse.events.identify import identifier
 from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
 from guardhouse.scores import store
+from guardhouse.scores.heads.take import taken_text
 from guardhouse.scores.process_key import key_text
 from guardhouse.scores.recalculations.replay import Replay
 from guardhouse.scores.write import score_values
@@ -34,6 +35,9 @@ async def keep_rows(tx: Tx, replay: Replay, processes: Sequence[Process]) -> int
     answers = replay.engine.judge.answers.version
     if answers:
         versions["answers"] = answers
+    heads = taken_text(replay.engine.heads)
+    if heads:
+        versions["heads"] = heads
     new_id = identifier(str(past.tenant.id), past.agent_id)
     days = set(await partitions.present_days(tx, "scores"))
     rows = []

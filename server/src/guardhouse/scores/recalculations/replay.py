@@ -18,14 +18,15 @@ from guardhouse.foundation.errors import Problem
 from guardhouse.scores.answers.load import load_answers, newest_version
 from guardhouse.scores.baselines.history import ProfileHistory
 from guardhouse.scores.baselines.store import newest_version as newest_profiles
+from guardhouse.scores.heads.take import Heads, newest_taken
 from guardhouse.scores.recalculations import store as asked_store
 from guardhouse.scores.recalculations.store import Mode
 from guardhouse.scores.rules.rule_sets import RuleSets, Taken, newest
 from guardhouse.scores.rules.store import RULES_TAKEN
-from guardhouse.scores.store import ANSWERS_TAKEN, PROFILES_TAKEN
+from guardhouse.scores.store import ANSWERS_TAKEN, HEADS_TAKEN, PROFILES_TAKEN
 
 CHUNK: Final = 5000
-TAKEN: Final = (PROFILES_TAKEN, ANSWERS_TAKEN, RULES_TAKEN)
+TAKEN: Final = (PROFILES_TAKEN, ANSWERS_TAKEN, RULES_TAKEN, HEADS_TAKEN)
 
 
 class EventsExpired(Problem):
@@ -56,6 +57,7 @@ class Replay:
     engine: AgentEngine
     profiles: ProfileHistory
     rules: RuleSets
+    heads: Heads = field(default_factory=Heads)
     taken: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=deque)
     position: int = 0
 
@@ -70,7 +72,9 @@ class Replay:
         engine = AgentEngine(await newest(tx, past.tenant.no), profiles)
         version = await newest_version(tx, past.tenant.no, past.group)
         engine.judge.answers = await load_answers(tx, past.tenant.no, past.group, version)
-        return cls(past, mode, engine, profiles, rules)
+        made = cls(past, mode, engine, profiles, rules)
+        engine.heads = await made.heads.get(tx, past.tenant.no, await newest_taken(tx, past.tenant.no))
+        return made
 
     async def go_on(self, tx: Tx, until: int) -> int:
         """Apply the next events up to a position, at most 5,000; returns how many.
@@ -103,6 +107,8 @@ class Replay:
             self.engine.judge.answers = await load_answers(tx, past.tenant.no, past.group, what["version"])
         elif kind == RULES_TAKEN:
             self.engine.use_rules(await self.rules.get(tx, self.past.tenant.no, Taken(**what)))
+        elif kind == HEADS_TAKEN:
+            self.engine.heads = await self.heads.get(tx, self.past.tenant.no, what["heads"])
 
 
 async def events_after(tx: Tx, agent_no: int, position: int, until: int) -> Sequence[RiskEvent]:
