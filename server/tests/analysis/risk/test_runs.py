@@ -110,8 +110,8 @@ def test_hits_are_bounded_and_packed() -> None:
     for number in range(3 * MAX_HITS):
         run.hit(f"rule.r{number}", number)
     run.hit("rule.r1", 99)
-    assert len(run.hits) == MAX_HITS
-    assert run.hits["rule.r1"] == 1
+    assert len(run.list_hits()) == MAX_HITS
+    assert dict(run.list_hits())["rule.r1"] == 1
     assert OpenRun.unpack(run.pack()).pack() == run.pack()
 
 

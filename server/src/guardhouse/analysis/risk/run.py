@@ -21,21 +21,30 @@ class OpenRun:
         self.started_us = started_us
         self.calls = calls  # of the process when it began
         self.received, self.lost = heard
-        self.hits: dict[str, int] = {}  # evidence id -> position of its first hit
+        self.hits: dict[str, int] | None = (
+            None  # evidence id -> position of its first hit; most runs have none
+        )
 
     def hit(self, evidence_id: str, position: int) -> None:
         """Note that this evidence was seen in the run."""
-        if len(self.hits) < MAX_HITS:
-            self.hits.setdefault(evidence_id, position)
+        hits = self.hits
+        if hits is None:
+            hits = self.hits = {}
+        if len(hits) < MAX_HITS:
+            hits.setdefault(evidence_id, position)
+
+    def list_hits(self) -> list[tuple[str, int]]:
+        """The evidence that was seen, in the order of its first hits."""
+        return [] if self.hits is None else list(self.hits.items())
 
     def pack(self) -> list[Any]:
         """Fields as JSON values."""
-        return [self.after, self.started_us, self.calls, self.received, self.lost, list(self.hits.items())]
+        return [self.after, self.started_us, self.calls, self.received, self.lost, self.list_hits()]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "OpenRun":
         """The run that `pack` wrote."""
         after, started_us, calls, received, lost, hits = packed
         run = cls(after, started_us, calls, (received, lost))
-        run.hits = dict(hits)
+        run.hits = dict(hits) if hits else None
         return run

@@ -63,7 +63,7 @@ def run_so_far(process: Process, last: int, heard: tuple[int, int], edge: str | 
         last,
         run.started_us,
         process.last_us,
-        list(run.hits.items()),
+        run.list_hits(),
         edge,
         True,  # noqa: FBT003 - until its tree is asked
         heard[0] - run.received,
