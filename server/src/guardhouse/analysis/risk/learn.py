@@ -174,16 +174,16 @@ class _Counts:
     def means(self, run: Run) -> Iterable[int]:
         """The running means of a run, in micro-bits, from its tenth call on."""
         empty = CallCounts()
-        levels = (
-            self.everyone.get(run.alphabet, empty),
-            self.own.get((run.exe, run.alphabet), empty),
+        tables = (
+            self.everyone.get(run.alphabet, empty).table(),
+            self.own.get((run.exe, run.alphabet), empty).table(),
         )
         memo: dict[int, int] = {}
         mean = seen = 0
         for key in run.grams:
             bits = memo.get(key)
             if bits is None:
-                bits = memo[key] = surprise_of_three(levels, key)
+                bits = memo[key] = surprise_of_three(tables, key)
             seen = min(seen + 1, LONG_MEMORY)
             mean += (bits - mean) // seen
             if seen >= FIRST_JUDGED:

@@ -123,7 +123,7 @@ class Profile:
     """One version of one program's baseline, ready for the hot path. `limit` is max(0.5 bit, q999)."""
 
     __slots__ = (
-        "_levels", "_paths", "alphabet", "baseline", "exe", "group", "habits", "limit", "memo", "ripeness",
+        "_paths", "_tables", "alphabet", "baseline", "exe", "group", "habits", "limit", "memo", "ripeness",
         "runs", "version",
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ class Profile:
         self.runs = baseline.runs
         self.memo: dict[int, int] = {}
         self._paths: dict[tuple[str, str], bool] = {}
-        self._levels = (everyone, baseline.counts)
+        self._tables = (everyone.table(), baseline.counts.table())
         limit = NO_LIMIT if alphabet in IMPORTED else q999(baseline.histogram)
         self.limit = max(LEAST_LIMIT, limit)
         self.ripeness = ripeness_of(baseline.calls, alphabet)
@@ -153,7 +153,7 @@ class Profile:
 
     def bits(self, key: int) -> int:
         """Surprise of a gram in micro-bits, remembered in a bounded memo."""
-        value = surprise_of_three(self._levels, key)
+        value = surprise_of_three(self._tables, key)
         memo = self.memo
         if len(memo) >= MEMO_LIMIT:
             memo.clear()

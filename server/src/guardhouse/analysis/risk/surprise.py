@@ -53,22 +53,38 @@ def gram(context: int, number: int, mask: int = CONTEXT_MASK) -> int:
     return ((context & mask) << CALL_BITS) | number
 
 
+Table = dict[int, tuple[dict[int, int], int, int]]
+"""Context node -> its counts, T, N + T."""
+
+
 class CallCounts:
     """Followers of every context of 0 to `depth` calls: context node -> {call number: count, 0: their sum}.
 
     The engine's grams carry three calls of context; another depth is for measuring only.
     """
 
-    __slots__ = ("depth", "followers")
+    __slots__ = ("_table", "depth", "followers")
 
     def __init__(self, depth: int = DEPTH) -> None:
         self.depth = depth
         self.followers: dict[int, dict[int, int]] = {}
+        self._table: Table | None = None
+
+    def table(self) -> "Table":
+        """Every context with its T and N + T worked out, for one who asks often; made once for the counts of now."""
+        found = self._table
+        if found is None:
+            found = self._table = {
+                node: (counted, len(counted) - 1, counted[0] + len(counted) - 1)
+                for node, counted in self.followers.items()
+            }
+        return found
 
     def add(self, key: int) -> None:
         """Count one gram in every order its context is known for; a 0 in a context means before the start."""
         number = key & CALL_MASK
         context = key >> CALL_BITS
+        self._table = None
         for order in range(self.depth + 1):
             shift = CALL_BITS * order
             if order and (context >> (shift - CALL_BITS)) & CALL_MASK == 0:
@@ -85,6 +101,7 @@ class CallCounts:
 
     def merge(self, other: "CallCounts") -> None:
         """Add all counts of another table."""
+        self._table = None
         for node, counted in other.followers.items():
             mine = self.followers.setdefault(node, {0: 0})
             for number, count in counted.items():
@@ -141,8 +158,8 @@ def surprise(levels: tuple[CallCounts, ...], key: int) -> int:
     return max(0, -log2_micro(p))
 
 
-def surprise_of_three(levels: tuple[CallCounts, ...], key: int) -> int:
-    """The same as `surprise` for three calls of context, unrolled.
+def surprise_of_three(tables: tuple[Table, ...], key: int) -> int:
+    """The same as `surprise` for three calls of context, unrolled, over the tables of the levels.
 
     What the engine computes on a memo miss.
     """
@@ -152,27 +169,26 @@ def surprise_of_three(levels: tuple[CallCounts, ...], key: int) -> int:
     two = 0x1000000 | (context & 0xFFFFFF)
     three = 0x1000000000 | context
     p = UNIFORM
-    for level in levels:
-        followers = level.followers
-        counted = followers.get(1)
-        if counted is None:
+    for table in tables:
+        found = table.get(1)
+        if found is None:
             continue
-        distinct = len(counted) - 1
-        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
-        counted = followers.get(one)
-        if counted is None:
+        counted, distinct, total = found
+        p = (counted.get(number, 0) + distinct * p) / total
+        found = table.get(one)
+        if found is None:
             continue
-        distinct = len(counted) - 1
-        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
-        counted = followers.get(two)
-        if counted is None:
+        counted, distinct, total = found
+        p = (counted.get(number, 0) + distinct * p) / total
+        found = table.get(two)
+        if found is None:
             continue
-        distinct = len(counted) - 1
-        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
-        counted = followers.get(three)
-        if counted is None:
+        counted, distinct, total = found
+        p = (counted.get(number, 0) + distinct * p) / total
+        found = table.get(three)
+        if found is None:
             continue
-        distinct = len(counted) - 1
-        p = (counted.get(number, 0) + distinct * p) / (counted[0] + distinct)
+        counted, distinct, total = found
+        p = (counted.get(number, 0) + distinct * p) / total
     bits = -log2_micro(p)
     return max(0, bits)
