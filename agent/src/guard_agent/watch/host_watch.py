@@ -32,7 +32,7 @@ from guard_agent.watch.proc_connector import ConnectorError, ProcConnector
 from guard_agent.watch.redact import Redactor
 from guard_agent.watch.serial_gaps import SYSCALL
 
-MOST_WAITING: Final = 50_000
+MOST_WAITING: Final = 110_000  # records of a burst, some 25 MiB
 SLICE_RECORDS: Final = 8_000
 LAST_SECONDS: Final = 3.0
 WAIT_SECONDS: Final = 0.2
