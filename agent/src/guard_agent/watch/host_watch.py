@@ -153,6 +153,7 @@ class HostWatch:
         self._lineage = Lineage(os.getpid(), calls_are_audited=audited, hold_seconds=hold)
         self._assembler = Assembler(OWN_KEY, own_pids=(os.getpid(),), processes=self._lineage.table)
         self._waiting: deque[Record] = deque()
+        self._opened_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
         self._losses_at = 0.0
         self._connector_lost = self._gone = 0
         # Where the connector alone names programs, it has to be heard at once: the short-lived are gone soon.
@@ -183,13 +184,23 @@ class HostWatch:
                 "only what the audit daemon's own rules record is seen; --add-rules adds ours beside them"
             )
 
+    def _running_already(self) -> list[Event]:
+        """Return the inventory, seeded into the lineage; whose fork the connector has heard is told by that alone."""
+        heard: set[int] = set()
+        events = []
+        for event in take_inventory():
+            if event["kind"] == "inventory":
+                if self._connector is not None and event["start"] > self._opened_ticks:
+                    heard.add(event["pid"])
+                    continue
+                self._lineage.seed(event)
+            if event["pid"] not in heard:
+                events.append(event)
+        return events
+
     def run(self, stop: StopSignals) -> None:
         """Collect until a signal."""
-        events = list(take_inventory())
-        for event in events:
-            if event["kind"] == "inventory":
-                self._lineage.seed(event)
-        self._intake.take(events)
+        self._intake.take(self._running_already())
         poll = select.poll()
         for made in (self._source, self._connector):
             number = None if made is None else made.fileno()
