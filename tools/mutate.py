@@ -99,9 +99,9 @@ MUTATIONS = (
     Mutation(
         "keep a refusal under its Idempotency-Key",
         "foundation/request.py",
-        "return 200 <= response.status_code < 300 and isinstance",
-        "return 200 <= response.status_code < 500 and isinstance",
-        ("server/tests/foundation/test_idempotency.py", "server/tests/http"),
+        "    kept: Answer | None = None\n    try:\n        response = await handle(request)\n",
+        '    kept: Answer | None = Answer(409, (), b"{}")\n    try:\n        response = await handle(request)\n',
+        ("server/tests/foundation/test_idempotency.py",),
     ),
 )
 
