@@ -67,22 +67,7 @@ event_sources = Table(
 events_kept = Table(
     "events_kept",
     metadata,
-    Column("event_id", Uuid, nullable=False),
-    Column("occurred_at", _INSTANT, nullable=False),
-    Column("received_at", _INSTANT, nullable=False),
-    Column("claimed_at", _INSTANT),
-    Column("tenant_no", BigInteger, nullable=False),
-    Column("agent_no", BigInteger, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("start", BigInteger),
-    Column("ret", BigInteger),
-    Column("source_no", Integer, nullable=False),
-    Column("pid", Integer),
-    Column("tid", Integer),
-    Column("kind", SmallInteger, nullable=False),
-    Column("flags", SmallInteger, nullable=False),
-    Column("call", Text),
-    Column("fields", LargeBinary),
+    *(Column(column.name, column.type, nullable=column.nullable) for column in process_events.columns),
     PrimaryKeyConstraint("tenant_no", "event_id"),
 )
 

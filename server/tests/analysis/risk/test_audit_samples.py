@@ -9,8 +9,8 @@ import pytest
 from guard_agent.watch.audit_log import read_audit
 from guard_agent.watch.strace import open_log
 from guardhouse.analysis.risk.engine import AgentEngine
-from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.rules import RuleSet
+from server.tests.analysis.risk.audit_told import told
 
 DATA = Path(os.environ.get("GUARDHOUSE_SHARED_DATA") or Path(__file__).parents[5] / "shared" / "data")
 FOLDER = DATA / "syscall/auditd-samples/captured-here"
@@ -21,23 +21,7 @@ def peak(items: list[dict[str, Any]]) -> float:
     engine = AgentEngine(RuleSet.builtin())
     highest = 0
     for position, item in enumerate(items, 1):
-        event = RiskEvent(
-            position,
-            position.to_bytes(16, "big"),
-            item["timestamp"] // 1000,
-            item["kind"],
-            pid=item["pid"],
-            ppid=item.get("ppid"),
-            start=item["start"],
-            exe=item.get("exe"),
-            call=item.get("syscall"),
-            ret=item.get("ret"),
-            errno=item.get("errno"),
-            args=item.get("args"),
-            child_pid=item.get("child_pid"),
-            child_start=item.get("child_start"),
-            alphabet="audit.v1",
-        )
+        event = told(item, position)
         if engine.apply(event) is not None:
             trees = [state.tree for state in engine.instances.states.values() if state.tree is not None]
             highest = max([highest, *(tree.explain(event.occurred_us)[0] for tree in trees)])

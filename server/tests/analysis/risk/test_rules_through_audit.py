@@ -6,10 +6,10 @@ import pytest
 
 from guard_agent.watch.audit_log import read_audit
 from guard_agent.watch.read_report import ReadReport
-from guardhouse.analysis.risk.event import RiskEvent
 from guardhouse.analysis.risk.rule_tests import hits_of
 from guardhouse.analysis.risk.rules import RuleSet
 from guardhouse.analysis.risk.short_events import EPOCH_US, expand_events
+from server.tests.analysis.risk.audit_told import told
 from server.tests.analysis.risk.audit_writer import write_log
 
 RULES = RuleSet.builtin()
@@ -19,27 +19,6 @@ UNSAID = {
     "file_capability: a program does it itself": "an attribute's name is in memory",
     "download_execute: one program does all three, known by inode": "inodes are not sent, see record 63",
 }
-
-
-def told(item: dict[str, Any], position: int) -> RiskEvent:
-    return RiskEvent(
-        position,
-        position.to_bytes(16, "big"),
-        item["timestamp"] // 1000,
-        item["kind"],
-        pid=item["pid"],
-        ppid=item.get("ppid"),
-        start=item["start"],
-        exe=item.get("exe"),
-        call=item.get("syscall"),
-        ret=item.get("ret"),
-        errno=item.get("errno"),
-        args=item.get("args"),
-        child_pid=item.get("child_pid"),
-        child_start=item.get("child_start"),
-        code=item.get("code"),
-        alphabet="audit.v1",
-    )
 
 
 CASES = [
