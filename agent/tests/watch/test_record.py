@@ -117,7 +117,7 @@ def test_kill_9_while_sending_then_every_event_arrives_with_its_number(
         event["pid"] for event in receiver.events() if event.get("args", {}).get("argv", [""])[0] == "sh"
     )
     time.sleep(0.5)
-    assert is_running(shell)  # the command lives on without its watcher
+    wait_for(lambda: is_running(shell))  # the command lives on without its watcher
     os.kill(shell, signal.SIGKILL)
     child.communicate(timeout=20)
     wait_for(lambda: not list((Path(programs.environment["GUARDHOUSE_AGENT_STATE_DIR"]) / "runs").iterdir()))
