@@ -16,7 +16,6 @@ def upgrade() -> None:
     op.execute("""
         ALTER TABLE projects ADD CONSTRAINT projects_state_check
             CHECK (state IN ('active', 'archived', 'deleted'))""")
-    op.execute("CREATE INDEX projects_archived_at_idx ON projects (archived_at) WHERE state = 'archived'")
     if not op.get_context().opts.get("single_role"):
         op.execute("GRANT UPDATE (settings) ON tenants TO guardhouse_tenant")
 
@@ -24,7 +23,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     if not op.get_context().opts.get("single_role"):
         op.execute("REVOKE UPDATE (settings) ON tenants FROM guardhouse_tenant")
-    op.execute("DROP INDEX projects_archived_at_idx")
     op.execute("UPDATE projects SET state = 'archived' WHERE state = 'deleted'")
     op.execute("ALTER TABLE projects DROP CONSTRAINT projects_state_check")
     op.execute("""

@@ -107,9 +107,7 @@ async def test_of_projects_made_at_once_under_one_name_one_is_made(
 ) -> None:
     answers = await asyncio.gather(
         *(
-            client.post(
-                "/api/v1/projects", json={"slug": f"p{n}", "external_ids": ["same"]}, headers=admin
-            )
+            client.post("/api/v1/projects", json={"slug": f"p{n}", "external_ids": ["same"]}, headers=admin)
             for n in range(5)
         )
     )
@@ -167,15 +165,18 @@ async def test_a_bound_key_reaches_its_project_alone(client: httpx.AsyncClient, 
         sent = {} if method == "PATCH" else None
         url = f"/api/v1/projects/{other['id']}"
         assert (await client.request(method, url, json=sent, headers=bound)).status_code == 404
-    for method, path, sent in (
+    whole: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/projects", {"slug": "more"}),
         ("PUT", "/project-policy", {"auto_create_projects": False}),
-    ):
-        answer = await client.request(method, f"/api/v1{path}", json=sent, headers=bound)
+    ]
+    for method, path, wanted in whole:
+        answer = await client.request(method, f"/api/v1{path}", json=wanted, headers=bound)
         assert (answer.status_code, answer.json()["code"]) == (403, "scope_escalation")
 
 
-async def test_the_default_project_cannot_be_archived(client: httpx.AsyncClient, admin: dict[str, str]) -> None:
+async def test_the_default_project_cannot_be_archived(
+    client: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
     project = await made(client, admin, slug="default")
     assert (await client.delete(f"/api/v1/projects/{project['id']}", headers=admin)).status_code == 409
 

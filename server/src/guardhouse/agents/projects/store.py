@@ -13,7 +13,6 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Identity,
-    Index,
     Integer,
     Table,
     Text,
@@ -48,7 +47,6 @@ projects = Table(
     UniqueConstraint("tenant_id", "slug"),
     UniqueConstraint("tenant_id", "project_id"),  # what API keys refer to
     CheckConstraint("state IN ('active', 'archived', 'deleted')", name="state"),
-    Index("projects_archived_at_idx", "archived_at", postgresql_where=text("state = 'archived'")),
 )
 
 
