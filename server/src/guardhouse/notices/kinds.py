@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
+from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -43,6 +44,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         TelemetryReceived,
         AgentSilent,
         AgentLoss,
+        RulesPublished,
+        RulesRolledBack,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
