@@ -150,7 +150,7 @@ async def test_force_with_a_reason_bans_a_guarded_address_and_the_audit_log_says
     assert (unreasoned.status_code, unreasoned.json()["errors"][0]["pointer"]) == (422, "/reason")
     await shop.add(value=value, force=True, reason="drill")
     assert (await shop.document())["ip_blacklist"] == ["127.0.0.0/8"]
-    logged = await shop.client.get("/api/v1/audit-log?action=app_rules.publish", headers=shop.admin)
+    logged = await shop.client.get("/api/v1/audit?action=app_rules.publish", headers=shop.admin)
     (entry,) = logged.json()["data"]
     assert (entry["after"]["forced"], entry["reason"], entry["after"]["revision"]) == (True, "drill", 1)
     assert entry["after"]["rules"][0]["value"] == value

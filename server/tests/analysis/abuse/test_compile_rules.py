@@ -169,7 +169,8 @@ def test_at_most_a_thousand_networks_are_served_the_highest_priority_first() -> 
 def test_bans_are_renewed_in_half_their_time_while_they_outlive_it() -> None:
     def due(ends: timedelta | None, kind: str = "ban_net") -> datetime | None:
         value = VALUES[kind][0]
-        return next_due([AppRule(UUID(int=1), kind, value, expires_at=ends and NOON + ends)], NOON)
+        expires_at = None if ends is None else NOON + ends
+        return next_due([AppRule(UUID(int=1), kind, value, expires_at=expires_at)], NOON)
 
     assert due(None) == due(HOUR * 5) == NOON + timedelta(seconds=1800)
     assert due(HOUR) == NOON + HOUR  # the app lifts it by then by itself, and is told

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
+from guardhouse.agents.projects.store import Project
 from guardhouse.agents.rules import queries, store
 from guardhouse.agents.rules.check_rule import (
     NOTHING_GUARDED,
@@ -20,7 +23,6 @@ from guardhouse.agents.rules.check_rule import (
 )
 from guardhouse.agents.rules.documents import make_document
 from guardhouse.agents.rules.store import Place, Revision, StoredRule
-from guardhouse.agents.store import Project
 from guardhouse.analysis.abuse.compile_rules import AppRule
 from guardhouse.analysis.abuse.due import next_due
 from guardhouse.analysis.abuse.target import EVERYONE, Target
@@ -116,7 +118,7 @@ def place_of(tenant_id: UUID, project: Project) -> Place:
 
 def guarded_of(project: Project, operator: str | None = None, proxies: Sequence[Any] = ()) -> Guarded:
     """Return the addresses that bans of a project must not hit."""
-    return Guarded(operator, tuple(project.settings.get("never_ban") or ()), tuple(proxies))
+    return Guarded(operator, project.settings.never_ban, tuple(proxies))
 
 
 async def take_rules_turn(tx: Tx, place: Place) -> None:
@@ -252,7 +254,8 @@ async def publish_rules(
 
 def baseline_of(project: Project) -> Mapping[str, Any]:
     """Return what a project's app sets in its own code, in the words of the document."""
-    return project.settings.get("baseline") or {}
+    known: dict[str, Any] = msgspec.to_builtins(project.settings.baseline) or {}
+    return known
 
 
 def released(before: Iterable[StoredRule], after: Iterable[StoredRule], by: Authorship) -> list[StoredRule]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from guardhouse.agents.projects.read import Project, reach_project
 from guardhouse.agents.resolve_project import ProjectMismatch, UnknownProject, resolve_project
 from guardhouse.agents.rules import queries
 from guardhouse.agents.rules.ask import read_headers
@@ -33,7 +34,6 @@ from guardhouse.agents.rules.wire import (
     members_of,
     new_rule_of,
 )
-from guardhouse.agents.store import Project, find_project
 from guardhouse.foundation import peer
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict, NotFound
@@ -53,7 +53,7 @@ from guardhouse.identity.caller import Caller, Require, identify
 
 router = api_router("app-rules")
 doors = APIRouter(tags=["telemetry"], route_class=StrictRoute)
-Reader = Annotated[Caller, Depends(Require("app_rules:read"))]
+Reader = Annotated[Caller, Depends(Require("app_rules:read", "projects:read"))]
 Writer = Annotated[Caller, Depends(Require("app_rules:write"))]
 
 _NAMED = "Id, slug or external id of a project; without it the key's, else `default`."
@@ -132,7 +132,7 @@ async def create_app_rule(
     response: Response,
 ) -> AppRuleShape:
     """Make a rule; agents get it with the revision that this publishes."""
-    project = await _project(tx, caller, project_id)
+    project = await _open(tx, caller, project_id)
     by = _authorship(caller, shared, project, wanted.reason, force=wanted.force)
     published = await apply_operations(tx, project, [Add(new_rule_of(wanted))], by)
     made = published.made[0]
@@ -155,7 +155,7 @@ async def list_app_rules(
     wanted: Annotated[AppRuleQuery, Query()],
 ) -> dict[str, Any]:
     """List the rules of an app as they stand, in order of making."""
-    project = await _project(tx, caller, project_id)
+    project = await reach_project(tx, caller, project_id)
     after = None if page.after is None else UUID(bytes=page.after[0])
     place = place_of(caller.tenant.id, project)
     rows = await queries.page_rules(tx, place, wanted.kind, page.limit + 1, after)
@@ -170,7 +170,7 @@ async def get_app_rule(
     caller: Reader, tx: RequestTx, shared: Shared, project_id: UUID, rule_id: UUID, response: Response
 ) -> AppRuleShape:
     """Show one rule; its ETag is needed to change it."""
-    project = await _project(tx, caller, project_id)
+    project = await reach_project(tx, caller, project_id)
     found = await _rule(tx, place_of(caller.tenant.id, project), rule_id)
     response.headers["ETag"] = etag(found.since)
     return app_rule_shape(found, shared.clock.now())
@@ -179,7 +179,7 @@ async def get_app_rule(
 @router.patch(
     "/projects/{project_id}/rules/{rule_id}",
     operation_id="update_app_rule",
-    responses=refusals(NotFound, AppRuleInvalid, PreconditionFailed, PreconditionRequired),
+    responses=refusals(NotFound, Conflict, AppRuleInvalid, PreconditionFailed, PreconditionRequired),
 )
 async def update_app_rule(
     caller: Writer,
@@ -191,7 +191,7 @@ async def update_app_rule(
 ) -> AppRuleShape:
     """Change a rule, with If-Match, and publish; its kind stays."""
     shared = resources_of(request)
-    project = await _project(tx, caller, at.project_id)
+    project = await _open(tx, caller, at.project_id)
     place = place_of(caller.tenant.id, project)
     await _match(tx, place, at.rule_id, request)
     by = _authorship(caller, shared, project, change.reason, force=change.force)
@@ -205,14 +205,14 @@ async def update_app_rule(
     "/projects/{project_id}/rules/{rule_id}",
     status_code=204,
     operation_id="delete_app_rule",
-    responses=refusals(NotFound, PreconditionFailed, PreconditionRequired),
+    responses=refusals(NotFound, Conflict, PreconditionFailed, PreconditionRequired),
 )
 async def delete_app_rule(
     caller: Writer, tx: RequestTx, at: Annotated[Addressed, Depends()], request: Request
 ) -> Response:
     """Take a rule out, with If-Match, and publish; apps lift its ban at their next call."""
     shared = resources_of(request)
-    project = await _project(tx, caller, at.project_id)
+    project = await _open(tx, caller, at.project_id)
     await _match(tx, place_of(caller.tenant.id, project), at.rule_id, request)
     await apply_operations(
         tx, project, [Remove(at.rule_id)], _authorship(caller, shared, project, None, force=False)
@@ -220,18 +220,17 @@ async def delete_app_rule(
     return Response(status_code=204)
 
 
-async def _project(tx: Tx, caller: Caller, project_id: UUID) -> Project:
-    """Return a project of the caller's.
+async def _open(tx: Tx, caller: Caller, project_id: UUID) -> Project:
+    """Return a project whose rules may be changed.
 
     Raises:
-        NotFound: no such project, or not the one that the key is bound to.
+        NotFound: out of reach.
+        Conflict: it is archived.
     """
-    found = None
-    if caller.project_id in (None, project_id):
-        found = await find_project(tx, caller.tenant.id, str(project_id))
-    if found is None or found.id != project_id:
-        raise NotFound("There is no such project.")
-    return found
+    project = await reach_project(tx, caller, project_id)
+    if project.state != "active":
+        raise Conflict("The project is archived: its rules stay as they are.")
+    return project
 
 
 async def _rule(tx: Tx, place: Place, rule_id: UUID) -> StoredRule:

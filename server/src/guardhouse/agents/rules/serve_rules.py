@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guardhouse.agents.projects.store import Project
 from guardhouse.agents.rules import queries, store
 from guardhouse.agents.rules.ask import Asked
 from guardhouse.agents.rules.documents import make_document
 from guardhouse.agents.rules.publish import place_of
 from guardhouse.agents.rules.store import Document, Place, Revision
-from guardhouse.agents.store import Project
 from guardhouse.analysis.abuse.target import Target, matched, target_hex
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.etag import etag

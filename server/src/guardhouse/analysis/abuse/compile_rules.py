@@ -92,7 +92,12 @@ def compile_rules(
     by_kind: dict[str, list[AppRule]] = {kind: [] for kind in KINDS}
     for rule in live:
         by_kind[rule.kind].append(rule)
-    bans, not_served = _bans(by_kind["ban_net"], by_kind["allow_net"])
+    allows = [*baseline.get("ip_whitelist", ()), *(rule.value["net"] for rule in by_kind["allow_net"])]
+    bans, not_served = _bans(
+        [(rule.value["net"], rule.expires_at) for rule in by_kind["ban_net"]]
+        + [(net, None) for net in baseline.get("ip_blacklist", ())],
+        allows,
+    )
     global_limit = _tightest(
         [_limit(rule) for rule in by_kind["limit_global"]]
         + _known_limit(baseline.get("global_rate_limit"), baseline.get("global_rate_window"))
@@ -101,7 +106,7 @@ def compile_rules(
         "expires_at": _last_end(live),
         "ttl": TTL_SECONDS,
         "ip_blacklist": [spell(net) for net in bans],
-        "ip_whitelist": _released(by_kind["release_net"], by_kind["allow_net"], bans),
+        "ip_whitelist": _released(by_kind["release_net"], allows, bans),
         "ip_ban_duration": BAN_SECONDS,
         **_countries(by_kind, baseline),
         "global_rate_limit": global_limit and global_limit[0],
@@ -114,29 +119,29 @@ def compile_rules(
         "blocked_user_agents": _patterns(
             by_kind["block_user_agent"], baseline.get("blocked_user_agents", ())
         ),
-        "suspicious_patterns": _patterns(by_kind["block_pattern"], ()),
+        "suspicious_patterns": _patterns(by_kind["block_pattern"], baseline.get("suspicious_patterns", ())),
         **_switches(by_kind["toggle"], by_kind["emergency"]),
-        **_emergency(by_kind["emergency"], baseline),
+        **_emergency(by_kind["emergency"]),
         "bans": [{"net": spell(net), "until": until} for net, until in bans.items()],
     }
     return Compiled(content, tuple(not_served))
 
 
 def _bans(
-    bans: Sequence[AppRule], allows: Sequence[AppRule]
+    bans: Iterable[tuple[str, datetime | None]], allows: Iterable[str]
 ) -> tuple[dict[Network, datetime | None], list[str]]:
     """Return the networks to ban with the end of each (None = open), and those that no longer fit."""
-    holes = Holes(read_network(rule.value["net"]) for rule in allows)
+    holes = Holes(read_network(net) for net in allows)
     served: dict[Network, datetime | None] = {}
     not_served: list[str] = []
-    for rule in bans:
-        left = holes.left_of(read_network(rule.value["net"]))
-        new = [net for net in left if net not in served]
+    for text, until in bans:
+        left = holes.left_of(read_network(text))
+        new = {net for net in left if net not in served}
         if len(served) + len(new) > MAX_NETWORKS:
-            not_served.append(str(rule.value["net"]))
+            not_served.append(text)
             continue
         for net in left:
-            served[net] = rule.expires_at if net in new else _later(served[net], rule.expires_at)
+            served[net] = until if net in new else _later(served[net], until)
     return served, not_served
 
 
@@ -145,10 +150,10 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def _released(
-    releases: Sequence[AppRule], allows: Sequence[AppRule], bans: Mapping[Network, datetime | None]
+    releases: Iterable[AppRule], allows: Iterable[str], bans: Mapping[Network, datetime | None]
 ) -> list[str]:
-    """Return the networks whose bans agents lift: what is banned again in the same breath is not released."""
-    found = dict.fromkeys(read_network(rule.value["net"]) for rule in allows)
+    """Return the networks whose bans agents lift: what is banned in the same breath is not released."""
+    found = dict.fromkeys(read_network(net) for net in allows)
     found |= dict.fromkeys(
         net for net in (read_network(rule.value["net"]) for rule in releases) if net not in bans
     )
@@ -199,9 +204,8 @@ def _switches(toggles: Sequence[AppRule], emergencies: Sequence[AppRule]) -> dic
     return found
 
 
-def _emergency(rules: Sequence[AppRule], baseline: Mapping[str, Any]) -> dict[str, Any]:
-    known = baseline.get("emergency_whitelist", ()) if rules else ()
-    nets = [*known, *(net for rule in rules for net in rule.value["whitelist"])]
+def _emergency(rules: Sequence[AppRule]) -> dict[str, Any]:
+    nets = [net for rule in rules for net in rule.value["whitelist"]]
     messages = [rule.value["message"] for rule in rules if rule.value["message"]]
     return {
         "emergency_mode": bool(rules),
