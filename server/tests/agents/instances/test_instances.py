@@ -27,7 +27,15 @@ async def get(door: Door, path: str, code: int = 200) -> Any:
 
 async def shown(door: Door, project: str = "default", **query: Any) -> list[dict[str, Any]]:
     text = "&".join(f"{name}={value}" for name, value in query.items())
-    found: list[dict[str, Any]] = (await get(door, f"/projects/{project}/instances?{text}"))["data"]
+    found: list[dict[str, Any]] = (
+        await get(door, f"/projects/{await number(door, project)}/instances?{text}")
+    )["data"]
+    return found
+
+
+async def number(door: Door, slug: str) -> UUID:
+    (row,) = await door.rows("SELECT project_id FROM projects WHERE slug = $1", slug)
+    found: UUID = row["project_id"]
     return found
 
 
@@ -143,7 +151,7 @@ async def test_any_member_of_a_status_may_be_anything(door: Door, value: Any) ->
 async def test_credentials_and_projects_are_judged_as_at_the_other_doors(door: Door) -> None:
     refused = await door.post("/api/v1/status", {}, x_api_key=None)
     assert refused.status_code == 401
-    await get(door, "/projects/nothing/instances", code=404)
+    await get(door, f"/projects/{uuid4()}/instances", code=404)
     await get(door, f"/instances/{uuid4()}", code=404)
     await get(door, "/instances/not-a-uuid", code=422)
 
@@ -195,12 +203,11 @@ async def test_rules_that_an_app_says_it_applied_are_noted(door: Door) -> None:
 
 
 async def test_pages_are_stable_and_the_youngest_come_first(door: Door) -> None:
-    for number in range(5):
-        await tell(
-            door, status(door.now, events_sent=number), x_guardhouse_instance=str(UUID(int=number + 1))
-        )
-    first = await get(door, "/projects/default/instances?limit=2")
-    rest = await get(door, f"/projects/default/instances?limit=9&cursor={first['pagination']['cursor']}")
+    for place in range(5):
+        await tell(door, status(door.now, events_sent=place), x_guardhouse_instance=str(UUID(int=place + 1)))
+    path = f"/projects/{await number(door, 'default')}/instances"
+    first = await get(door, f"{path}?limit=2")
+    rest = await get(door, f"{path}?limit=9&cursor={first['pagination']['cursor']}")
     assert [UUID(one["id"]).int for one in first["data"] + rest["data"]] == [5, 4, 3, 2, 1]
 
 

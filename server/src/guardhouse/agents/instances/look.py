@@ -3,24 +3,23 @@
 from datetime import datetime
 from uuid import UUID
 
-from guardhouse.agents import store as agents_store
 from guardhouse.agents.instances import store
 from guardhouse.agents.instances.fold import fold
 from guardhouse.agents.instances.store import Instance, Place, Report
-from guardhouse.foundation.database import TenantKey, Tx
+from guardhouse.agents.projects.read import reach_project
+from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound
+from guardhouse.identity.caller import Caller
 
 
-async def place_of(tx: Tx, tenant: TenantKey, name: str, now: datetime) -> Place:
-    """Return where a project's processes are, whichever of its names is given.
+async def place_of(tx: Tx, caller: Caller, project_id: UUID, now: datetime) -> Place:
+    """Return where a project's processes are, an archived one's too.
 
     Raises:
-        NotFound: the tenant has no such project.
+        NotFound: the caller reaches no such project.
     """
-    project = await agents_store.find_project(tx, tenant.id, name)
-    if project is None:
-        raise NotFound("There is no such project.")
-    return Place(tenant, project.no, project.id, now)
+    project = await reach_project(tx, caller, project_id)
+    return Place(caller.tenant, project.no, project.id, now)
 
 
 async def list_instances(
@@ -32,16 +31,16 @@ async def list_instances(
 
 
 async def get_instance(
-    tx: Tx, tenant: TenantKey, instance_id: UUID, now: datetime
+    tx: Tx, caller: Caller, instance_id: UUID, now: datetime
 ) -> tuple[Instance, list[Report]]:
     """Return an instance and its last reports, the newest first.
 
     Raises:
-        NotFound: the tenant has no such instance.
+        NotFound: the caller reaches no such instance.
     """
-    place = await store.find_place(tx, tenant, instance_id, now)
-    if place is None:
+    place = await store.find_place(tx, caller.tenant, instance_id, now)
+    if place is None or caller.project_id not in {None, place.project_id}:
         raise NotFound("There is no such instance.")
     await fold(tx, place)
-    _, instance = (await store.find_named(tx, tenant.no, [instance_id]))[instance_id]
+    _, instance = (await store.find_named(tx, caller.tenant.no, [instance_id]))[instance_id]
     return instance, await store.list_reports(tx, instance.no)

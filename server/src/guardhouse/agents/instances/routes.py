@@ -33,12 +33,12 @@ async def list_instances(
     tx: RequestTx,
     shared: Shared,
     page: AskedPage,
-    project_id: str,
+    project_id: UUID,
     wanted: Annotated[InstanceQuery, Query()],
 ) -> dict[str, Any]:
     """List the processes of a project that report in, the youngest first."""
     now = shared.clock.now()
-    place = await look.place_of(tx, caller.tenant, project_id, now)
+    place = await look.place_of(tx, caller, project_id, now)
     before = None if page.after is None else page.after[0]
     rows = await look.list_instances(tx, place, archived=wanted.archived, limit=page.limit + 1, before=before)
     return page.answer(rows, lambda row: (row.no,), lambda row: instance_shape(row, now))
@@ -48,5 +48,5 @@ async def list_instances(
 async def get_instance(caller: Reader, tx: RequestTx, shared: Shared, instance_id: UUID) -> InstanceDetail:
     """Show one process with its last reports and its delivery ledger."""
     now = shared.clock.now()
-    instance, reports = await look.get_instance(tx, caller.tenant, instance_id, now)
+    instance, reports = await look.get_instance(tx, caller, instance_id, now)
     return instance_detail(instance, reports, now)
