@@ -11,6 +11,7 @@ from guardhouse.notices.agent_kinds import (
     AgentUnaccounted,
     TelemetryReceived,
 )
+from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -53,6 +54,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
+        RulesPublished,
+        RulesRolledBack,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
