@@ -1,7 +1,7 @@
 """How long a metric waits while the collector fails every body of events.
 
-`python bench/agent/lanes.py [--full]`: 2 or 9 runs a side, both sides at once, 15 s each; a metric a second, flushed each
-second; the median wait of a run counts, and one that never came counts as the whole run.
+`python bench/agent/lanes.py [--full]`: 2 or 9 runs a side, both sides at once, 15 s each; a metric a second, flushed
+each second; the median wait of a run counts, and one that never came counts as the whole run.
 """
 
 import asyncio

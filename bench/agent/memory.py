@@ -1,7 +1,7 @@
 """How much the process grows while the collector is dead and nothing may go to disk.
 
-`python bench/agent/memory.py [--full]`: 40,000 events at 4,000 a second, or ten minutes at 2,000. Buffers are wide open,
-so that the bound is the agent's own.
+`python bench/agent/memory.py [--full]`: 40,000 events at 4,000 a second, or ten minutes at 2,000. Buffers are wide
+open, so that the bound is the agent's own.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Events lost over an outage of the collector: 429, 500, 401 and refused connections, at 5 events a second.
 
 `python bench/agent/outage.py [--full]`: 15 or 39 s of outage, then 30 s to recover for ours and 80 s for the released
-agent, whose breaker stays open for 60 s; all kinds at the same time, each with a collector and a process of its own. The
-full form adds ten minutes at 200 events a second, ours alone.
+agent, whose breaker stays open for 60 s; all kinds at the same time, each with a collector and a process of its own.
+The full form adds ten minutes at 200 events a second, ours alone.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Events a second that one process delivers for good, offered 15,000 a second with settings as they come.
 
-`python bench/agent/throughput.py [--full]`: 20 or 60 s a run, one or three runs a side, in turns. What the collector took
-in the second half counts, the first is for finding the pace; of the released agent, which allows itself 100 requests a
-minute and sends them early, the whole run counts.
+`python bench/agent/throughput.py [--full]`: 20 or 60 s a run, one or three runs a side, in turns. What the collector
+took in the second half counts, the first is for finding the pace; of the released agent, which allows itself 100
+requests a minute and sends them early, the whole run counts.
 """
 
 import asyncio
