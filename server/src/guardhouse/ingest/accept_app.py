@@ -6,7 +6,7 @@ is deduplicated: the whole batch by its receipt, single items by their ids.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -18,6 +18,8 @@ from asyncpg import DeadlockDetectedError
 from guardhouse.agents.resolve_project import Project, note_skew, resolve_project
 from guardhouse.events import partitions
 from guardhouse.events.identify import identifier
+from guardhouse.events.ips.note_activity import note_activity
+from guardhouse.events.ips.tell_alerts import alerts_of
 from guardhouse.events.write_app import EVENTS, METRICS, AppOwner, NewRow, Noise, write_noise, write_rows
 from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
@@ -37,7 +39,7 @@ from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
 from guardhouse.ingest.wire import AppAnswer, Rejection
 from guardhouse.notices.agent_kinds import TelemetryReceived
-from guardhouse.notices.publish import Origin, publish
+from guardhouse.notices.publish import Draft, Origin, publish_all
 
 MEMBERS: Final = ("events", "metrics")
 MAX_ITEMS: Final = 50_000
@@ -165,17 +167,18 @@ async def _store(
         batch = _sort(parsed, identifier(str(tenant.id), str(project.id)), project, now)
         await _leave_out_seen(tx, owner, batch, project, now)
         written = AppOwner(tenant, project.no, now, request.installation)
-        stored = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
-        stored += await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
+        events = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
+        metrics = await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
         await write_noise(tx, written, batch.noise.values())
+        await note_activity(tx, written, events)
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
-        answer.accepted = stored
+        answer.accepted = len(events) + len(metrics)
         answer.rolled_up = len(batch.noise)
         answer.rejected = len(parsed.rejected)
         answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
-        await _publish(tx, request, project, answer)
+        await _publish(tx, request, project, answer, events)
     answer.rejections = [
         Rejection(item.index, item.key, item.code, item.detail)
         for item in parsed.rejected[:LISTED_REJECTIONS]
@@ -183,16 +186,18 @@ async def _store(
     return False
 
 
-async def _publish(tx: Tx, request: AppRequest, project: Project, answer: AppAnswer) -> None:
+async def _publish(
+    tx: Tx, request: AppRequest, project: Project, answer: AppAnswer, events: Sequence[NewRow]
+) -> None:
+    tenant_id, agent_id = request.caller.tenant.id, request.installation or project.slug
     received = TelemetryReceived(
-        agent_id=request.installation or project.slug,
+        agent_id=agent_id,
         accepted=answer.accepted,
         duplicates=answer.duplicates,
         rejected=answer.rejected,
     )
-    await publish(
-        tx, received, tenant_id=request.caller.tenant.id, subject_seq=0, origin=Origin(project_id=project.id)
-    )
+    draft = Draft(received, tenant_id, subject_seq=0, origin=Origin(project_id=project.id))
+    await publish_all(tx, [draft, *alerts_of(agent_id, tenant_id, project.id, events)])
 
 
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:

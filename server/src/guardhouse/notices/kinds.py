@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from guardhouse.notices.abuse_kinds import AgentAlert, IpScoreCrossed
 from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
@@ -43,6 +44,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         TelemetryReceived,
         AgentSilent,
         AgentLoss,
+        AgentAlert,
+        IpScoreCrossed,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

@@ -94,7 +94,7 @@ def band_after(before: Band, score: int) -> Band:
 
 
 def falls_at(counts: Counts, now: int, band: Band) -> int | None:
-    """Return the first bucket after ``now`` in which time alone has taken an address below a band; None for ``none``."""
+    """Return the first bucket after ``now`` in which time alone has taken an address below a band; None if never."""
     if band == "none":
         return None
     low, high = 1, max([BUCKETS, *(bucket - now + BUCKETS for _, bucket in counts)])
@@ -127,4 +127,5 @@ def _term(event_type: str, bucket: int, count: int, now: int) -> int:
     if age >= BUCKETS:
         return 0
     weight = WEIGHTS_IN_THOUSANDTHS.get(event_type, 0)
-    return weight * LOG2[min(count, MAX_COUNT)] * HALF[age] >> 20
+    term: int = weight * LOG2[min(count, MAX_COUNT)] * HALF[age] >> 20
+    return term
