@@ -203,7 +203,7 @@ async def _publish(
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:
     """Give every item its id and decide how it is kept; of equal ids in one batch the first one stays."""
     batch = _Sorted()
-    keep_noise = project.settings.get("keep_noise") is True
+    keep_noise = project.settings.keep_noise
     for event in parsed.events:
         item_id = identify(event.moment.own_ms or 0, event.source_key)
         if item_id in batch.noise:
