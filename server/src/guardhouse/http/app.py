@@ -9,6 +9,7 @@ from guardhouse.agents import routes as agents_routes
 from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.ips import routes as address_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -67,6 +68,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     import_token_routes.router,
     project_routes.router,
     events_routes.router,
+    address_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

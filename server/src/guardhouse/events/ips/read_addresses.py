@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from guardhouse.agents.projects.read import Project
 from guardhouse.analysis.abuse import score
@@ -16,6 +16,7 @@ from guardhouse.events.ips.rate_addresses import SPAN, counts_of, start_of
 from guardhouse.events.ips.store import Bucket, Known, Place
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import NotFound
+from guardhouse.foundation.pages import Page
 
 LOOKED_AT: Final = 2000
 LISTED: Final = 20
@@ -64,11 +65,11 @@ class AddressDetail:
 
 
 async def list_addresses(
-    tx: Tx, tenant: TenantKey, project: Project, least: int, limit: int, after: Sequence[Any] | None, now: datetime
+    tx: Tx, tenant: TenantKey, project: Project, least: int, page: Page, now: datetime
 ) -> list[ShownAddress]:
-    """Return addresses with a score of at least ``least``, the highest first; ``after``: rank and address."""
+    """Return addresses with a score of at least ``least``, the highest first: one more than a page at most."""
     bound = score.rank_for(least, score.bucket_of(now.timestamp())) - _MARGIN if least else None
-    known = await store.list_known(tx, tenant.no, project.no, bound, limit, after)
+    known = await store.list_known(tx, (tenant.no, project.no), bound, page.limit + 1, page.after)
     shown, _ = await _shown(tx, tenant, known, now)
     return [each for each in shown if each.score >= least]
 

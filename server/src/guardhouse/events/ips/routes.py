@@ -43,9 +43,7 @@ async def list_addresses(
 ) -> dict[str, Any]:
     """List addresses that did something to a project, by falling score."""
     project = await reach_project(tx, caller, project_id)
-    rows = await shown.list_addresses(
-        tx, caller.tenant, project, wanted.min_score, page.limit + 1, page.after, shared.clock.now()
-    )
+    rows = await shown.list_addresses(tx, caller.tenant, project, wanted.min_score, page, shared.clock.now())
     return page.answer(rows, lambda row: (row.known.rank, row.known.address), address_shape)
 
 

@@ -265,15 +265,17 @@ async def put_rated(tx: Tx, rated: Sequence[Rated]) -> None:
 
 
 async def list_known(
-    tx: Tx, tenant_no: int, project_no: int, least_rank: float | None, limit: int, after: Sequence[Any] | None
+    tx: Tx, owner: tuple[int, int], least_rank: float | None, limit: int, after: Sequence[Any] | None
 ) -> list[Known]:
-    """Return addresses of a project by falling rank; ``after``: rank and address of the last one shown."""
+    """Return addresses of a project by falling rank; ``after``: rank and address of the last one shown.
+
+    ``owner``: numbers of tenant and project.
+    """
     rows = await tx.fetch(
         f"{_KNOWN} WHERE s.tenant_no = $1 AND s.project_no = $2 AND s.rank IS NOT NULL"
         " AND s.rank >= coalesce($3, '-Infinity'::float8)"
         " AND ($4::float8 IS NULL OR (s.rank, s.address) < ($4, $5)) ORDER BY s.rank DESC, s.address DESC LIMIT $6",
-        tenant_no,
-        project_no,
+        *owner,
         least_rank,
         *(after or (None, "")),
         limit,
