@@ -162,7 +162,7 @@ async def test_a_bound_key_reaches_its_project_alone(client: httpx.AsyncClient, 
     assert [project["id"] for project in listed] == [own["id"]]
     assert (await client.get(f"/api/v1/projects/{own['id']}", headers=bound)).status_code == 200
     for method in ("GET", "PATCH", "DELETE"):
-        sent = {} if method == "PATCH" else None
+        sent: dict[str, Any] | None = {} if method == "PATCH" else None
         url = f"/api/v1/projects/{other['id']}"
         assert (await client.request(method, url, json=sent, headers=bound)).status_code == 404
     whole: list[tuple[str, str, dict[str, Any]]] = [

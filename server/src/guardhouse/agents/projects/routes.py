@@ -1,4 +1,4 @@
-"""Routes of projects: make, list, show, change, archive, restore; and what holds for all of a tenant's."""
+"""Routes of projects: make, list, show, change, archive, restore, their keys; and what holds for all of a tenant's."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,24 +8,35 @@ from fastapi import Depends, Query, Request, Response
 from guardhouse.agents.projects import change_project as changing
 from guardhouse.agents.projects import store
 from guardhouse.agents.projects.change_project import NewProject
+from guardhouse.agents.projects.issue_key import NewProjectKey
+from guardhouse.agents.projects.issue_key import issue_key as issue
 from guardhouse.agents.projects.read import reach_project
+from guardhouse.agents.projects.ready_config import ready_config
 from guardhouse.agents.projects.settings import ProjectSettings
 from guardhouse.agents.projects.wire import (
+    NewProjectKeyShape,
     ProjectChange,
+    ProjectKeyRequest,
     ProjectList,
     ProjectPolicy,
     ProjectQuery,
     ProjectRequest,
     ProjectShape,
+    new_project_key_shape,
     project_shape,
     read_settings,
 )
+from guardhouse.foundation.clock import from_microseconds, microseconds
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.etag import PreconditionFailed, check_match, etag
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router
+from guardhouse.identity import keys
+from guardhouse.identity.addresses import parse_networks
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.identity.keys import ScopeEscalation
+from guardhouse.identity.store import KeyFilter
+from guardhouse.identity.wire import KeyList, key_shape
 
 router = api_router("projects")
 Reader = Annotated[Caller, Depends(Require("projects:read"))]
@@ -120,6 +131,43 @@ async def restore_project(caller: Writer, tx: RequestTx, project_id: UUID) -> Pr
     """Open an archived project again, with its keys and secrets. Repeatable."""
     project = await reach_project(tx, caller, project_id, lock=True)
     return project_shape(await changing.restore_project(tx, caller.tenant, project, by=caller.actor))
+
+
+@router.post(
+    "/projects/{project_id}/keys",
+    status_code=201,
+    operation_id="create_project_key",
+    responses=refusals(NotFound, Conflict, ScopeEscalation),
+)
+async def create_project_key(
+    caller: Writer, tx: RequestTx, shared: Shared, project_id: UUID, wanted: ProjectKeyRequest
+) -> NewProjectKeyShape:
+    """Make a key for the application; its text, and settings ready to paste, are in this answer alone."""
+    project = await reach_project(tx, caller, project_id)
+    new = NewProjectKey(wanted.name, wanted.expires_in_days, parse_networks(wanted.ip_allow))
+    key, text = await issue(tx, shared, caller, project, new)
+    ready = ready_config(shared.settings.public_url, text, project.slug)
+    return new_project_key_shape(key, text, ready, shared.clock.now())
+
+
+@router.get(
+    "/projects/{project_id}/keys",
+    operation_id="list_project_keys",
+    response_model=KeyList,
+    responses=refusals(NotFound),
+)
+async def list_project_keys(
+    caller: Reader, tx: RequestTx, shared: Shared, page: AskedPage, project_id: UUID
+) -> dict[str, Any]:
+    """List the keys that are bound to the project, newest first, never their text; `/keys/{key_id}` ends them."""
+    project = await reach_project(tx, caller, project_id)
+    now = shared.clock.now()
+    after = None if page.after is None else (from_microseconds(page.after[0]), UUID(bytes=page.after[1]))
+    asked = KeyFilter(now, project_id=project.id)
+    rows = await keys.list_keys(tx, caller.tenant.id, page.limit + 1, after, asked)
+    return page.answer(
+        rows, lambda key: (microseconds(key.created_at), key.id.bytes), lambda key: key_shape(key, now)
+    )
 
 
 @router.get("/project-policy", operation_id="get_project_policy")

@@ -1,16 +1,22 @@
 """Shapes of projects on the wire."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from guardhouse.agents.projects.ready_config import ReadyConfig
 from guardhouse.agents.projects.settings import Baseline, ProjectSettings
 from guardhouse.agents.projects.store import Project
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.marked_members import ShownOnce
 from guardhouse.foundation.pages import Pagination
 from guardhouse.identity.addresses import parse_networks
+from guardhouse.identity.store import ApiKey
+from guardhouse.identity.wire import KeyName, LifeDays, NewKeyShape, new_key_shape
+from guardhouse.identity.wire import Networks as AllowedNetworks
 
 LONGEST_LIST = 1000
 MAX_RETENTION_DAYS = 3650
@@ -151,6 +157,40 @@ class ProjectPolicy(BaseModel):
     auto_create_projects: Annotated[
         bool, Field(description="Clients with a key of the whole tenant make a project by naming it.")
     ]
+
+
+class ProjectKeyRequest(BaseModel):
+    """What `POST /projects/{project_id}/keys` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: KeyName
+    expires_in_days: LifeDays | None = None
+    ip_allow: AllowedNetworks = []
+
+
+class ReadyConfigShape(BaseModel):
+    """Settings of the application, ready to paste; they hold the key."""
+
+    security_config: ShownOnce
+    agent_config: ShownOnce
+    environment: ShownOnce
+
+
+class NewProjectKeyShape(NewKeyShape):
+    """A key of an application with its text and its settings, given once."""
+
+    config: ReadyConfigShape
+
+
+def new_project_key_shape(key: ApiKey, text: str, ready: ReadyConfig, now: datetime) -> NewProjectKeyShape:
+    """Return the answer that shows an application's key once."""
+    config = ReadyConfigShape(
+        security_config=ready.security_config,
+        agent_config=ready.agent_config,
+        environment=ready.environment,
+    )
+    return NewProjectKeyShape(**new_key_shape(key, text, now).model_dump(), config=config)
 
 
 def project_shape(project: Project) -> ProjectShape:
