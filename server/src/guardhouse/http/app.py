@@ -8,6 +8,7 @@ from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
 from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.projects import routes as project_routes
+from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.ips import routes as address_routes
 from guardhouse.foundation.resources import Resources
@@ -67,6 +68,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     import_token_routes.router,
     project_routes.router,
+    app_rule_routes.doors,
+    app_rule_routes.router,
     events_routes.router,
     address_routes.router,
     recalculation_routes.router,

@@ -5,6 +5,7 @@ from typing import Final
 
 from guardhouse.notices.abuse_kinds import AgentAlert, IpScoreCrossed
 from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
+from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -46,6 +47,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentLoss,
         AgentAlert,
         IpScoreCrossed,
+        RulesPublished,
+        RulesRolledBack,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
