@@ -44,6 +44,7 @@ def upgrade() -> None:
             last_seen timestamptz NOT NULL,
             crossings bigint NOT NULL,
             due_at timestamptz,
+            folds bigint NOT NULL,
             unjudged boolean NOT NULL,
             PRIMARY KEY (tenant_no, project_no, address)
         )""")

@@ -8,7 +8,9 @@ from uuid import UUID
 import msgspec
 from asyncpg import CheckViolationError
 
+from guardhouse.agents.rules.queries import list_released
 from guardhouse.analysis.abuse import score
+from guardhouse.analysis.abuse.echo import BANS, RELEASE_SECONDS
 from guardhouse.events.ips import store
 from guardhouse.events.ips.note_activity import Note
 from guardhouse.events.ips.store import Bucket, Place, Rated, Standing
@@ -36,7 +38,7 @@ async def rate_addresses(tx: Tx, now: datetime) -> bool:
     if not await store.one_folder(tx):
         return False
     taken = await store.take_notes(tx, NOTES_AT_ONCE)
-    moved = await _fold(tx, taken)
+    moved = await _fold(tx, taken, now)
     due = await store.list_due(tx, now, DUE_AT_ONCE)
     places = sorted({*moved, *due}, key=lambda place: (place.tenant_no, place.project_no, place.address))
     if places:
@@ -56,11 +58,15 @@ def start_of(bucket: int) -> datetime:
     return datetime.fromtimestamp(bucket * score.BUCKET_SECONDS, UTC)
 
 
-async def _fold(tx: Tx, taken: Sequence[tuple[int, int, bytes]]) -> set[Place]:
+async def _fold(tx: Tx, taken: Sequence[tuple[int, int, bytes]], now: datetime) -> set[Place]:
+    decoded = [(tenant_no, project_no, _decode(packed)) for tenant_no, project_no, packed in taken]
+    released = await _released(tx, decoded, now)
     counts: dict[Place, dict[tuple[datetime, str], tuple[int, list[UUID]]]] = {}
     spans: dict[Place, tuple[datetime, datetime]] = {}
-    for tenant_no, project_no, packed in taken:
-        for note in _decode(packed):
+    for tenant_no, project_no, notes in decoded:
+        for note in notes:
+            if note.event_type in BANS and (project_no, note.address) in released:
+                continue
             place = Place(tenant_no, project_no, note.address)
             buckets = counts.setdefault(place, {})
             key = (start_of(note.bucket), note.event_type)
@@ -77,6 +83,17 @@ async def _fold(tx: Tx, taken: Sequence[tuple[int, int, bytes]]) -> set[Place]:
             raise DayMissing from error
         await store.see(tx, spans)
     return set(counts)
+
+
+async def _released(
+    tx: Tx, decoded: Sequence[tuple[int, int, Sequence[Note]]], now: datetime
+) -> set[tuple[int, str]]:
+    """Return (project number, address) of what we released: bans that follow are an echo of that."""
+    projects = {no for _, no, notes in decoded if any(note.event_type in BANS for note in notes)}
+    if not projects:
+        return set()
+    nets = await list_released(tx, sorted(projects), now - timedelta(seconds=RELEASE_SECONDS))
+    return {(no, net.partition("/")[0]) for no, net in nets}
 
 
 async def _rate(tx: Tx, places: Sequence[Place], now: datetime) -> None:

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Final
 
 from guardhouse.agents.projects.read import Project
+from guardhouse.agents.rules.publish import place_of
+from guardhouse.agents.rules.queries import list_net_rules
+from guardhouse.agents.rules.store import StoredRule
 from guardhouse.analysis.abuse import score
 from guardhouse.analysis.abuse.address import NoAddress, Scored, read_scored
 from guardhouse.analysis.abuse.score import Contribution
@@ -55,12 +58,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class AddressDetail:
-    """All that is known of an address in a project. ``elsewhere``: the other projects of the tenant."""
+    """All that is known of an address in a project. ``elsewhere``: the other projects of the tenant.
+
+    ``rules``: those about its network, each with when it ended.
+    """
 
     scored: Scored
     shown: ShownAddress
     reasons: list[Reason]
     facts: Facts
+    rules: list[tuple[StoredRule, datetime | None]]
     elsewhere: list[ShownAddress]
 
 
@@ -92,6 +99,7 @@ async def get_address(tx: Tx, tenant: TenantKey, project: Project, text: str, no
         here,
         _reasons(own, now),
         await _facts(tx, tenant, project, scored, own, now),
+        await _rules(tx, tenant, project, scored),
         [each for each in shown if each is not here],
     )
 
@@ -154,6 +162,14 @@ async def _facts(
         _most([each.country for each in found]),
         _most([each.installation for each in found]),
     )
+
+
+async def _rules(
+    tx: Tx, tenant: TenantKey, project: Project, scored: Scored
+) -> list[tuple[StoredRule, datetime | None]]:
+    if scored.network is None:
+        return []
+    return await list_net_rules(tx, place_of(tenant.id, project), str(scored.network), LISTED)
 
 
 def _most(values: Sequence[str | None]) -> list[tuple[str, int]]:

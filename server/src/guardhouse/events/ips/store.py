@@ -70,6 +70,7 @@ ip_scores = Table(
     Column("last_seen", _INSTANT, nullable=False),
     Column("crossings", BigInteger, nullable=False),
     Column("due_at", _INSTANT),
+    Column("folds", BigInteger, nullable=False),
     Column("unjudged", Boolean, nullable=False),
     PrimaryKeyConstraint("tenant_no", "project_no", "address"),
     CheckConstraint("band IN ('none', 'medium', 'high', 'critical')", name="band"),
@@ -190,14 +191,15 @@ async def add_counts(
 
 
 async def see(tx: Tx, spans: Mapping[Place, tuple[datetime, datetime]]) -> None:
-    """Note when addresses were seen first and last; new ones get a row."""
+    """Note when addresses were seen first and last, and that policies have yet to judge them; new ones get a row."""
     rows = [(place.tenant_no, place.project_no, place.address, *span) for place, span in spans.items()]
     await tx.run(
         "INSERT INTO ip_scores AS s (tenant_no, project_no, address, first_seen, last_seen, score, band, crossings,"
-        " unjudged) SELECT u.*, 0, 'none', 0, false"
+        " folds, unjudged) SELECT u.*, 0, 'none', 0, 1, true"
         " FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS u"
         " ON CONFLICT (tenant_no, project_no, address) DO UPDATE SET"
-        " first_seen = least(s.first_seen, excluded.first_seen), last_seen = greatest(s.last_seen, excluded.last_seen)",
+        " first_seen = least(s.first_seen, excluded.first_seen), last_seen = greatest(s.last_seen, excluded.last_seen),"
+        " folds = s.folds + 1, unjudged = true",
         *map(list, zip(*rows, strict=True)),
     )
 

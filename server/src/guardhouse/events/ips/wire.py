@@ -1,9 +1,13 @@
 """Shapes of addresses and their scores on the wire."""
 
+from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from guardhouse.agents.rules.store import StoredRule
+from guardhouse.events.ips.ban_address import Release
 from guardhouse.events.ips.rate_addresses import start_of
 from guardhouse.events.ips.read_addresses import AddressDetail, Facts, Reason, ShownAddress
 from guardhouse.foundation.clock import rfc3339
@@ -62,12 +66,60 @@ class FactsShape(BaseModel):
     agents: Annotated[list[ValueCount], Field(description="Installations that saw it.")]
 
 
+class NetRuleShape(BaseModel):
+    """A rule that bans, releases or allows all of what is scored together."""
+
+    id: UUID
+    kind: Literal["ban_net", "release_net", "allow_net"]
+    net: str
+    state: Annotated[Literal["standing", "over"], Field(description="standing: in force, or about to be.")]
+    source: Literal["manual", "auto", "import"]
+    reason: str | None
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    ended_at: Annotated[str | None, Field(description="When it was taken out, or ran out.")]
+
+
+class BanRequest(BaseModel):
+    """What `:ban` takes."""
+
+    model_config = ConfigDict(extra="forbid", title="AddressBan")
+
+    duration_seconds: Annotated[
+        int | None, Field(ge=1, le=31_536_000, description="null = until it is released.")
+    ] = 3600
+    reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
+    force: Annotated[
+        bool, Field(description="Ban even your own, private or protected addresses; needs `reason`.")
+    ] = False
+
+
+class ReleaseRequest(BaseModel):
+    """What `:release` takes."""
+
+    model_config = ConfigDict(extra="forbid", title="AddressRelease")
+
+    reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
+
+
+class ReleaseShape(BaseModel):
+    """What a release came to; apps lift their own bans of the address at their next call, within 600 seconds."""
+
+    revision: int
+    lifted: Annotated[list[NetRuleShape], Field(description="Bans that were taken out.")]
+    still: Annotated[list[NetRuleShape], Field(description="Other bans that go on to hold the address.")]
+
+
 class AddressDetailShape(AddressShape):
     """All that is known of an address in a project."""
 
     network: Annotated[str | None, Field(description="What is scored together, and banned; null for a hash.")]
     contributions: list[ContributionShape]
     facts: FactsShape
+    rules: Annotated[
+        list[NetRuleShape], Field(description="Bans and releases, now and before; newest first.")
+    ]
     elsewhere: Annotated[list[AddressShape], Field(description="The other projects that saw it.")]
 
 
@@ -100,7 +152,35 @@ def address_detail(detail: AddressDetail) -> AddressDetailShape:
         network=None if network is None else str(network),
         contributions=[_contribution(reason) for reason in detail.reasons],
         facts=_facts(detail.facts),
+        rules=[net_rule_shape(rule, ended_at) for rule, ended_at in detail.rules],
         elsewhere=[address_shape(other) for other in detail.elsewhere],
+    )
+
+
+def net_rule_shape(rule: StoredRule, ended_at: datetime | None = None) -> NetRuleShape:
+    """Return the public form of a rule about a network."""
+    ends_at = rule.rule.expires_at
+    return NetRuleShape(
+        id=rule.id,
+        kind=rule.rule.kind,
+        net=str(rule.rule.value["net"]),
+        state="standing" if ended_at is None else "over",
+        source=rule.source,
+        reason=rule.reason,
+        created_at=rfc3339(rule.created_at),
+        created_by=rule.created_by,
+        expires_at=None if ends_at is None else rfc3339(ends_at),
+        ended_at=None if ended_at is None else rfc3339(ended_at),
+    )
+
+
+def release_shape(release: Release) -> ReleaseShape:
+    """Return the public form of a release."""
+    at = release.published.revision.published_at
+    return ReleaseShape(
+        revision=release.published.revision.number,
+        lifted=[net_rule_shape(rule, at) for rule in release.lifted],
+        still=[net_rule_shape(rule) for rule in release.still],
     )
 
 
