@@ -5,7 +5,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_NO, secure
 
 revision = "0029"
-down_revision = "0027"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
