@@ -8,6 +8,7 @@ from guardhouse import __version__
 from guardhouse.agents import routes as agents_routes
 from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.projects import routes as project_routes
+from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -66,6 +67,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     agents_routes.router,
     import_token_routes.router,
     project_routes.router,
+    project_secret_routes.router,
     events_routes.router,
     recalculation_routes.router,
     previews_routes.router,
