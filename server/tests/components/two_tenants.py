@@ -187,6 +187,11 @@ async def _fill(made: TwoTenants) -> None:
             MARK,
         )
     made.ids |= {"tenant_id": str(made.first.tenant.id), "project_id": str(project), "agent_id": agent}
+    told = await made.client.post(
+        "/api/v1/status", json={"status": "healthy"}, headers=made.first.headers | {"X-Project-ID": MARK}
+    )
+    assert told.status_code == 200, told.text
+    made.ids["instance_id"] = told.json()["instance_id"]
     history = await made.client.get("/api/v1/scores?view=history", headers=made.first.headers)
     made.ids["score_id"] = history.json()["data"][0]["id"]
     processes = await made.client.get("/api/v1/processes", headers=made.first.headers)

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
+from guardhouse.notices.agent_kinds import (
+    AgentDegraded,
+    AgentLoss,
+    AgentRecovered,
+    AgentSilent,
+    AgentUnaccounted,
+    TelemetryReceived,
+)
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -42,6 +49,9 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RuleShadowReady,
         TelemetryReceived,
         AgentSilent,
+        AgentRecovered,
+        AgentDegraded,
+        AgentUnaccounted,
         AgentLoss,
         KeyCreated,
         KeyRotated,
