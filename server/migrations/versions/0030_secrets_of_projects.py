@@ -5,7 +5,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_ID, BY_NO, secure
 
 revision = "0030"
-down_revision = "0026"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
@@ -34,8 +34,8 @@ def upgrade() -> None:
             project_no bigint NOT NULL,
             received_at timestamptz NOT NULL,
             tried_at timestamptz NOT NULL,
-            batch_id text,
-            installation text,
+            around bytea NOT NULL,
+            sender bytea NOT NULL,
             bytes integer NOT NULL,
             payload bytea NOT NULL
         )""")

@@ -32,6 +32,7 @@ from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
+from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
@@ -51,6 +52,7 @@ from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
+    envelope_routes.router,
     status_routes.router,
     health.router,
     identity_routes.router,

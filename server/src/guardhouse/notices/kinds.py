@@ -9,6 +9,7 @@ from guardhouse.notices.agent_kinds import (
     AgentRecovered,
     AgentSilent,
     AgentUnaccounted,
+    AgentUndecryptable,
     TelemetryReceived,
 )
 from guardhouse.notices.audit_kinds import AuditChainBroken
@@ -53,6 +54,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
+        AgentUndecryptable,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

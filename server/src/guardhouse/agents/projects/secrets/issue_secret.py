@@ -9,6 +9,7 @@ import binascii
 import secrets as random
 import string
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -84,6 +85,11 @@ async def load_secrets(
         except CannotOpen:
             _log.error("project_secret_sealed_elsewhere", secret_id=str(stored.id))
     return found
+
+
+async def note_use(tx: Tx, tenant_id: UUID, secret_id: UUID, now: datetime) -> None:
+    """Note that a secret was used, once a minute at most."""
+    await store.note_use(tx, tenant_id, secret_id, now)
 
 
 def open_secret(master_key: MasterKey, stored: StoredSecret) -> bytes:

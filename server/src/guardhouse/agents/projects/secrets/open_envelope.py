@@ -18,10 +18,11 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class EnvelopeMalformed(Problem):
-    """The sealed payload is no base64url, or too short to be one."""
+    """The sealed payload is no base64url, or too short to be one. ``raw`` is the body that it stands in."""
 
     status, code, title = 400, "envelope_malformed", "Envelope malformed"
     remediation = "Send `encrypted_payload` as base64url of nonce, ciphertext and tag of AES-256-GCM."
+    raw = b""
 
 
 def read_payload(text: object) -> bytes:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, Table, Text
+import msgspec
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, Table
 
 from guardhouse.foundation.database import TenantKey, Tx, metadata
 from guardhouse.ingest.store import Owner
@@ -20,8 +22,8 @@ held_envelopes = Table(
     Column("project_no", BigInteger, nullable=False),
     Column("received_at", _INSTANT, nullable=False),
     Column("tried_at", _INSTANT, nullable=False),
-    Column("batch_id", Text),
-    Column("installation", Text),
+    Column("around", LargeBinary, nullable=False),
+    Column("sender", LargeBinary, nullable=False),
     Column("bytes", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Index("held_envelopes_tenant_no_project_no_idx", "tenant_no", "project_no", "held_no"),
@@ -37,6 +39,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """One sealed envelope: its payload, the members ``around`` it as JSON, and who sent it, as JSON."""
+
+    around: dict[str, bytes]
+    sender: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """One held envelope that a key stored since it was tried last may open. ``project_id`` is active."""
 
@@ -45,9 +56,15 @@ class Waiting:
     tenant_slug: str
     project_id: UUID
     received_at: datetime
-    batch_id: str | None
-    installation: str | None
-    payload: bytes
+    envelope: Envelope
+
+
+_encode: Final = msgspec.json.encode
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _around(text: bytes) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in _members.decode(text).items()}
 
 
 async def lock_held(tx: Tx, owner: Owner) -> Held:
@@ -66,26 +83,26 @@ async def count_held(tx: Tx, owner: Owner) -> Held:
     return Held(0, 0) if row is None else Held(row[0], row[1])
 
 
-async def add_held(
-    tx: Tx, owner: Owner, payload: bytes, batch_id: str | None, installation: str | None, now: datetime
-) -> None:
+async def add_held(tx: Tx, owner: Owner, envelope: Envelope, now: datetime) -> None:
     """Hold one envelope."""
+    around = _encode({name: msgspec.Raw(value) for name, value in envelope.around.items()})
     await tx.run(
-        "INSERT INTO held_envelopes (tenant_no, project_no, received_at, tried_at, batch_id, installation, bytes,"
-        " payload) VALUES ($1, $2, $3, $3, $4, $5, length($6::bytea), $6)",
+        "INSERT INTO held_envelopes (tenant_no, project_no, received_at, tried_at, around, sender, bytes, payload)"
+        " VALUES ($1, $2, $3, $3, $4, $5, $6, $7)",
         owner.tenant_no,
         owner.project_no,
         now,
-        batch_id,
-        installation,
-        payload,
+        around,
+        envelope.sender,
+        len(around) + len(envelope.payload),
+        envelope.payload,
     )
 
 
 async def find_waiting(tx: Tx, after: int, limit: int) -> Sequence[Waiting]:
     """Return held envelopes of all tenants that a newer key may open, oldest first, numbered above ``after``."""
     rows = await tx.fetch(
-        "SELECT h.held_no, t.tenant_id, t.tenant_no, t.slug, p.project_id, h.received_at, h.batch_id, h.installation,"
+        "SELECT h.held_no, t.tenant_id, t.tenant_no, t.slug, p.project_id, h.received_at, h.around, h.sender,"
         " h.payload FROM held_envelopes h JOIN projects p ON p.project_no = h.project_no AND p.state = 'active'"
         " JOIN tenants t ON t.tenant_no = h.tenant_no AND t.tenant_id = p.tenant_id AND t.state = 'active'"
         " WHERE h.held_no > $1 AND EXISTS (SELECT FROM project_secrets s WHERE s.tenant_id = t.tenant_id"
@@ -94,7 +111,17 @@ async def find_waiting(tx: Tx, after: int, limit: int) -> Sequence[Waiting]:
         after,
         limit,
     )
-    return [Waiting(row[0], TenantKey(row[1], row[2]), *row[3:]) for row in rows]
+    return [
+        Waiting(
+            no,
+            TenantKey(tenant_id, tenant_no),
+            slug,
+            project_id,
+            at,
+            Envelope(_around(around), sender, payload),
+        )
+        for no, tenant_id, tenant_no, slug, project_id, at, around, sender, payload in rows
+    ]
 
 
 async def note_tried(tx: Tx, tenant_no: int, held_no: int, now: datetime) -> None:
