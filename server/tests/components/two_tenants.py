@@ -211,6 +211,12 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["rule_id"] = (
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
+    rules = f"/api/v1/projects/{project}/rules"
+    ban = await made.client.post(
+        rules, json={"kind": "ban_net", "value": {"net": "203.0.113.7"}}, headers=made.first.headers
+    )
+    assert ban.status_code == 201, ban.text
+    made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )

@@ -48,6 +48,7 @@ SYSTEM_INDEXES = {
     "jobs_ready_idx",
     "jobs_running_idx",
     "jobs_waiting_idx",
+    "rule_revisions_due_at_idx",  # revisions that time alone makes
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning

@@ -10,6 +10,7 @@ from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
+from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -74,6 +75,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instance_routes.router,
     project_routes.router,
     project_secret_routes.router,
+    app_rule_routes.doors,
+    app_rule_routes.router,
     events_routes.router,
     recalculation_routes.router,
     previews_routes.router,

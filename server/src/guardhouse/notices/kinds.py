@@ -12,6 +12,7 @@ from guardhouse.notices.agent_kinds import (
     AgentUndecryptable,
     TelemetryReceived,
 )
+from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -55,6 +56,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentUnaccounted,
         AgentLoss,
         AgentUndecryptable,
+        RulesPublished,
+        RulesRolledBack,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
