@@ -45,9 +45,9 @@ async def project(door: Door, *keys: bytes, secrets: tuple[str, ...] = (), **set
     made = await call(door, "POST", "/projects", {"slug": "shop", "settings": settings})
     path = f"/projects/{made['id']}"
     for key in keys:
-        await call(door, "POST", f"{path}/encryption-keys", {"key": text(key)})
+        await call(door, "POST", f"{path}/encryption-keys", {"encryption_key": text(key)})
     for secret in secrets:
-        await call(door, "POST", f"{path}/signing-secrets", {"secret": secret})
+        await call(door, "POST", f"{path}/signing-secrets", {"signing_secret": secret})
     return path
 
 
@@ -90,7 +90,7 @@ async def test_an_envelope_that_no_key_opens_is_held_until_one_does(door: Door) 
     assert [row[0] for row in told] == ["shop"]
     await open_held.run(context(door))
     assert await door.count("events") == 0
-    await call(door, "POST", f"{path}/encryption-keys", {"key": text(KEY)})
+    await call(door, "POST", f"{path}/encryption-keys", {"encryption_key": text(KEY)})
     await open_held.run(context(door))
     assert [await door.count(table) for table in ("events", "quarantine", "held_envelopes")] == [1, 1, 0]
     (row,) = await door.rows("SELECT installation FROM events")
@@ -111,7 +111,7 @@ async def test_held_envelopes_are_forgotten_after_a_week(door: Door) -> None:
 async def test_what_was_in_a_held_envelope_and_is_no_batch_goes_to_quarantine(door: Door) -> None:
     path = await project(door)
     assert (await send(door, sealed(b"[1]"))).json()["held"] == 1
-    await call(door, "POST", f"{path}/encryption-keys", {"key": text(KEY)})
+    await call(door, "POST", f"{path}/encryption-keys", {"encryption_key": text(KEY)})
     await open_held.run(context(door))
     (row,) = await door.rows("SELECT kind, raw FROM quarantine")
     assert (row["kind"], row["raw"]) == ("body", b"[1]")

@@ -11,7 +11,10 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from server.tests.identity import make
 
-KINDS = [("encryption-keys", "key", r"[A-Za-z0-9_-]{43}"), ("signing-secrets", "secret", r"[A-Za-z0-9]{48}")]
+KINDS = [
+    ("encryption-keys", "encryption_key", r"[A-Za-z0-9_-]{43}"),
+    ("signing-secrets", "signing_secret", r"[A-Za-z0-9]{48}"),
+]
 
 
 @pytest.fixture
@@ -61,8 +64,8 @@ async def test_a_rotation_without_a_gap(
 async def test_secrets_are_sealed_at_rest(
     client: httpx.AsyncClient, admin: dict[str, str], url: str, resources: Resources
 ) -> None:
-    key = (await client.post(f"{url}/encryption-keys", headers=admin)).json()["key"]
-    secret = (await client.post(f"{url}/signing-secrets", headers=admin)).json()["secret"]
+    key = (await client.post(f"{url}/encryption-keys", headers=admin)).json()["encryption_key"]
+    secret = (await client.post(f"{url}/signing-secrets", headers=admin)).json()["signing_secret"]
     async with system_transaction(resources.database) as tx:
         rows = await tx.fetch("SELECT sealed FROM project_secrets")
     stored = b"".join(row[0] for row in rows)
@@ -75,17 +78,17 @@ async def test_a_secret_can_be_brought_along_once(
     client: httpx.AsyncClient, admin: dict[str, str], url: str
 ) -> None:
     for path, body in (
-        ("encryption-keys", {"key": base64.urlsafe_b64encode(bytes(range(32))).decode()}),
-        ("signing-secrets", {"secret": "our-own-long-secret"}),
+        ("encryption-keys", {"encryption_key": base64.urlsafe_b64encode(bytes(range(32))).decode()}),
+        ("signing-secrets", {"signing_secret": "our-own-long-secret"}),
     ):
         answers = [await client.post(f"{url}/{path}", json=body, headers=admin) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [201, 409]
         assert len((await client.get(f"{url}/{path}", headers=admin)).json()["data"]) == 1
     for path, bad in (
-        ("encryption-keys", {"key": "A" * 42}),
-        ("encryption-keys", {"key": "short"}),
-        ("signing-secrets", {"secret": "short"}),
-        ("signing-secrets", {"secret": "with a space in it"}),
+        ("encryption-keys", {"encryption_key": "A" * 42}),
+        ("encryption-keys", {"encryption_key": "short"}),
+        ("signing-secrets", {"signing_secret": "short"}),
+        ("signing-secrets", {"signing_secret": "with a space in it"}),
     ):
         answer = await client.post(f"{url}/{path}", json=bad, headers=admin)
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")

@@ -113,7 +113,9 @@ def read_secret(kind: Kind, text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise ValidationFailed(
             "The key is not usable.",
-            errors=[{"pointer": "/key", "code": "key", "detail": f"{KEY_BYTES} bytes in base64url"}],
+            errors=[
+                {"pointer": "/encryption_key", "code": "key", "detail": f"{KEY_BYTES} bytes in base64url"}
+            ],
         )
     return key
 

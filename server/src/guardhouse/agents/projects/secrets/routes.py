@@ -45,9 +45,9 @@ async def create_encryption_key(
     Envelopes that are held because no key opened them are tried again within a minute.
     """
     project = await reach_project(tx, caller, project_id, lock=True)
-    given = None if wanted is None else wanted.key
+    given = None if wanted is None else wanted.encryption_key
     stored, text = await issuing.issue_secret(tx, shared, caller, project, "encryption", given)
-    return NewEncryptionKeyShape(**secret_shape(stored).model_dump(), key=text)
+    return NewEncryptionKeyShape(**secret_shape(stored).model_dump(), encryption_key=text)
 
 
 @router.get(
@@ -91,9 +91,9 @@ async def create_signing_secret(
 ) -> NewSigningSecretShape:
     """Make the secret of X-Payload-Signature; its text is in this answer alone, the one before works on."""
     project = await reach_project(tx, caller, project_id, lock=True)
-    given = None if wanted is None else wanted.secret
+    given = None if wanted is None else wanted.signing_secret
     stored, text = await issuing.issue_secret(tx, shared, caller, project, "signing", given)
-    return NewSigningSecretShape(**secret_shape(stored).model_dump(), secret=text)
+    return NewSigningSecretShape(**secret_shape(stored).model_dump(), signing_secret=text)
 
 
 @router.get(

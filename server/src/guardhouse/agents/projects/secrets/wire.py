@@ -18,7 +18,7 @@ class EncryptionKeyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[
+    encryption_key: Annotated[
         str | None,
         Field(
             pattern=KEY_PATTERN,
@@ -33,7 +33,7 @@ class SigningSecretRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    secret: Annotated[
+    signing_secret: Annotated[
         str | None,
         Field(
             min_length=16,
@@ -59,13 +59,13 @@ class ProjectSecretShape(BaseModel):
 class NewEncryptionKeyShape(ProjectSecretShape):
     """A key of envelopes with its text, given once."""
 
-    key: ShownOnce
+    encryption_key: ShownOnce
 
 
 class NewSigningSecretShape(ProjectSecretShape):
     """A secret of signatures with its text, given once."""
 
-    secret: ShownOnce
+    signing_secret: ShownOnce
 
 
 class ProjectSecretList(BaseModel):
