@@ -6,11 +6,7 @@ is deduplicated: the whole batch by its receipt, single items by their ids.
 
 import asyncio
 import hashlib
-<<<<<<< HEAD
-from collections.abc import Awaitable, Callable
-=======
-from collections.abc import Callable, Sequence
->>>>>>> main
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -221,24 +217,13 @@ async def _store(
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
-<<<<<<< HEAD
             visit.remark("clock_skew")
-        answer.accepted = events + metrics
-        answer.rolled_up = len(batch.noise)
-        answer.rejected = len(parsed.rejected)
-        answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
-        visit.note(tx, parsed, events=events, metrics=metrics, rolled_up=answer.rolled_up)
-        await _publish(tx, request, project, answer, visit.installation)
-=======
-            contact.remarks.append("clock_skew")
         answer.accepted = len(events) + len(metrics)
         answer.rolled_up = len(batch.noise)
         answer.rejected = len(parsed.rejected)
         answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
-        count_verdicts(contact, parsed, events=len(events), metrics=len(metrics), rolled_up=answer.rolled_up)
-        note_contact(tx, place, contact)
-        await _publish(tx, tenant.id, project, _received(installation, answer), events)
->>>>>>> main
+        visit.note(tx, parsed, events=len(events), metrics=len(metrics), rolled_up=answer.rolled_up)
+        await _publish(tx, tenant.id, project, _received(visit.installation or project.slug, answer), events)
     answer.rejections = [
         Rejection(item.index, item.key, item.code, item.detail)
         for item in parsed.rejected[:LISTED_REJECTIONS]
@@ -274,17 +259,9 @@ def _visit(resources: Resources, request: AppRequest, project: Project, parsed: 
     return Visit(place, installation, contact)
 
 
-<<<<<<< HEAD
-async def _publish(
-    tx: Tx, request: AppRequest, project: Project, answer: AppAnswer, installation: str | None
-) -> None:
-    received = TelemetryReceived(
-        agent_id=installation or project.slug,
-=======
-def _received(installation: str, answer: AppAnswer) -> TelemetryReceived:
+def _received(told_as: str, answer: AppAnswer) -> TelemetryReceived:
     return TelemetryReceived(
-        agent_id=installation,
->>>>>>> main
+        agent_id=told_as,
         accepted=answer.accepted,
         duplicates=answer.duplicates,
         rejected=answer.rejected,

@@ -56,12 +56,9 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
-<<<<<<< HEAD
         AgentUndecryptable,
-=======
         AgentAlert,
         IpScoreCrossed,
->>>>>>> main
         RulesPublished,
         RulesRolledBack,
         KeyCreated,
