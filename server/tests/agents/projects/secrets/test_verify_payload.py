@@ -19,7 +19,7 @@ VECTOR = json.loads(
     (Path(__file__).parents[5] / "contract/vectors/agents/payload_signature.json").read_text(encoding="utf-8")
 )
 BODY: bytes = VECTOR["body"].encode()
-WIRE = gzip.compress(BODY)
+WIRE = gzip.compress(BODY, mtime=0)
 ACTIVE, PREVIOUS = (UUID(int=1), b"topsecret"), (UUID(int=2), b"yesterday's secret")
 BOTH = [ACTIVE, PREVIOUS]
 
