@@ -78,13 +78,17 @@ class Guard:
         )
 
     def start(self) -> None:
-        """Start the agent, once."""
+        """Start the agent, once.
+
+        Raises:
+            EncryptionConfigError: encryption is configured and cannot work.
+        """
         if self._started:
             return
         with self._starting:
             if not self._started:
-                self._attempt(self.agent.start, None)
                 self._started = True
+                self.agent.start()
 
     async def stop(self) -> None:
         """Drain the agent and end it."""
@@ -94,7 +98,8 @@ class Guard:
         self, source: Any, peer: str, headers: Callable[[str], str | None], method: str, path: str
     ) -> RequestGuard:
         """Return the request of an ASGI scope or a WSGI environment; `headers` looks one up by its lower-case name."""
-        self.start()
+        if not self._started:
+            self._attempt(self.start, None)
         given = self._options.client_ip
         address = (
             self._attempt(lambda: given(source), None) if given is not None else None
