@@ -95,7 +95,13 @@ async def test_goodbye_heirs_and_silence_with_something_left(door: Door, clock: 
     }
     assert (by_id[dead]["heir_id"], by_id[dead]["last_seen"] < by_id[heir]["last_seen"]) == (heir, True)
     closed = {"instance_id": dead, "ended": True, "seq": 3, "ledger": ledger(captured=2, delivered=2)}
-    await tell(door, status(door.now, guardhouse=closed), user_agent=GH, x_guardhouse_instance=heir)
+    await tell(
+        door,
+        status(door.now, guardhouse=closed),
+        user_agent=GH,
+        x_guardhouse_instance=dead,
+        x_guardhouse_heir=heir,
+    )
     detail = await get(door, f"/instances/{dead}")
     assert (detail["state"], detail["ledger"]["events"]["unaccounted"]) == ("unclean", 0)
     assert detail["events"]["stored"] == 2
