@@ -46,8 +46,12 @@ async def list_instances(
     return page.answer(rows, lambda row: (row.no,), lambda row: instance_shape(row, now))
 
 
-@router.get("/projects/{project_id}/delivery", operation_id="get_delivery", responses=refusals(NotFound))
-async def get_delivery(caller: Reader, tx: RequestTx, shared: Shared, project_id: UUID) -> DeliveryShape:
+@router.get(
+    "/projects/{project_id}/delivery", operation_id="get_project_delivery", responses=refusals(NotFound)
+)
+async def get_project_delivery(
+    caller: Reader, tx: RequestTx, shared: Shared, project_id: UUID
+) -> DeliveryShape:
     """Show what of everything captured in a project has arrived, and where the rest is."""
     place = await look.place_of(tx, caller, project_id, shared.clock.now())
     return delivery_shape(project_id, await delivery.get_delivery(tx, place))

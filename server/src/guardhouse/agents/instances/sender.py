@@ -28,11 +28,11 @@ class Sender:
 
     installation: str | None
     instance_id: UUID | None
-    heir_id: UUID | None
     user_agent: str
     doubled_path: bool
     credential_id: str
     address: str | None
+    heir_id: UUID | None = None
 
     def installation_in(self, tenant_id: UUID, project_id: UUID, pepper: bytes) -> str:
         """Return the installation: as named, else one that stays the same for key, address and project."""
