@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from guardhouse.analysis.abuse.address import name_of
-from guardhouse.analysis.abuse.classes import WEIGHTS_IN_THOUSANDTHS
+from guardhouse.analysis.abuse.classes import WEIGHING_TYPES
 from guardhouse.analysis.abuse.echo import BLOCKED, is_echo
 from guardhouse.analysis.abuse.score import bucket_of
 from guardhouse.events.ips import store
@@ -20,7 +20,6 @@ from guardhouse.foundation.clock import microseconds
 from guardhouse.foundation.database import Tx
 
 KEPT: Final = timedelta(days=8)  # what a policy can be tried out over
-_WEIGHING: Final = frozenset(name for name, weight in WEIGHTS_IN_THOUSANDTHS.items() if weight)
 
 
 class Note(msgspec.Struct, array_like=True):
@@ -46,7 +45,7 @@ async def note_activity(tx: Tx, owner: AppOwner, stored: Iterable[NewRow]) -> No
     for row in stored:
         fields = row.fields
         event_type = fields["event_type"]
-        if event_type not in _WEIGHING or row.occurred_at < oldest:
+        if event_type not in WEIGHING_TYPES or row.occurred_at < oldest:
             continue
         address = name_of(fields["ip"], fields["ip_text"])
         if address is None or _is_echo(fields):
