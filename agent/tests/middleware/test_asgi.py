@@ -15,6 +15,7 @@ import guard_agent
 from agent.tests.middleware.asgi_driver import client_of, connect, running
 from agent.tests.middleware.recording_agent import RecordingAgent
 from guard_agent import DynamicRules, GuardMiddleware, emit, lifespan, wrap
+from guard_agent.encryption import EncryptionConfigError
 
 
 def fastapi_app() -> FastAPI:
@@ -274,6 +275,25 @@ async def test_an_application_that_fails_to_start_fails() -> None:
     with pytest.raises(RuntimeError, match="no database"):
         async with running(wrap(Starlette(lifespan=life), agent=RecordingAgent())):
             pass
+
+
+async def test_an_agent_that_cannot_start_fails_the_start_and_no_request() -> None:
+    class Broken(RecordingAgent):
+        def start(self) -> None:
+            raise EncryptionConfigError("no key")
+
+    async def ignores(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+
+    for inner in (Starlette(), ignores):
+        with pytest.raises(EncryptionConfigError):
+            async with running(GuardMiddleware(inner, agent=Broken())):
+                pass
+    app, agent = guarded(fastapi_app())
+    agent.start = Broken().start  # type: ignore[method-assign] # what a server without lifespan meets
+    async with client_of(app) as client:
+        assert (await client.get("/items/1")).status_code == 200
+    assert app.guard.stats()["errors"] == 1
 
 
 async def test_the_lifespan_of_the_library_starts_and_drains() -> None:
