@@ -1,8 +1,8 @@
-"""Policies that ban by themselves or propose it, and what each of them did."""
+"""Policies that ban by themselves or propose it, what each of them did; and what happened in projects by the minute."""
 
 from alembic import op
 
-from guardhouse.foundation.migrate import BY_ID, secure
+from guardhouse.foundation.migrate import BY_ID, BY_NO, secure
 
 revision = "0033"
 down_revision = "0029"
@@ -13,6 +13,11 @@ OF_PROJECT = "FOREIGN KEY (tenant_id, project_id) REFERENCES projects (tenant_id
 
 
 def upgrade() -> None:
+    _policies()
+    _streams()
+
+
+def _policies() -> None:
     op.execute(f"""
         CREATE TABLE rule_policies (
             policy_id uuid PRIMARY KEY,
@@ -69,6 +74,45 @@ def upgrade() -> None:
     secure("rule_actions", BY_ID)
 
 
+def _streams() -> None:
+    op.execute("""
+        CREATE TABLE event_minutes (
+            tenant_no bigint NOT NULL,
+            project_no bigint NOT NULL,
+            minute timestamptz NOT NULL,
+            sealed_at timestamptz,
+            late_at timestamptz,
+            corrections integer NOT NULL,
+            PRIMARY KEY (tenant_no, project_no, minute)
+        )""")
+    op.execute("CREATE INDEX event_minutes_open_idx ON event_minutes (minute) WHERE sealed_at IS NULL")
+    op.execute("CREATE INDEX event_minutes_late_idx ON event_minutes (late_at) WHERE late_at IS NOT NULL")
+    secure("event_minutes", BY_NO, tenant="SELECT")
+    op.execute("""
+        CREATE TABLE event_streams (
+            tenant_no bigint NOT NULL,
+            project_no bigint NOT NULL,
+            minute timestamptz NOT NULL,
+            correction integer NOT NULL,
+            route text NOT NULL,
+            made_at timestamptz NOT NULL,
+            measured jsonb NOT NULL,
+            PRIMARY KEY (tenant_no, project_no, minute, correction, route)
+        )""")
+    secure("event_streams", BY_NO, tenant="SELECT")
+    op.execute("""
+        CREATE TABLE event_routes (
+            tenant_no bigint NOT NULL,
+            project_no bigint NOT NULL,
+            route text NOT NULL,
+            PRIMARY KEY (tenant_no, project_no, route)
+        )""")
+    secure("event_routes", BY_NO, tenant="SELECT")
+
+
 def downgrade() -> None:
+    op.execute("DROP TABLE event_routes")
+    op.execute("DROP TABLE event_streams")
+    op.execute("DROP TABLE event_minutes")
     op.execute("DROP TABLE rule_actions")
     op.execute("DROP TABLE rule_policies")

@@ -242,7 +242,7 @@ async def _fill(made: TwoTenants) -> None:
 
 async def _fill_addresses(made: TwoTenants) -> None:
     """Let an address attack the project, score it, and let a policy propose a ban."""
-    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
+    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.77", "endpoint": f"/{MARK}"}
     answer = await made.client.post(
         "/api/v1/events",
         json={"batch_id": MARK, "events": [event], "metrics": []},
@@ -254,7 +254,7 @@ async def _fill_addresses(made: TwoTenants) -> None:
     assert (await made.client.post(policies, json=body, headers=made.first.headers)).status_code == 201
     while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
-    made.ids["ip"] = "203.0.113.7"
+    made.ids["ip"] = "203.0.113.77"
 
 
 async def _fill_people(made: TwoTenants) -> None:

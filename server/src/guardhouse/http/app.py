@@ -13,6 +13,7 @@ from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.ips import routes as address_routes
 from guardhouse.events.policies import routes as policy_routes
+from guardhouse.events.streams import routes as stream_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -78,6 +79,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events_routes.router,
     address_routes.router,
     policy_routes.router,
+    stream_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

@@ -6,7 +6,7 @@ import httpx
 
 from guardhouse.events.policies import jobs
 from server.tests.events.ips.make import project_of, rate
-from server.tests.ingest.make import Door
+from server.tests.ingest.make import Door, batch
 
 SCORE = {"source": "ip_score", "at_least": 600}
 
@@ -53,3 +53,16 @@ async def document(door: Door) -> dict[str, Any]:
     answer = await door.client.get("/api/v1/rules", headers={"x-api-key": door.key, "x-project-id": "shop"})
     found: dict[str, Any] = answer.json()
     return found
+
+
+async def start(door: Door) -> None:
+    """Let the project exist, with enough harmless events that nobody made a fifth of them."""
+    events = [
+        door.event(
+            event_type="security_headers_applied",
+            ip_address=f"198.18.{n // 250}.{n % 250}",
+            idempotency_key=str(n),
+        )
+        for n in range(400)
+    ]
+    await door.events(batch(events, batch_id="start"), x_project_id="shop")
