@@ -11,6 +11,7 @@ from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
 from guardhouse.events.policies import routes as policy_routes
 from guardhouse.events.streams import routes as stream_routes
@@ -80,6 +81,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     address_routes.router,
     policy_routes.router,
     stream_routes.router,
+    hint_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

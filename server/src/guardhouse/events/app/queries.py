@@ -75,6 +75,15 @@ class TypedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeShare:
+    """How many events were seen since an instant, and how many of them are of one type."""
+
+    since: datetime
+    events: int
+    of_type: int
+
+
+@dataclass(frozen=True, slots=True)
 class AppEventFilter:
     """Which events a list shows; None = all."""
 
@@ -164,6 +173,35 @@ async def list_by_ids(
         limit,
     )
     return [SeenEvent(*tuple(row)) for row in rows]
+
+
+async def count_type(
+    tx: Tx, owner: tuple[int, int], event_type: str, since: datetime, limit: int
+) -> TypeShare:
+    """Count the newest events of a project, ``limit`` rows at most, with what was rolled up in the same time.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch_row(
+        "SELECT count(*), count(*) FILTER (WHERE event_type = $4), min(occurred_at)"
+        " FROM (SELECT event_type, occurred_at FROM events WHERE tenant_no = $1 AND project_no = $2 AND occurred_at >= $3"
+        " ORDER BY event_id DESC LIMIT $5) AS e",
+        *owner,
+        since,
+        event_type,
+        limit,
+    )
+    stored, of_type, oldest = (0, 0, None) if rows is None else rows
+    begin: datetime = oldest if oldest is not None and stored == limit else since
+    rolled = await tx.fetch_row(
+        "SELECT coalesce(sum(count), 0)::bigint, coalesce(sum(count) FILTER (WHERE event_type = $4), 0)::bigint"
+        " FROM event_rollups WHERE tenant_no = $1 AND project_no = $2 AND minute >= $3",
+        *owner,
+        begin.replace(second=0, microsecond=0),
+        event_type,
+    )
+    noise, of_noise = (0, 0) if rolled is None else rolled
+    return TypeShare(begin, stored + noise, of_type + of_noise)
 
 
 async def measure_share(
