@@ -5,7 +5,7 @@ from alembic import op
 from guardhouse.foundation.migrate import BY_ID, BY_NO, secure
 
 revision = "0033"
-down_revision = "0029"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 

@@ -184,8 +184,8 @@ async def count_type(
     """
     rows = await tx.fetch_row(
         "SELECT count(*), count(*) FILTER (WHERE event_type = $4), min(occurred_at)"
-        " FROM (SELECT event_type, occurred_at FROM events WHERE tenant_no = $1 AND project_no = $2 AND occurred_at >= $3"
-        " ORDER BY event_id DESC LIMIT $5) AS e",
+        " FROM (SELECT event_type, occurred_at FROM events WHERE tenant_no = $1 AND project_no = $2"
+        " AND occurred_at >= $3 ORDER BY event_id DESC LIMIT $5) AS e",
         *owner,
         since,
         event_type,
