@@ -84,6 +84,18 @@ class TypeShare:
 
 
 @dataclass(frozen=True, slots=True)
+class EventGroup:
+    """Events that agree in where they came from, how, and what they were after."""
+
+    address: str | None
+    country: str | None
+    user_agent: str | None
+    endpoint: str | None
+    event_class: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AppEventFilter:
     """Which events a list shows; None = all."""
 
@@ -202,6 +214,25 @@ async def count_type(
     )
     noise, of_noise = (0, 0) if rolled is None else rolled
     return TypeShare(begin, stored + noise, of_type + of_noise)
+
+
+async def group_newest(
+    tx: Tx, owner: tuple[int, int], since: datetime, limit: int
+) -> tuple[list[EventGroup], bool]:
+    """Return the newest events of a project since an instant in groups, and whether these are all of them.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch(
+        "SELECT coalesce(host(ip), ip_text), country, user_agent, endpoint, class, count(*) FROM (SELECT ip, ip_text,"
+        " country, user_agent, endpoint, class FROM events WHERE tenant_no = $1 AND project_no = $2"
+        " AND occurred_at >= $3 ORDER BY event_id DESC LIMIT $4) AS e GROUP BY 1, 2, 3, 4, 5",
+        *owner,
+        since,
+        limit,
+    )
+    groups = [EventGroup(*tuple(row)) for row in rows]
+    return groups, sum(group.count for group in groups) < limit
 
 
 async def measure_share(
