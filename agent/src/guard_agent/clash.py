@@ -35,6 +35,7 @@ REPAIR = (
     "pip install --force-reinstall --no-deps guardhouse-agent"
 )
 _OTHERS = re.compile(r"(guard[-_]agent|fastapi[-_]guard[-_]agent)-([^-]+)\.dist-info", re.IGNORECASE)
+_BEGINNINGS = {"guard", "fasta"}
 # fastapi-guard-agent 1.2 and later no longer own the folder.
 _FREE_FROM = (1, 2)
 
@@ -45,7 +46,7 @@ def check_folder(folder: Path, search_path: Iterable[str]) -> str | None:
     Raises:
         ImportError: the folder holds modules of two distributions.
     """
-    strangers = [name for name in SHARED_MODULES if _is_foreign(folder / f"{name}.py")]
+    strangers = [name for name in SHARED_MODULES if _is_foreign(str(folder), name)]
     if strangers:
         raise ImportError(
             f"{folder} holds modules of two distributions (not ours: {', '.join(strangers)}). Repair: {REPAIR}"
@@ -71,15 +72,16 @@ def find_others(search_path: Iterable[str]) -> str | None:
         except OSError:
             continue  # an archive, or no folder at all
         for name in names:
-            match = _OTHERS.fullmatch(name) if name.endswith(".dist-info") else None
+            match = _OTHERS.fullmatch(name) if name[:5].lower() in _BEGINNINGS else None
             if match and _owns_the_folder(match[1], match[2]):
                 return f"{match[1].lower().replace('_', '-')} {match[2]}"
     return None
 
 
 def search_path() -> list[str]:
-    """Return the folders in which distributions may be installed."""
-    return [entry for entry in sys.path if entry]
+    """Return the folders in which distributions may be installed: all but the interpreter's own."""
+    interpreter = os.path.dirname(os.__file__)  # noqa: PTH120 - as in find_others
+    return [entry for entry in sys.path if entry not in {"", interpreter, f"{interpreter}/lib-dynload"}]
 
 
 def _owns_the_folder(name: str, version: str) -> bool:
@@ -89,10 +91,13 @@ def _owns_the_folder(name: str, version: str) -> bool:
     return tuple(map(int, numbers)) < _FREE_FROM
 
 
-def _is_foreign(file: Path) -> bool:
-    """Tell whether a file is there and does not begin with our mark."""
+def _is_foreign(folder: str, name: str) -> bool:
+    """Tell whether a module is there and does not begin with our mark."""
     try:
-        with file.open("rb") as source:
-            return not source.read(len(MARK)).startswith(MARK.encode())
+        descriptor = os.open(f"{folder}/{name}.py", os.O_RDONLY)
     except OSError:
         return False
+    try:
+        return os.read(descriptor, len(MARK)) != MARK.encode()
+    finally:
+        os.close(descriptor)

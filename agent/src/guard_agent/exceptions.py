@@ -11,15 +11,16 @@ class BufferFullError(GuardAgentError):
 
 
 class PermanentClientError(GuardAgentError):
-    """The collector refused a request in a way that repeating it cannot change.
+    """The collector refused a request with `status_code` in a way that repeating it cannot change."""
 
-    `status_code` is the HTTP status, or None where none was read.
-    """
-
-    def __init__(self, *args: object, status_code: int | None = None) -> None:
-        super().__init__(*args)
+    def __init__(self, status_code: int, detail: str = "") -> None:
+        super().__init__(f"Permanent client error {status_code}: {detail}")
         self.status_code = status_code
+        self.detail = detail
 
 
 class PayloadTooLargeError(PermanentClientError):
     """The collector said 413: the same items in smaller batches may pass."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(413, detail)

@@ -8,14 +8,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
+from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
 from guardhouse.identity.audit_log import jobs as audit_log_jobs
 from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
+from guardhouse.ingest.envelopes import jobs as envelope_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
@@ -48,6 +51,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
+    ips_jobs.forget_addresses,
     identity_jobs.prune_nonces,
     token_jobs.keep_signing_keys,
     token_jobs.prune_tokens,
@@ -57,7 +61,11 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    envelope_jobs.open_held,
+    envelope_jobs.prune_held,
     silence_jobs.tell_silent,
+    instance_jobs.fold_contacts,
+    instance_jobs.watch_instances,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
     recalculation_jobs.prune_recalculations,
@@ -78,6 +86,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
 )

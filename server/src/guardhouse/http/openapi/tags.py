@@ -5,11 +5,12 @@ from typing import Final
 TAGS: Final = {
     "telemetry": "The door for telemetry: events of in-app agents and of host agents, and metrics.",
     "events": "Stored events: list and show.",
+    "addresses": "Addresses that misbehave in apps: abuse scores and their reasons, bans and releases.",
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
     "incidents": "Incidents of process risk: list, story, close.",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
-    "projects": "Applications whose agents report in: settings, keys, secrets, what could not be read.",
+    "projects": "Applications whose agents report in: settings, secrets, processes, what arrived, what was unreadable.",
     "app-rules": "Rules that running apps fetch and apply: bans, limits, switches, lock-downs.",
     "identity": "Who may enter: the caller, API keys.",
     "oauth": "OAuth2: tokens for programs, their introspection and revocation, keys and metadata.",
