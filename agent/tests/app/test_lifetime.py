@@ -279,7 +279,7 @@ threads = [threading.Thread(target=capture, args=(n,)) for n in range(2)]
 for thread in threads:
     thread.start()
 codes = []
-for number in range(10):
+for number in range(4):
     child = os.fork()
     if child == 0:
         agent.send_event(event(f"child {number}"))
@@ -294,11 +294,11 @@ print(codes, agent.ledger()["events"]["captured"], flush=True)
 """)
     assert running.end() == 0, running.err
     codes, _, captured = running.out.rpartition(" ")
-    assert codes == str([0] * 10)
+    assert codes == str([0] * 4)
     names = sink.names()
     assert len(set(names)) == len(names)
-    assert sorted(name for name in names if name.startswith("child")) == [f"child {n}" for n in range(10)]
-    assert len(names) == int(captured) + 10
+    assert sorted(name for name in names if name.startswith("child")) == [f"child {n}" for n in range(4)]
+    assert len(names) == int(captured) + 4
 
 
 def test_a_worker_that_died_is_replaced_at_the_next_call(sink: Sink, make_agent: MakeAgent) -> None:
