@@ -10,6 +10,7 @@ from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.rules import routes as app_rule_routes
+from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -72,6 +73,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instance_routes.router,
     project_routes.router,
     app_rule_routes.doors,
+    rule_history_routes.router,  # literal paths under /rules come before {rule_id}
     app_rule_routes.router,
     events_routes.router,
     recalculation_routes.router,

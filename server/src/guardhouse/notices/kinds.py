@@ -11,7 +11,7 @@ from guardhouse.notices.agent_kinds import (
     AgentUnaccounted,
     TelemetryReceived,
 )
-from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
+from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -55,6 +55,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentUnaccounted,
         AgentLoss,
         RulesPublished,
+        RulesAdopted,
         RulesRolledBack,
         KeyCreated,
         KeyRotated,
