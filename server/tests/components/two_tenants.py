@@ -218,6 +218,7 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert ban.status_code == 201, ban.text
     made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
+    made.ids["/api/v1/projects/{project_id}/rules/revisions"] = "1"
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )

@@ -13,6 +13,7 @@ from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.ips import routes as address_routes
+from guardhouse.events.rule_previews import routes as rule_preview_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -74,6 +75,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instance_routes.router,
     project_routes.router,
     app_rule_routes.doors,
+    rule_preview_routes.router,
     rule_history_routes.router,  # literal paths under /rules come before {rule_id}
     app_rule_routes.router,
     events_routes.router,

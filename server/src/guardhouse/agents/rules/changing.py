@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from guardhouse.agents.projects.read import Project, reach_project
-from guardhouse.agents.rules.history.wire import (
+from guardhouse.agents.rules.operations import Add, Authorship, Change, Operation, Remove, guarded_of
+from guardhouse.agents.rules.wire import (
     AddOperation,
     OperationShape,
     OperationsRequest,
     RemoveOperation,
+    members_of,
+    new_rule_of,
 )
-from guardhouse.agents.rules.operations import Add, Authorship, Change, Operation, Remove, guarded_of
-from guardhouse.agents.rules.wire import members_of, new_rule_of
 from guardhouse.foundation import peer
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict

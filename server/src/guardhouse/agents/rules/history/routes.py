@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Query, Request, Response
 
 from guardhouse.agents.instances import look
+from guardhouse.agents.instances.fold import fold
 from guardhouse.agents.projects.read import reach_project
 from guardhouse.agents.rules import queries
 from guardhouse.agents.rules.changing import authorship_of, operations_of, reach_open_project
@@ -15,7 +16,6 @@ from guardhouse.agents.rules.history.effective import effective_rules
 from guardhouse.agents.rules.history.restore_revision import restore_revision
 from guardhouse.agents.rules.history.wire import (
     EffectiveRules,
-    OperationsRequest,
     PublishedShape,
     RestoreRequest,
     RevisionDetail,
@@ -24,7 +24,7 @@ from guardhouse.agents.rules.history.wire import (
     revision_shape,
 )
 from guardhouse.agents.rules.publish import Published, apply_operations, place_of, take_rules_turn
-from guardhouse.agents.rules.wire import app_rule_shape
+from guardhouse.agents.rules.wire import OperationsRequest, app_rule_shape
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.etag import PreconditionFailed, check_match, etag
 from guardhouse.foundation.problem_docs import refusals
@@ -95,7 +95,9 @@ async def get_effective_rules(
 ) -> EffectiveRules:
     """Show what one process would get now, what it got last, and what it says that it applied."""
     project = await reach_project(tx, caller, project_id)
-    found, _ = await look.get_instance(tx, caller, instance, shared.clock.now())
+    now = shared.clock.now()
+    await fold(tx, await look.place_of(tx, caller, project_id, now))  # it may have asked a moment ago
+    found, _ = await look.get_instance(tx, caller, instance, now)
     return await effective_rules(tx, caller.tenant.id, project, found)
 
 

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from guardhouse.agents.rules.queries import Adoption
 from guardhouse.agents.rules.store import Document, Revision, StoredRule
 from guardhouse.agents.rules.wire import (
-    AppRuleChange,
-    AppRuleRequest,
     AppRuleShape,
     DynamicRulesShape,
     Force,
@@ -21,56 +19,6 @@ from guardhouse.agents.rules.wire import (
 )
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
-
-MOST_OPERATIONS = 500
-
-
-class AddOperation(BaseModel):
-    """Make a rule."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    op: Literal["add"]
-    rule: AppRuleRequest
-
-
-class ChangeOperation(BaseModel):
-    """Change a rule."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    op: Literal["change"]
-    id: UUID
-    change: AppRuleChange
-
-
-class RemoveOperation(BaseModel):
-    """Take a rule out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    op: Literal["remove"]
-    id: UUID
-
-
-OperationShape = Annotated[AddOperation | ChangeOperation | RemoveOperation, Field(discriminator="op")]
-
-
-class OperationsRequest(BaseModel):
-    """What `POST /projects/{project_id}/rules:apply` and `rules:preview` take: all of it or nothing happens."""
-
-    model_config = ConfigDict(extra="forbid", title="RuleOperations")
-
-    operations: Annotated[
-        list[OperationShape],
-        Field(
-            min_length=1,
-            max_length=MOST_OPERATIONS,
-            examples=[[{"op": "add", "rule": {"kind": "ban_net", "value": {"net": "203.0.113.7"}}}]],
-        ),
-    ]
-    reason: Reason | None = None
-    force: Force = False
 
 
 class RestoreRequest(BaseModel):
