@@ -22,6 +22,7 @@ from guard_agent.client import guard_agent
 from guard_agent.config import AgentConfig
 from guard_agent.enforce import Enforcer, Refusal
 from guard_agent.event_types import EventType
+from guard_agent.models import DynamicRules
 from guard_agent.utils import hash_ip
 
 _logger = logging.getLogger("guard_agent")
@@ -55,7 +56,7 @@ class Guard:
         self._exclude = tuple(entry.rstrip("/") for entry in options.exclude)
         self._addresses = ClientAddress(options.trusted_proxies)
         self._enforcer = Enforcer(options.geo) if options.enforce else None
-        self._rules: Any = None
+        self._rules: DynamicRules | None = None
         self._clients = HeavyHitters() if options.count_clients else None
         self._told = ToldLately(_REFUSALS_TOLD_EVERY)
         self._logged = ToldLately(_ERRORS_LOGGED_EVERY)
@@ -179,10 +180,13 @@ class Guard:
             )
         return refusal
 
-    def _adopt(self, enforcer: Enforcer, rules: Any) -> None:
-        self._rules = rules
+    def _adopt(self, enforcer: Enforcer, rules: DynamicRules | None) -> None:
+        """Apply another document; the same one, fetched again, changes nothing and is not told again."""
+        before, self._rules = self._rules, rules
+        if before and rules and (before.rule_id, before.version) == (rules.rule_id, rules.version):
+            return
         rule_set = enforcer.adopt(rules)
-        if rule_set is not None:
+        if rules is not None and rule_set is not None:
             RequestGuard(self.agent, "", "", "", "").emit(
                 EventType.DYNAMIC_RULE_APPLIED,
                 action="rules_applied",
