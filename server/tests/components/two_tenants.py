@@ -17,6 +17,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
+from guardhouse.agents.rules import store as rule_store
+from guardhouse.agents.rules.store import Place as RulePlace
+from guardhouse.agents.rules.store import Revision
 from guardhouse.analysis.risk.head import Head
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.foundation.clock import rfc3339
@@ -218,7 +221,10 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert ban.status_code == 201, ban.text
     made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
-    made.ids["/api/v1/projects/{project_id}/rules/revisions"] = "1"
+    revision = Revision(1_900_000_002, made.resources.clock.now(), MARK, "change", None, None, {}, (), None)
+    async with system_transaction(made.resources.database) as tx:  # a number long enough to be nothing else
+        await rule_store.add_revision(tx, RulePlace(made.first.tenant.id, project), revision)
+    made.ids["/api/v1/projects/{project_id}/rules/revisions"] = str(revision.number)
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )

@@ -147,6 +147,9 @@ async def test_the_rules_of_one_process(shop: Shop) -> None:
     shown = await get(shop, f"/effective?instance={instance}")
     assert (shown["served_revision"], shown["served"]) == (1, given)
     assert shown["current"]["document"]["version"] == 2
+    plain = await get(shop, "/effective")
+    assert (plain["instance"], plain["current"]["targets"]) == (None, [])
+    assert plain["current"]["document"]["global_rate_limit"] is None
     nobody = await shop.client.get(f"{shop.url}/effective?instance={uuid4()}", headers=shop.admin)
     assert nobody.status_code == 404
 

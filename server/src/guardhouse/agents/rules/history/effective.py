@@ -17,18 +17,23 @@ from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound
 
 
-async def effective_rules(tx: Tx, tenant_id: UUID, project: Project, instance: Instance) -> EffectiveRules:
-    """Return the rules of a process of a project.
+async def effective_rules(
+    tx: Tx, tenant_id: UUID, project: Project, instance: Instance | None
+) -> EffectiveRules:
+    """Return the rules of a process of a project, or of one of which nothing is known.
 
     Raises:
         NotFound: it is a process of another project.
     """
     place = place_of(tenant_id, project)
+    newest = await queries.get_newest(tx, place)
+    if instance is None:
+        current = await _document(tx, place, project.slug, newest, Asker())
+        return EffectiveRules(current=None if current is None else group_shape(current))
     known = await queries.find_instance(tx, place, instance.id)
     if known is None:
         raise NotFound("There is no such instance.")
     asker = asker_of_known(known)
-    newest = await queries.get_newest(tx, place)
     current = await _document(tx, place, project.slug, newest, asker)
     then = None
     if instance.rules_served:

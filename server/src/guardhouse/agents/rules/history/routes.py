@@ -90,14 +90,19 @@ async def get_effective_rules(
     shared: Shared,
     project_id: UUID,
     instance: Annotated[
-        UUID, Query(description="A process, as `GET /projects/{project_id}/instances` lists it.")
-    ],
+        UUID | None,
+        Query(
+            description="A process, as `GET /projects/{project_id}/instances` lists it; without: any new one."
+        ),
+    ] = None,
 ) -> EffectiveRules:
     """Show what one process would get now, what it got last, and what it says that it applied."""
     project = await reach_project(tx, caller, project_id)
-    now = shared.clock.now()
-    await fold(tx, await look.place_of(tx, caller, project_id, now))  # it may have asked a moment ago
-    found, _ = await look.get_instance(tx, caller, instance, now)
+    found = None
+    if instance is not None:
+        now = shared.clock.now()
+        await fold(tx, await look.place_of(tx, caller, project_id, now))  # it may have asked a moment ago
+        found, _ = await look.get_instance(tx, caller, instance, now)
     return await effective_rules(tx, caller.tenant.id, project, found)
 
 

@@ -103,13 +103,13 @@ class PublishedShape(BaseModel):
 class EffectiveRules(BaseModel):
     """The rules of one process: now, as it got them last, and as it says that it applied them."""
 
-    instance: str
-    current: GroupDocumentShape | None
-    served_revision: int | None
+    instance: str | None = None
+    current: Annotated[GroupDocumentShape | None, Field(description="null: nothing was published yet.")]
+    served_revision: int | None = None
     served: Annotated[
-        DynamicRulesShape | None, Field(description="The document of that revision; null: none, or long ago.")
-    ]
-    applied_revision: int | None
+        DynamicRulesShape | None, Field(description="The document of that revision, for what it is now.")
+    ] = None
+    applied_revision: int | None = None
 
 
 def revision_shape(revision: Revision) -> RevisionShape:
