@@ -79,3 +79,23 @@ async def test_of_some_rules_events_say_nothing(door: Door) -> None:
         door, ("limit_global", {"requests": 1, "window_s": 1}), ("toggle", {"name": "x", "set": True})
     )
     assert (found.events, found.unmeasured) == (0, ("limit_global", "toggle"))
+
+
+@pytest.mark.parametrize(("hours", "events"), [(None, 4), (48, 11), (0, None), (169, None)])
+async def test_a_preview_shows_the_effect(door: Door, hours: int | None, events: int | None) -> None:
+    await fill(door)
+    (row,) = await door.rows("SELECT project_id FROM projects WHERE slug = 'shop'")
+    answer = await door.client.post(
+        f"/api/v1/projects/{row['project_id']}/rules:preview",
+        params={} if hours is None else {"effect_hours": hours},
+        json={"operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": ATTACKER}}}]},
+        headers={"x-api-key": door.key},
+    )
+    if events is None:
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+        return
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["effect"]
+    assert (found["events"], found["attackers"], found["harmless"]) == (events, 1, 0)
+    assert found["addresses"][0]["address"] == ATTACKER
+    assert await door.count("rule_revisions") == 0

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.agents.rules.preview import GroupPreview, RulesPreview
 from guardhouse.agents.rules.wire import AppRuleShape, DynamicRulesShape, TargetShape, app_rule_shape
+from guardhouse.events.rule_effect import RuleEffect
+from guardhouse.foundation.clock import rfc3339
 
 Code = Literal["replaces_app_setting", "not_revocable", "lifts_app_bans", "matches_no_instance", "not_served"]
 
@@ -33,6 +35,35 @@ class GroupPreviewShape(BaseModel):
     not_served: list[str]
 
 
+class AddressEffectShape(BaseModel):
+    """An address that the rules would have hit."""
+
+    address: str
+    events: int
+    attacks: Annotated[int, Field(description="How many of the events are attacks.")]
+
+
+class EffectShape(BaseModel):
+    """What the added rules would have hit of what agents told of the last hours.
+
+    Released agents tell nothing of ordinary requests: those are not in it.
+    """
+
+    model_config = ConfigDict(title="RuleEffect")
+
+    since: str
+    whole: Annotated[bool, Field(description="false: the newest 100,000 events were looked at.")]
+    events: int
+    by_class: dict[str, int]
+    by_endpoint: Annotated[dict[str, int], Field(description="The 20 most frequent routes.")]
+    addresses: Annotated[list[AddressEffectShape], Field(description="The 20 with the most events.")]
+    attackers: Annotated[int, Field(description="Addresses with an attack among what would have been hit.")]
+    harmless: Annotated[int, Field(description="Addresses without one.")]
+    unmeasured: Annotated[
+        list[str], Field(description="Kinds among the added rules of which events say nothing.")
+    ]
+
+
 class RulesPreviewShape(BaseModel):
     """What operations would come to; nothing is published."""
 
@@ -43,9 +74,16 @@ class RulesPreviewShape(BaseModel):
     ended: list[AppRuleShape]
     documents: list[GroupPreviewShape]
     warnings: list[WarningShape]
+    effect: EffectShape
 
 
-def preview_members(preview: RulesPreview) -> dict[str, Any]:
+class PreviewQuery(BaseModel):
+    """How far back the effect of a preview looks."""
+
+    effect_hours: Annotated[int, Field(ge=1, le=168)] = 24
+
+
+def preview_members(preview: RulesPreview, effect: RuleEffect) -> dict[str, Any]:
     """Return the members of the public form of a preview."""
     at = preview.revision.published_at
     return {
@@ -56,7 +94,25 @@ def preview_members(preview: RulesPreview) -> dict[str, Any]:
         "warnings": [
             WarningShape.model_validate(warned, from_attributes=True) for warned in preview.warnings
         ],
+        "effect": _effect(effect),
     }
+
+
+def _effect(effect: RuleEffect) -> EffectShape:
+    return EffectShape(
+        since=rfc3339(effect.since),
+        whole=effect.whole,
+        events=effect.events,
+        by_class=dict(effect.by_class),
+        by_endpoint=dict(effect.by_endpoint),
+        addresses=[
+            AddressEffectShape(address=each.address, events=each.events, attacks=each.attacks)
+            for each in effect.addresses
+        ],
+        attackers=effect.attackers,
+        harmless=effect.harmless,
+        unmeasured=list(effect.unmeasured),
+    )
 
 
 def _group(group: GroupPreview) -> GroupPreviewShape:
