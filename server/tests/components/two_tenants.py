@@ -240,11 +240,11 @@ async def _fill(made: TwoTenants) -> None:
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
-    """Let an address attack the project, and score it."""
+    """Let an address attack the project, and score it; one more event cannot be read."""
     event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
     answer = await made.client.post(
         "/api/v1/events",
-        json={"batch_id": MARK, "events": [event], "metrics": []},
+        json={"batch_id": MARK, "events": [event, MARK], "metrics": []},
         headers=made.first.headers | {"X-Project-ID": MARK},
     )
     assert answer.status_code == 200, answer.text
