@@ -223,6 +223,35 @@ async def test_websockets() -> None:
     assert agent.metrics[0].tags["method"] == "WEBSOCKET"
 
 
+async def test_a_handshake_that_the_application_answers_or_breaks() -> None:
+    async def denies(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    async def breaks(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise KeyError("secret")
+
+    app, agent = guarded(denies)
+    await connect(app, "/ws", extensions=("websocket.http.response",))
+    assert agent.types() == ["authentication_failed"]
+    app, agent = guarded(breaks)
+    with pytest.raises(KeyError):
+        await connect(app, "/ws")
+    assert agent.types() == ["app_error"]
+
+
+async def test_other_kinds_of_connections_are_passed_on() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["type"])
+
+    guard, agent = guarded(app)
+    await guard({"type": "webtransport"}, None, None)  # type: ignore[arg-type] # nothing is read or sent
+    assert (seen, agent.events, agent.metrics) == (["webtransport"], [], [])
+
+
 async def test_a_refused_websocket_is_answered_before_the_application_sees_it() -> None:
     app, agent = guarded(fastapi_app(), enforce=True)
     agent.rules = DynamicRules(blocked_user_agents=["probe"])

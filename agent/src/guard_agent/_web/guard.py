@@ -100,12 +100,10 @@ class Guard:
         """Return the request of an ASGI scope or a WSGI environment; `headers` looks one up by its lower-case name."""
         if not self._started:
             self._attempt(self.start, None)
-        given = self._options.client_ip
-        address = (
-            self._attempt(lambda: given(source), None) if given is not None else None
-        ) or self._attempt(
-            lambda: self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded")), peer
-        )
+        if self._options.client_ip is None and self._addresses.trusts_nobody:
+            address = peer
+        else:
+            address = self._attempt(lambda: self._address(source, peer, headers), peer)
         if self._clients is not None:
             self._clients.count(address, time.time())
         return RequestGuard(self.agent, address, method, path, headers("user-agent") or "")
@@ -153,6 +151,11 @@ class Guard:
             "refused": self.refused,
             "not_applied": [] if rule_set is None else list(rule_set.not_applied),
         }
+
+    def _address(self, source: Any, peer: str, headers: Callable[[str], str | None]) -> str:
+        given = self._options.client_ip
+        named = given(source) if given is not None else None
+        return named or self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded"))
 
     def _captures(self, what: str) -> bool:
         if self._capture is None:
