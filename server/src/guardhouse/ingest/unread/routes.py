@@ -49,12 +49,12 @@ async def list_quarantine(caller: Reader, tx: RequestTx, page: AskedPage, projec
 
 @router.post(
     "/projects/{project_id}/quarantine/{unread_id}:retry",
-    operation_id="retry_quarantine",
+    operation_id="reread_quarantine",
     response_model=AppAnswerShape,
     responses=refusals(NotFound, Conflict, BodyTooLarge, Unavailable),
 )
 @two_step
-async def retry_quarantine(
+async def reread_quarantine(
     caller: Writer, request: Request, project_id: UUID, unread_id: UnreadId
 ) -> Response:
     """Read one row again with today's reader; of a body every item that is whole is taken.
