@@ -19,6 +19,7 @@ import httpx
 
 from guardhouse.analysis.risk.head import Head
 from guardhouse.events.ips import jobs as ips_jobs
+from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
@@ -240,17 +241,20 @@ async def _fill(made: TwoTenants) -> None:
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
-    """Let an address attack the project, and score it; one more event cannot be read."""
-    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
+    """Let an address attack the project, score it, and let a policy propose a ban; one more event is unreadable."""
+    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.77", "endpoint": f"/{MARK}"}
     answer = await made.client.post(
         "/api/v1/events",
         json={"batch_id": MARK, "events": [event, MARK], "metrics": []},
         headers=made.first.headers | {"X-Project-ID": MARK},
     )
     assert answer.status_code == 200, answer.text
-    while await ips_jobs.rate_once(made.resources):
+    body = {"name": MARK, "when": {"source": "ip_score", "at_least": 1}, "mode": "suggest"}
+    policies = f"/api/v1/projects/{made.ids['project_id']}/rule-policies"
+    assert (await made.client.post(policies, json=body, headers=made.first.headers)).status_code == 201
+    while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
-    made.ids["ip"] = "203.0.113.7"
+    made.ids["ip"] = "203.0.113.77"
 
 
 async def _fill_people(made: TwoTenants) -> None:

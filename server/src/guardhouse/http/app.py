@@ -12,7 +12,10 @@ from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
+from guardhouse.events.policies import routes as policy_routes
+from guardhouse.events.streams import routes as stream_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -82,6 +85,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     app_rule_routes.router,
     events_routes.router,
     address_routes.router,
+    policy_routes.router,
+    stream_routes.router,
+    hint_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

@@ -26,6 +26,7 @@ from guardhouse.notices.identity_kinds import (
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
+from guardhouse.notices.policy_kinds import RulesPolicyPaused, RulesProposed
 from guardhouse.notices.risk_kinds import (
     RiskBandCrossed,
     RiskIncidentClosed,
@@ -61,6 +62,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         IpScoreCrossed,
         RulesPublished,
         RulesRolledBack,
+        RulesProposed,
+        RulesPolicyPaused,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
