@@ -64,7 +64,7 @@ class Intake:
         while self.ready:
             kind, body, place, number = self.ready.popleft()
             self._gather(kind, body, place, number, now)
-        kinds, wait = self._sealer.due(now)
+        kinds, wait = self._sealer.due(now, self._keeper.resting_lanes(now))
         for kind in self._sealer.kinds() if everything else kinds:
             self._keeper.keep(self._sealer.seal(kind, now))
         return wait
@@ -79,6 +79,19 @@ class Intake:
         place, number = self._keeper.keep_item(kind, done, sync=sync)
         self._ledger.keep(lane, place)
         self.ready.append((kind, done.body, place, number))
+
+    def empty_inbox(self) -> None:
+        """Write what the inbox holds in the calling thread: a signal handler that cannot wait for the worker's turn."""
+        for kind in SENT_FIRST:
+            for item in self._inbox.take(kind, len(self._inbox.queues[kind])):
+                lane, done = LANE_OF[kind], self._prepare(kind, item)
+                if isinstance(done, str):
+                    self._ledger.move(lane, "memory", done, 1)
+                    continue
+                place, number = self._keeper.keep_item(kind, done)
+                if place != "memory":
+                    self._ledger.move(lane, "memory", place, 1)
+                self.ready.append((kind, done.body, place, number))
 
     def _slice(self) -> bool:
         """Take one slice; tells whether there was something."""
