@@ -28,7 +28,7 @@ from guardhouse.ingest.wire import AppAnswerShape
 router = api_router("projects")
 Reader = Annotated[Caller, Depends(Require("projects:read"))]
 Writer = Annotated[Caller, Depends(Require("projects:write"))]
-UnreadId = Annotated[int, Path(ge=1, lt=2**63)]
+UnreadId = Annotated[int, Path(ge=0, lt=2**63)]
 
 
 @router.get(
