@@ -53,7 +53,7 @@ async def handler(
     )
     made = guard_agent(config, name=f"flow-{uuid.uuid4()}")
     yield made
-    await made.close(5.0)
+    await made.close(30.0)
 
 
 def shop() -> FastAPI:
