@@ -87,8 +87,8 @@ async def test_a_preview_shows_the_effect(door: Door, hours: int | None, events:
     (row,) = await door.rows("SELECT project_id FROM projects WHERE slug = 'shop'")
     answer = await door.client.post(
         f"/api/v1/projects/{row['project_id']}/rules:preview",
-        params={} if hours is None else {"effect_hours": hours},
-        json={"operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": ATTACKER}}}]},
+        json={"operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": ATTACKER}}}]}
+        | ({} if hours is None else {"hours": hours}),
         headers={"x-api-key": door.key},
     )
     if events is None:

@@ -4,14 +4,13 @@ from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Depends
 
 from guardhouse.agents.rules.changing import authorship_of, operations_of, reach_open_project
 from guardhouse.agents.rules.check_rule import AppRuleInvalid
 from guardhouse.agents.rules.preview import preview_documents
-from guardhouse.agents.rules.wire import OperationsRequest
 from guardhouse.events.rule_effect import find_effect
-from guardhouse.events.rule_previews.wire import PreviewQuery, RulesPreviewShape, preview_members
+from guardhouse.events.rule_previews.wire import PreviewRequest, RulesPreviewShape, preview_shape
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import RequestTx, Shared, api_router
@@ -27,21 +26,13 @@ Writer = Annotated[Caller, Depends(Require("app_rules:write"))]
     responses=refusals(NotFound, Conflict, AppRuleInvalid),
 )
 async def preview_app_rules(
-    caller: Writer,
-    tx: RequestTx,
-    shared: Shared,
-    project_id: UUID,
-    wanted: OperationsRequest,
-    query: Annotated[PreviewQuery, Query()],
+    caller: Writer, tx: RequestTx, shared: Shared, project_id: UUID, wanted: PreviewRequest
 ) -> RulesPreviewShape:
-    """Show what operations would come to, with the same body and the same refusals as `rules:apply`.
-
-    The effect is what the added rules would have hit of the events of the last hours.
-    """
+    """Show what operations would come to and would have hit, with the refusals of `rules:apply`."""
     project = await reach_open_project(tx, caller, project_id)
     by = authorship_of(caller, shared, project, wanted.reason, force=wanted.force)
     preview = await preview_documents(tx, project, operations_of(wanted), by)
-    since = by.now - timedelta(hours=query.effect_hours)
-    added = [stored.rule for stored in preview.added]
-    effect = await find_effect(tx, (caller.tenant.no, project.no), added, since)
-    return RulesPreviewShape(**preview_members(preview, effect))
+    hitting = [stored.rule for stored in preview.added if stored.rule.enabled]
+    since = by.now - timedelta(hours=wanted.hours)
+    effect = await find_effect(tx, (caller.tenant.no, project.no), hitting, since)
+    return preview_shape(preview, effect)
