@@ -58,7 +58,7 @@ class Deliverer:
         self._sealer = sealer
         self._errors = errors
         self._encryptor = encryptor
-        self._quarantine = Quarantine(keeper)
+        self.quarantine = Quarantine(keeper)
         self._since_growth = 0
 
     async def run(self, lane: Lane, wake: asyncio.Event) -> None:
@@ -192,7 +192,7 @@ class Deliverer:
             self._errors.tell("encryption", error)
             return
         for index, code, detail in rejections:
-            self._quarantine.put(batch, items[index], code, detail)
+            self.quarantine.put(batch, items[index], code, detail)
 
     def _put_back(self, lane: Lane, batch: Batch, place: str) -> None:
         self._move_back(batch, place)

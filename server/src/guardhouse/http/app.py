@@ -11,10 +11,12 @@ from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
+from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
 from guardhouse.events.policies import routes as policy_routes
+from guardhouse.events.rule_previews import routes as rule_preview_routes
 from guardhouse.events.streams import routes as stream_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -39,6 +41,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
+from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
@@ -79,7 +82,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instance_routes.router,
     project_routes.router,
     project_secret_routes.router,
+    unread_routes.router,
     app_rule_routes.doors,
+    rule_preview_routes.router,
+    rule_history_routes.router,  # literal paths under /rules come before {rule_id}
     app_rule_routes.router,
     events_routes.router,
     address_routes.router,

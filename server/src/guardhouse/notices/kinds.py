@@ -13,7 +13,7 @@ from guardhouse.notices.agent_kinds import (
     AgentUndecryptable,
     TelemetryReceived,
 )
-from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
+from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -61,6 +61,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentAlert,
         IpScoreCrossed,
         RulesPublished,
+        RulesAdopted,
         RulesRolledBack,
         RulesProposed,
         RulesPolicyPaused,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guardhouse.agents.instances import jobs as instance_jobs
+from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
@@ -46,6 +47,7 @@ class LongLoop:
 
 JOBS: Final[tuple[Job[Any], ...]] = (
     webhooks_jobs.run_replay,
+    app_rules_jobs.follow_rules,
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
@@ -68,6 +70,9 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     envelope_jobs.open_held,
     envelope_jobs.prune_held,
     silence_jobs.tell_silent,
+    app_rules_jobs.find_due_rules,
+    app_rules_jobs.tell_adopted_rules,
+    app_rules_jobs.prune_rule_documents,
     instance_jobs.fold_contacts,
     instance_jobs.watch_instances,
     scores_jobs.keep_partitions,
