@@ -199,6 +199,8 @@ class Deliverer:
         lane.offer(batch, first=True)
 
     def _move_back(self, batch: Batch, place: str) -> None:
+        if place == "memory" and batch.remote:  # the copy was finished while the batch was in flight
+            place = "redis"
         batch.account.ledger.move(batch.lane, "in_flight", place, batch.count)
         batch.place = place
 

@@ -11,6 +11,7 @@ from guard_agent._pipeline.inbox import RAW_BYTES
 from guard_agent._pipeline.lane import Lane
 from guard_agent._pipeline.ledger import LANES
 from guard_agent._pipeline.parts import Parts
+from guard_agent._pipeline.redis_store import RedisStore
 from guard_agent._pipeline.rules_poll import RulesPoll
 from guard_agent._pipeline.status_push import StatusPush
 from guard_agent._pipeline.worker import Worker, WorkerGoneError
@@ -40,7 +41,6 @@ class Engine(Parts):
         self.retiring = False
         self.on_first_item: Callable[[], None] | None = None
         self._nudged = False
-        self.redis: tuple[Any, asyncio.AbstractEventLoop | None] | None = None
         self.ended = False
         self._stopping = False
         self._deadline = 0.0
@@ -101,7 +101,10 @@ class Engine(Parts):
 
     def take_redis(self, handler: Any, loop: asyncio.AbstractEventLoop | None) -> None:
         """Take the application's Redis handler; its calls run on `loop`."""
-        self.redis = (handler, loop)
+        if loop is None:
+            self.errors.log("Redis is used from a running loop only: initialize_redis was called without one")
+            return
+        self.keeper.redis = RedisStore(handler, loop, self.account, self.errors)
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]":
         """Run something on the worker's loop."""
@@ -187,6 +190,8 @@ class Engine(Parts):
             if self.keeper.spool is not None and self.config.spool_fsync == "interval":
                 await self.sender.aside(self.keeper.spool.sync)
             await self._close_estates()
+            if self.keeper.redis is not None and self.config.durability in ("auto", "redis"):
+                self.keeper.take_in(await self.keeper.redis.adopt())
             if self.retiring and not any(self.ledger.pending(lane) for lane in LANES):
                 self.end(self.config.shutdown_timeout)
             if now - tended >= _TEND_SECONDS:
@@ -240,6 +245,8 @@ class Engine(Parts):
 
     async def _end(self) -> None:
         """Count what only memory held, say goodbye, and give the spool up."""
+        if self.keeper.redis is not None:
+            await self.keeper.redis.settle()
         for lane in self.lanes.values():
             for batch in list(lane):
                 if batch.place == "memory":
