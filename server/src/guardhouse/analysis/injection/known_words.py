@@ -1,0 +1,27 @@
+"""Small word lists: what makes a text a language, and what attacks are made of."""
+
+import json
+import re
+from importlib.resources import files
+from typing import Any, Final
+
+_DATA: Final = files("guardhouse.analysis.injection") / "data"
+
+
+def _read(name: str) -> Any:
+    return json.loads((_DATA / name).read_text(encoding="utf-8"))
+
+
+FUNCTION_WORDS: Final[frozenset[str]] = frozenset(
+    word for words in _read("function_words.json").values() for word in words
+)
+ATTACK_WORDS: Final[frozenset[str]] = frozenset(_read("scrambled_words.json"))
+WORD: Final = re.compile(r"[^\W\d_]+")
+
+
+def function_share(text: str) -> tuple[float, int]:
+    """Return which share of a text's words are function words of one of 13 languages, and how many words it has."""
+    words = WORD.findall(text.lower())
+    if not words:
+        return 0.0, 0
+    return sum(1 for word in words if word in FUNCTION_WORDS) / len(words), len(words)
