@@ -19,9 +19,20 @@ ATTACK_WORDS: Final[frozenset[str]] = frozenset(_read("scrambled_words.json"))
 WORD: Final = re.compile(r"[^\W\d_]+")
 
 
-def function_share(text: str) -> tuple[float, int]:
-    """Return which share of a text's words are function words of one of 13 languages, and how many words it has."""
+_LETTERS_AT_LEAST: Final = 2
+
+
+def known_share(text: str) -> tuple[float, int]:
+    """Return which share of a text's words is known, and how many words it has.
+
+    Known are the function words of 13 languages, from two letters on, and the words of attacks.
+    """
     words = WORD.findall(text.lower())
     if not words:
         return 0.0, 0
-    return sum(1 for word in words if word in FUNCTION_WORDS) / len(words), len(words)
+    known = sum(
+        1
+        for word in words
+        if (word in FUNCTION_WORDS and len(word) >= _LETTERS_AT_LEAST) or word in ATTACK_WORDS
+    )
+    return known / len(words), len(words)
