@@ -7,6 +7,7 @@ between them the score is linear in the logit. Integers in, integers out.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 LOWEST, HIGHEST = 1, 999  # thousandths; 0 is for empty text, 1000 for hard findings
@@ -29,7 +30,7 @@ def curve_of(said: Sequence[Sequence[Any]]) -> Curve:
     """
     bands = tuple(tuple(int(knot) for knot in band) for band in said)
     for band in bands:
-        if len(band) != len(SCORES) or any(a >= b for a, b in zip(band, band[1:], strict=False)):
+        if len(band) != len(SCORES) or any(a >= b for a, b in pairwise(band)):
             raise ValueError(f"a band needs {len(SCORES)} rising knots, got {band}")
     return Curve(bands)
 

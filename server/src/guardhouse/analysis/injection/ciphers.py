@@ -46,4 +46,3 @@ def _turn(reading: Reading, share: float, found: Findings) -> None:
     if known_share(backwards)[0] > bar:
         whole = reading.part(0, len(text))
         found.add("reversed", Reading(backwards, (whole.starts or ())[::-1], (whole.ends or ())[::-1]))
-

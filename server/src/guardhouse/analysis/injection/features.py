@@ -18,8 +18,10 @@ BLOCK_BITS: Final = 18
 BLOCK: Final = 1 << BLOCK_BITS
 BUCKETS: Final = 2 * BLOCK
 LONGEST_CHARACTERS, LONGEST_WORDS = 5, 3
-_P: Final = np.uint64(0x9E3779B97F4A7C15)
-_M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_WORD: Final = 1 << 64
+_PRIME: Final = 0x9E3779B97F4A7C15
+_MIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
+_P, _M1, _M2 = np.uint64(_PRIME), np.uint64(_MIX[0]), np.uint64(_MIX[1])
 _SHIFT, _TOP = np.uint64(33), np.uint64(64 - BLOCK_BITS)
 _SPACE: Final = ord(" ")
 TOKEN: Final = re.compile(r"\w+|[<>\[\]#|]")
@@ -60,7 +62,9 @@ def _characters(texts: Sequence[str]) -> list[Keys]:
     values = codes.astype(np.uint64) + np.uint64(1)
     space = codes == _SPACE
     hashes = values
-    inner = np.zeros(max(len(values) - 1, 0), bool)  # whether the positions between first and last hold a space
+    inner = np.zeros(
+        max(len(values) - 1, 0), bool
+    )  # whether the positions between first and last hold a space
     found: list[Keys] = []
     for n in range(2, LONGEST_CHARACTERS + 1):
         if len(values) < n:
@@ -100,3 +104,27 @@ def _bucket(hashes: Hashes) -> Keys:
     hashes = hashes * _M2
     hashes = hashes ^ (hashes >> _SHIFT)
     return (hashes >> _TOP).astype(np.int64)
+
+
+def character_bucket(window: str) -> int:
+    """Return the bucket of one window of lower-case characters, as ``buckets`` does for all of a text."""
+    return _bucket_of(
+        sum((ord(c) + 1) * pow(_PRIME, len(window) - 1 - n, _WORD) for n, c in enumerate(window))
+        + len(window) * 0x1000003
+    )
+
+
+def word_bucket(values: Sequence[int]) -> int:
+    """Return the bucket, inside its block, of one run of tokens by their CRC-32."""
+    return _bucket_of(
+        sum(value * pow(_PRIME, len(values) - 1 - n, _WORD) for n, value in enumerate(values))
+        + 101 * len(values)
+    )
+
+
+def _bucket_of(value: int) -> int:
+    value %= _WORD
+    for factor in _MIX:
+        value ^= value >> 33
+        value = value * factor % _WORD
+    return (value ^ value >> 33) >> (64 - BLOCK_BITS)

@@ -190,4 +190,3 @@ def clean(reading: Reading, found: Findings) -> Reading:
     for step in (without_tags, without_selectors, without_invisible, compatible, without_marks):
         reading = step(reading, found)
     return reading
-

@@ -16,6 +16,9 @@ FUNCTION_WORDS: Final[frozenset[str]] = frozenset(
     word for words in _read("function_words.json").values() for word in words
 )
 ATTACK_WORDS: Final[frozenset[str]] = frozenset(_read("scrambled_words.json"))
+CATEGORY_WORDS: Final[dict[str, frozenset[str]]] = {
+    category: frozenset(words) for category, words in _read("category_words.json").items()
+}
 WORD: Final = re.compile(r"[^\W\d_]+")
 
 

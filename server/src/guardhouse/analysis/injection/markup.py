@@ -22,7 +22,9 @@ _HIDDEN: Final = re.compile(
     r"|(?<!-)color\s{0,4}:\s{0,4}(?:white|#fff(?:fff)?\b))",
     re.IGNORECASE,
 )
-_SAID: Final = re.compile(r"\b(?:alt|title)\s{0,4}=\s{0,4}(?:\"([^\"]{1,2000})\"|'([^']{1,2000})')", re.IGNORECASE)
+_SAID: Final = re.compile(
+    r"\b(?:alt|title)\s{0,4}=\s{0,4}(?:\"([^\"]{1,2000})\"|'([^']{1,2000})')", re.IGNORECASE
+)
 _TAG_AT_MOST = 4_000
 
 
@@ -127,7 +129,8 @@ def without_escapes(reading: Reading, found: Findings) -> Reading:
 
 
 def _unescaped(escape: str) -> str:
-    code = int(escape[2:], 16) if escape[1] in "xu" else int(escape[1:], 8)
+    digits, base = (escape[2:], 16) if escape[1] in "xu" else (escape[1:], 8)
+    code = int(digits, base)
     return "\N{REPLACEMENT CHARACTER}" if 0xD800 <= code <= 0xDFFF else chr(code)  # noqa: PLR2004 - surrogates
 
 

@@ -4,11 +4,14 @@ No stretch is skipped, whatever the length: a cut would be a hiding place.
 """
 
 import re
+from itertools import pairwise
 from typing import Final
 
 _WHOLE: Final = 2_000
 _WIDTH, _STEP = 1_000, 500
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])[ \t]+|(?<=[。！？])|\n+|\\n|[|>]|(?<=[\"}\],])[ \t]*(?=[\"{\[])")  # noqa: RUF001 - the full stops of Chinese and Japanese
+_SENTENCE_END: Final = re.compile(
+    '(?<=[.!?])[ \\t]+|(?<=[\u3002\uff01\uff1f])|\\n+|\\\\n|[|>]|(?<=["}\\],])[ \\t]*(?=["{\\[])'  # 3002...: CJK full stops
+)
 _WORD: Final = re.compile(r"\S+")
 _WORDS, _OVERLAP = 50, 10
 _LONGEST_WORD: Final = 400
@@ -42,7 +45,7 @@ def external_windows(text: str) -> list[Window]:
     sentences = [window for start, end in _sentences(text) for window in _cut(text, start, end)]
     pairs = [
         (first[0], second[1])
-        for first, second in zip(sentences, sentences[1:], strict=False)
+        for first, second in pairwise(sentences)
         if _PAIR_SHORTEST < second[1] - first[0] < _PAIR_LONGEST
     ]
     return sentences + pairs
