@@ -170,6 +170,7 @@ def without_marks(reading: Reading, found: Findings) -> Reading:
     edits: list[Edit] = []
     for m in _NOT_ASCII.finditer(reading.text):
         bare = "".join(c for c in unicodedata.normalize("NFKD", m[0]) if unicodedata.category(c) != "Mn")
+        bare = unicodedata.normalize("NFC", bare)  # Hangul comes apart without marks
         if bare != m[0]:
             edits.append((m.start(), m.end(), bare))
     return edited(reading, edits)

@@ -9,8 +9,9 @@ from typing import Final
 
 _WHOLE: Final = 2_000
 _WIDTH, _STEP = 1_000, 500
+_CJK_STOPS: Final = "\u3002\uff01\uff1f"
 _SENTENCE_END: Final = re.compile(
-    '(?<=[.!?])[ \\t]+|(?<=[\u3002\uff01\uff1f])|\\n+|\\\\n|[|>]|(?<=["}\\],])[ \\t]*(?=["{\\[])'  # 3002...: CJK full stops
+    rf"(?<=[.!?])[ \t]+|(?<=[{_CJK_STOPS}])|\n+|\\n|[|>]|(?<=[\"}}\],])[ \t]*(?=[\"{{\[])"
 )
 _WORD: Final = re.compile(r"\S+")
 _WORDS, _OVERLAP = 50, 10
