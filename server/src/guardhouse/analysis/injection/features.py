@@ -51,8 +51,9 @@ def buckets(texts: Sequence[str]) -> Buckets:
     """Hash many texts at once; the result of a text does not depend on its neighbours."""
     lower = [lowered(text) for text in texts]
     found = [*_characters(lower), *_words(lower)]
-    keys = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
-    return Buckets(len(texts), keys)
+    keys = np.concatenate(found) if found else np.empty(0, np.int64)
+    keys.sort()
+    return Buckets(len(texts), keys[np.flatnonzero(np.diff(keys, prepend=-1))])
 
 
 def _characters(texts: Sequence[str]) -> list[Keys]:
