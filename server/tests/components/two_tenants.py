@@ -187,6 +187,11 @@ async def _fill(made: TwoTenants) -> None:
             MARK,
         )
     made.ids |= {"tenant_id": str(made.first.tenant.id), "project_id": str(project), "agent_id": agent}
+    told = await made.client.post(
+        "/api/v1/status", json={"status": "healthy"}, headers=made.first.headers | {"X-Project-ID": MARK}
+    )
+    assert told.status_code == 200, told.text
+    made.ids["instance_id"] = told.json()["instance_id"]
     history = await made.client.get("/api/v1/scores?view=history", headers=made.first.headers)
     made.ids["score_id"] = history.json()["data"][0]["id"]
     processes = await made.client.get("/api/v1/processes", headers=made.first.headers)
@@ -206,6 +211,12 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["rule_id"] = (
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
+    rules = f"/api/v1/projects/{project}/rules"
+    ban = await made.client.post(
+        rules, json={"kind": "ban_net", "value": {"net": "203.0.113.7"}}, headers=made.first.headers
+    )
+    assert ban.status_code == 201, ban.text
+    made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.foundation.jobs import Job
@@ -58,6 +59,8 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     silence_jobs.tell_silent,
+    instance_jobs.fold_contacts,
+    instance_jobs.watch_instances,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
     recalculation_jobs.prune_recalculations,

@@ -9,6 +9,8 @@ TAGS: Final = {
     "incidents": "Incidents of process risk: list, story, close.",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
+    "projects": "Applications whose agents report in: settings, keys, secrets, processes, what has arrived of them.",
+    "app-rules": "Rules that running apps fetch and apply: bans, limits, switches, lock-downs.",
     "identity": "Who may enter: the caller, API keys.",
     "oauth": "OAuth2: tokens for programs, their introspection and revocation, keys and metadata.",
     "clients": "OAuth2 clients and their secrets.",
