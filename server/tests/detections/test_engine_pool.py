@@ -11,8 +11,9 @@ import pytest
 
 from guardhouse.detections import engine_pool
 from guardhouse.detections.engine_pool import EngineBusyError, EngineFailedError, EnginePool, TooLateError
+from guardhouse.detections.judge_texts import verdicts
 from guardhouse.detections.load_engine import load_engine
-from guardhouse.detections.verdict import Ask, Verdict, verdicts
+from guardhouse.detections.verdict import Ask, Verdict
 
 WORDS = [
     "please",
@@ -45,7 +46,6 @@ def asks(count: int, seed: int = 1) -> list[Ask]:
 @asynccontextmanager
 async def pool(model: Path, processes: int) -> AsyncIterator[EnginePool]:
     opened = EnginePool(model, processes, model.parent)
-    opened.open()
     try:
         yield opened
     finally:
@@ -125,13 +125,12 @@ async def test_what_is_too_late_is_not_begun(model: Path) -> None:
 
 
 async def test_a_caller_that_hung_up_is_dropped_from_the_line(model: Path) -> None:
-    opened = EnginePool(model, 1, model.parent)  # not open: everything waits
+    opened = EnginePool(model, 1, model.parent)  # the process takes its time to start: everything waits
     gone = asyncio.create_task(opened.judge(asks(5), PATIENCE))
     await asyncio.sleep(0)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    opened.open()
     try:
         assert len(await opened.judge(asks(1), PATIENCE)) == 1
         assert opened.waiting == 0
@@ -150,7 +149,6 @@ async def test_long_texts_do_not_keep_short_ones_waiting(model: Path) -> None:
     long = [asyncio.create_task(ask("long", "word " * 2000)) for _ in range(4)]
     short = [asyncio.create_task(ask("short", "word")) for _ in range(30)]
     await asyncio.sleep(0)
-    opened.open()
     try:
         await asyncio.gather(*long, *short)
     finally:
@@ -161,7 +159,6 @@ async def test_long_texts_do_not_keep_short_ones_waiting(model: Path) -> None:
 
 async def test_a_model_that_cannot_be_read_fails_the_text_when_the_pool_closes(tmp_path: Path) -> None:
     opened = EnginePool(tmp_path / "none.ghm", 1, tmp_path)
-    opened.open()
     asked = asyncio.create_task(opened.judge(asks(1), PATIENCE))
     await asyncio.sleep(0.1)
     await opened.close()

@@ -93,7 +93,9 @@ class _Child:
 
 @dataclass(slots=True)
 class EnginePool:
-    """Engine processes over one model file; ``open`` starts them, ``close`` ends them.
+    """Engine processes over one model file: the first text starts them, ``close`` ends them.
+
+    A house that judges no text pays for no engine.
 
     Args:
         model: The model file.
@@ -111,10 +113,6 @@ class EnginePool:
     _work: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _quarantined: dict[bytes, float] = field(default_factory=dict)
-
-    def open(self) -> None:
-        """Start the processes; texts may be given at once and wait until one is ready."""
-        self._tasks = [asyncio.create_task(self._serve()) for _ in range(self.processes)]
 
     async def close(self) -> None:
         """End the processes; texts that still wait fail."""
@@ -147,6 +145,8 @@ class EnginePool:
             raise EngineBusyError
         if any(self._quarantined.get(_fingerprint(ask), 0.0) > loop.time() for ask in asks):
             raise EngineFailedError("this text has ended engine processes before")
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._serve()) for _ in range(self.processes)]
         jobs = [_Job(ask, loop.create_future(), loop.time() + seconds) for ask in asks]
         async with self._work:
             for job in jobs:

@@ -14,8 +14,8 @@ from guardhouse.detections.frames import (
     framed,
     verdicts_to_bytes,
 )
+from guardhouse.detections.judge_texts import verdicts
 from guardhouse.detections.load_engine import load_engine
-from guardhouse.detections.verdict import verdicts
 
 READY = framed(verdicts_to_bytes([]))
 

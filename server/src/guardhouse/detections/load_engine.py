@@ -1,6 +1,5 @@
 """Read the model and the rules that ship with the platform, and check that they belong together."""
 
-import functools
 import hashlib
 import json
 from importlib.resources import files
@@ -39,9 +38,3 @@ def load_engine(model: Traversable | Path) -> Engine:
     """
     rules = json.loads((DATA / "core.json").read_text(encoding="utf-8"))["rules"]
     return Engine(parse(model.read_bytes(), data_digests()), compile_pack(rules))
-
-
-@functools.cache
-def shipped_engine() -> Engine:
-    """Return the engine of this installation, read once per process; raises as :func:`load_engine`."""
-    return load_engine(DATA / MODEL)
