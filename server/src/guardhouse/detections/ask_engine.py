@@ -1,9 +1,8 @@
 """Ask the engine for a verdict, and say plainly when there is none."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from importlib.resources import as_file, files
+from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from guardhouse.detections.engine_pool import EngineBusyError, EngineFailedError, EnginePool, TooLateError
@@ -52,12 +51,7 @@ async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
         raise DetectionTimeout(f"No verdict within {seconds:g} seconds.", headers=_RETRY) from None
 
 
-@asynccontextmanager
-async def keep_engine(settings: Settings) -> AsyncIterator[EnginePool]:
-    """Have an engine for the length of the block; its processes start with the first text."""
-    with as_file(files("guardhouse.analysis.injection") / "data" / "injection.ghm") as model:
-        pool = EnginePool(model, settings.detect_processes, settings.data_dir)
-        try:
-            yield pool
-        finally:
-            await pool.close()
+def make_engine(settings: Settings) -> EnginePool:
+    """Return the engine of this installation; its processes start with the first text."""
+    model = Path(str(files("guardhouse.analysis.injection") / "data" / "injection.ghm"))
+    return EnginePool(model, settings.detect_processes, settings.data_dir)

@@ -10,6 +10,7 @@ from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.rules import routes as app_rule_routes
+from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
@@ -82,6 +83,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
+    detection_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

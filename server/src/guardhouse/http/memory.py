@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from guardhouse.detections.ask_engine import make_engine
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.health import Readiness
 from guardhouse.identity.bearers import Bearers
@@ -37,6 +38,7 @@ class Memory:
         self.limiter = Limiter(resources)
         self.usage_log = UsageLog()
         self.hub = Hub(resources)
+        self.detection_engine = make_engine(resources.settings)
 
     def lay_out(self, app: FastAPI) -> None:
         """Put each part where routes and dependencies look for it."""
@@ -46,6 +48,7 @@ class Memory:
         state.platform_mode, state.failures = self.mode, Failures()
         state.limiter, state.admit = self.limiter, self.limiter.admit
         state.hub, state.backlog = self.hub, Backlog(self.resources)
+        state.detection_engine = self.detection_engine
         state.readiness = Readiness(self.resources)
         state.parameter_names = {}
 
@@ -68,4 +71,5 @@ class Memory:
             await asyncio.gather(*noting, return_exceptions=True)
             for stop in stops:
                 stop()
+            await self.detection_engine.close()
             await self.hub.close()

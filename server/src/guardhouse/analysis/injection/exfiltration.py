@@ -6,7 +6,6 @@ Source: the image-rendering channel of indirect prompt injection (Greshake et al
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from guardhouse.analysis.injection.decode_payloads import payloads
 from guardhouse.analysis.injection.find_secrets import looks_random
@@ -25,6 +24,8 @@ _PLACES: Final[dict[str, re.Pattern[str]]] = {
     ),
     "css_url": re.compile(rf"(?i:\burl\()\s{{0,4}}[\"']?({_URL})"),
 }
+_HOST: Final = re.compile(r"(?:https?:)?//(?:[^/?#\\]*@)?(\[[^\]/]{1,64}\]|[^/?#:\\@\s]+)", re.IGNORECASE)
+_ESCAPES: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _PIECE: Final = re.compile(r"[^/?&#=;,]+")
 _SEVERITY: Final = 4
 
@@ -55,10 +56,8 @@ def exfiltration(
 
 def is_allowed(url: str, hosts: Sequence[str]) -> bool:
     """Return whether a URL's host is one of these or below a ``*.``; what has no readable host is not."""
-    try:
-        host = (urlsplit(url).hostname or "").rstrip(".").lower()
-    except ValueError:
-        return False
+    found = _HOST.match(url)
+    host = found[1].rstrip(".").lower() if found else ""
     return any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in hosts)
 
 
@@ -66,7 +65,7 @@ def _carries(url: str, copied: Sequence[str]) -> bool:
     _, _, rest = url.partition("//")[2].partition("/")
     query = rest or url.partition("?")[2]
     for piece in _PIECE.findall(query):
-        plain = unquote(piece.replace("+", " "))
+        plain = _unquoted(piece)
         if len(plain) < LEAST_CARRIED:
             continue
         squeezed = _squeezed(plain)
@@ -77,6 +76,14 @@ def _carries(url: str, copied: Sequence[str]) -> bool:
         ):
             return True
     return False
+
+
+def _unquoted(piece: str) -> str:
+    """Decode percent escapes (RFC 3986) and plus signs, as far as they are UTF-8."""
+    return _ESCAPES.sub(
+        lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "replace"),
+        piece.replace("+", " "),
+    )
 
 
 def _shares(carried: str, source: str) -> bool:

@@ -7,6 +7,7 @@ TAGS: Final = {
     "events": "Stored events: list and show.",
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
     "incidents": "Incidents of process risk: list, story, close.",
+    "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
     "projects": "Applications whose agents report in: settings, keys, secrets, processes, what has arrived of them.",
