@@ -13,7 +13,12 @@ from guard_agent._version import API_LEVEL as API_LEVEL
 from guard_agent._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from guard_agent.app_lifespan import emit as emit
+    from guard_agent.app_lifespan import lifespan as lifespan
     from guard_agent.buffer import EventBuffer as EventBuffer
+    from guard_agent.client import GuardAgentHandler as GuardAgentHandler
+    from guard_agent.client import SyncGuardAgentHandler as SyncGuardAgentHandler
+    from guard_agent.client import guard_agent as guard_agent
     from guard_agent.config import AgentConfig as AgentConfig
     from guard_agent.config import validate_config as validate_config
     from guard_agent.event_types import EventType as EventType
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from guard_agent.exceptions import BufferFullError as BufferFullError
     from guard_agent.exceptions import GuardAgentError as GuardAgentError
     from guard_agent.logging_utils import setup_agent_logging as setup_agent_logging
+    from guard_agent.middleware import GuardMiddleware as GuardMiddleware
+    from guard_agent.middleware import wrap as wrap
     from guard_agent.models import AgentStatus as AgentStatus
     from guard_agent.models import DynamicRules as DynamicRules
     from guard_agent.models import EventBatch as EventBatch
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from guard_agent.utils import hash_ip as hash_ip
     from guard_agent.utils import sanitize_headers as sanitize_headers
     from guard_agent.utils import truncate_payload as truncate_payload
+    from guard_agent.wsgi import GuardWSGIMiddleware as GuardWSGIMiddleware
 
 _HOMES = {
     "app_lifespan": ("emit", "lifespan"),

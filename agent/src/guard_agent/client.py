@@ -372,6 +372,11 @@ def guard_agent(config: AgentConfig, *, name: str = "default") -> GuardAgentHand
     return GuardAgentHandler(config, name=name)
 
 
+def default_agent() -> GuardAgentHandler | None:
+    """Return the agent named `default` where this process has one."""
+    return _agents.get((GuardAgentHandler, "default"))
+
+
 def _refuse_problems(config: AgentConfig) -> None:
     problems = validate_config(config)
     if problems:

@@ -30,7 +30,7 @@ MODULES = (
 
 
 def describe_package() -> dict[str, Any]:
-    """Return version, `__all__`, and per module the facts of each name that is defined in it or re-exported by it."""
+    """Return version, `__all__`, and per module the facts of each public name that is defined in it."""
     root = importlib.import_module(PACKAGE)
     return {
         "version": root.__version__,
@@ -40,27 +40,22 @@ def describe_package() -> dict[str, Any]:
 
 
 def describe_module(name: str) -> dict[str, Any]:
-    """Return the facts of every public name of one module; of a name from another module only that it is there."""
+    """Return the facts of every public name that one module defines; what it only imports is no offer of its own."""
     module = importlib.import_module(f"{PACKAGE}.{name}")
     facts: dict[str, Any] = {}
     for public, value in sorted(vars(module).items()):
         if public.startswith("_") or public.endswith("Mixin") or inspect.ismodule(value):
             continue
         home = getattr(value, "__module__", None)
-        if home is None and public.isupper():
-            facts[public] = {
-                "kind": "constant",
-                "value": value if isinstance(value, (str, int, list)) else repr(value),
-            }
-        elif isinstance(home, str) and home == f"{PACKAGE}.{name}":
+        if home == f"{PACKAGE}.{name}" or (home is None and public.isupper()):
             facts[public] = describe(value)
-        elif isinstance(home, str) and home.startswith(PACKAGE):
-            facts[public] = {"kind": "other module"}
     return facts
 
 
 def describe(value: Any) -> dict[str, Any]:
-    """Return the facts of a function or a class."""
+    """Return the facts of a function, a class or a constant."""
+    if not inspect.isclass(value) and not inspect.isroutine(value):
+        return {"kind": "constant", "value": _plain(value)}
     if not inspect.isclass(value):
         return {
             "kind": "function",
@@ -80,7 +75,7 @@ def describe(value: Any) -> dict[str, Any]:
             "kind": "protocol",
             "runtime_checkable": bool(getattr(value, "_is_runtime_protocol", False)),
         }
-    elif "__init__" in vars(value):
+    elif any("__init__" in vars(base) for base in value.__mro__ if base.__module__.startswith(PACKAGE)):
         facts["parameters"] = _parameters(value.__init__)
     return facts | {"methods": _methods(value)}
 

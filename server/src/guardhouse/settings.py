@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     )
     worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
     stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
+    rule_waiters: int = Field(
+        default=2000, ge=0, description="Agents per process that may wait for new rules."
+    )
     trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default=[], description="Networks (CIDR) whose X-Forwarded-For counts."
     )

@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 
 from guardhouse.analysis.risk.head import Head
+from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
@@ -233,8 +234,23 @@ async def _fill(made: TwoTenants) -> None:
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
     made.ids["/api/v1/risk/heads"] = str(head.version)
+    await _fill_addresses(made)
     await _fill_people(made)
     await _fill_webhooks(made)
+
+
+async def _fill_addresses(made: TwoTenants) -> None:
+    """Let an address attack the project, and score it."""
+    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
+    answer = await made.client.post(
+        "/api/v1/events",
+        json={"batch_id": MARK, "events": [event], "metrics": []},
+        headers=made.first.headers | {"X-Project-ID": MARK},
+    )
+    assert answer.status_code == 200, answer.text
+    while await ips_jobs.rate_once(made.resources):
+        pass
+    made.ids["ip"] = "203.0.113.7"
 
 
 async def _fill_people(made: TwoTenants) -> None:

@@ -12,6 +12,7 @@ from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.ips import routes as address_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -75,6 +76,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     app_rule_routes.doors,
     app_rule_routes.router,
     events_routes.router,
+    address_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from guardhouse.agents.rules.publish import CHANNEL as RULES_CHANNEL
+from guardhouse.agents.rules.waiting import RuleWaiters
 from guardhouse.detections.ask_engine import make_engine
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.health import Readiness
@@ -39,6 +41,7 @@ class Memory:
         self.usage_log = UsageLog()
         self.hub = Hub(resources)
         self.detection_engine = make_engine(resources.settings)
+        self.rule_waiters = RuleWaiters(resources)
 
     def lay_out(self, app: FastAPI) -> None:
         """Put each part where routes and dependencies look for it."""
@@ -49,6 +52,7 @@ class Memory:
         state.limiter, state.admit = self.limiter, self.limiter.admit
         state.hub, state.backlog = self.hub, Backlog(self.resources)
         state.detection_engine = self.detection_engine
+        state.rule_waiters = self.rule_waiters
         state.readiness = Readiness(self.resources)
         state.parameter_names = {}
 
@@ -58,6 +62,7 @@ class Memory:
         wake = self.resources.wake
         stops = [wake.subscribe("identity", cache.drop) for cache in (self.keys, self.sessions, self.bearers)]
         stops.append(wake.subscribe(CHANNEL, self.mode.drop))
+        stops.append(wake.subscribe(RULES_CHANNEL, self.rule_waiters.hear))
         noting = [
             asyncio.create_task(keep_last_use(self.resources, self.keys)),
             asyncio.create_task(keep_last_seen(self.resources, self.sessions)),

@@ -6,11 +6,12 @@ is deduplicated: the whole batch by its receipt, single items by their ids.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from asyncpg import DeadlockDetectedError
@@ -21,6 +22,8 @@ from guardhouse.agents.instances.store import Place
 from guardhouse.agents.resolve_project import Project, note_skew, resolve_project
 from guardhouse.events import partitions
 from guardhouse.events.identify import identifier
+from guardhouse.events.ips.note_activity import note_activity
+from guardhouse.events.ips.tell_alerts import alerts_of
 from guardhouse.events.write_app import EVENTS, METRICS, AppOwner, NewRow, Noise, write_noise, write_rows
 from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
@@ -41,7 +44,7 @@ from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
 from guardhouse.ingest.wire import AppAnswer, Rejection
 from guardhouse.notices.agent_kinds import TelemetryReceived
-from guardhouse.notices.publish import Origin, publish
+from guardhouse.notices.publish import Draft, Origin, publish_all
 
 MEMBERS: Final = ("events", "metrics")
 MAX_ITEMS: Final = 50_000
@@ -184,17 +187,18 @@ async def _store(
         events = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
         metrics = await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
         await write_noise(tx, written, batch.noise.values())
+        await note_activity(tx, written, events)
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
             contact.remarks.append("clock_skew")
-        answer.accepted = events + metrics
+        answer.accepted = len(events) + len(metrics)
         answer.rolled_up = len(batch.noise)
         answer.rejected = len(parsed.rejected)
         answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
-        count_verdicts(contact, parsed, events=events, metrics=metrics, rolled_up=answer.rolled_up)
+        count_verdicts(contact, parsed, events=len(events), metrics=len(metrics), rolled_up=answer.rolled_up)
         note_contact(tx, place, contact)
-        await _publish(tx, request, project, answer, installation)
+        await _publish(tx, tenant.id, project, _received(installation, answer), events)
     answer.rejections = [
         Rejection(item.index, item.key, item.code, item.detail)
         for item in parsed.rejected[:LISTED_REJECTIONS]
@@ -206,18 +210,20 @@ def _installation(resources: Resources, caller: Caller, sender: Sender, project:
     return sender.installation_in(caller.tenant.id, project.id, resources.peppers[0].value)
 
 
-async def _publish(
-    tx: Tx, request: AppRequest, project: Project, answer: AppAnswer, installation: str
-) -> None:
-    received = TelemetryReceived(
+def _received(installation: str, answer: AppAnswer) -> TelemetryReceived:
+    return TelemetryReceived(
         agent_id=installation,
         accepted=answer.accepted,
         duplicates=answer.duplicates,
         rejected=answer.rejected,
     )
-    await publish(
-        tx, received, tenant_id=request.caller.tenant.id, subject_seq=0, origin=Origin(project_id=project.id)
-    )
+
+
+async def _publish(
+    tx: Tx, tenant_id: UUID, project: Project, received: TelemetryReceived, events: Sequence[NewRow]
+) -> None:
+    draft = Draft(received, tenant_id, subject_seq=0, origin=Origin(project_id=project.id))
+    await publish_all(tx, [draft, *alerts_of(received.agent_id, tenant_id, project.id, events)])
 
 
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from guardhouse.notices.abuse_kinds import AgentAlert, IpScoreCrossed
 from guardhouse.notices.agent_kinds import (
     AgentDegraded,
     AgentLoss,
@@ -54,6 +55,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
+        AgentAlert,
+        IpScoreCrossed,
         RulesPublished,
         RulesRolledBack,
         KeyCreated,

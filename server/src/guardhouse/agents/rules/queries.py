@@ -1,6 +1,7 @@
 """What is read of the rules of apps; the tables are in ``store``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -161,3 +162,36 @@ async def count_rules(tx: Tx, place: Place) -> int:
         place.project_id,
     )
     return found
+
+
+async def list_net_rules(
+    tx: Tx, place: Place, net: str, limit: int
+) -> list[tuple[StoredRule, datetime | None]]:
+    """Return the rules that ban, release or allow all of a network, the newest first, those that are over too.
+
+    Each as it was last, with when it was taken out or ran out; None while it stands.
+    """
+    rows = await tx.fetch(
+        f"SELECT {', '.join(f'r.{name}' for name in _RULE.split(', '))}, v.published_at FROM"
+        f" (SELECT DISTINCT ON (rule_id) {_RULE} FROM rules WHERE tenant_id = $1 AND project_id = $2"
+        "  AND kind IN ('ban_net', 'release_net', 'allow_net') AND (value->>'net')::inet >>= $3::text::inet"
+        "  ORDER BY rule_id, since DESC) r"
+        " LEFT JOIN rule_revisions v ON v.project_id = $2 AND v.tenant_id = $1 AND v.revision = r.until"
+        " ORDER BY r.created_at DESC, r.rule_id DESC LIMIT $4",
+        place.tenant_id,
+        place.project_id,
+        net,
+        limit,
+    )
+    return [(_rule(tuple(row)[:-1]), row["published_at"]) for row in rows]
+
+
+async def list_released(tx: Tx, project_nos: Sequence[int], since: datetime) -> set[tuple[int, str]]:
+    """Return (project number, network) of what apps were told to release since an instant, of any tenant."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT p.project_no, r.value->>'net' AS net FROM rules r JOIN projects p USING (project_id)"
+        " WHERE p.project_no = ANY($1) AND r.kind = 'release_net' AND r.created_at >= $2",
+        list(project_nos),
+        since,
+    )
+    return {(row["project_no"], row["net"]) for row in rows}

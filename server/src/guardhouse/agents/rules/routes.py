@@ -1,7 +1,7 @@
 """Routes of app rules: what agents fetch; list, show, make, change and take out for people."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -23,6 +23,7 @@ from guardhouse.agents.rules.publish import (
 )
 from guardhouse.agents.rules.serve_rules import serve_rules
 from guardhouse.agents.rules.store import Place, StoredRule
+from guardhouse.agents.rules.waiting import MOST_SECONDS, RuleWaiters, Waiter
 from guardhouse.agents.rules.wire import (
     AppRuleList,
     AppRuleQuery,
@@ -56,7 +57,9 @@ doors = APIRouter(tags=["telemetry"], route_class=StrictRoute)
 Reader = Annotated[Caller, Depends(Require("app_rules:read", "projects:read"))]
 Writer = Annotated[Caller, Depends(Require("app_rules:write"))]
 
-_NAMED = "Id, slug or external id of a project; without it the key's, else `default`."
+FULL_RETRY_SECONDS: Final = 15
+_WAIT: Final = "Seconds to wait for a newer version than that of `If-None-Match`."
+_NAMED: Final = "Id, slug or external id of a project; without it the key's, else `default`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +106,27 @@ async def get_dynamic_rules(
     _known: Annotated[
         str | None, Header(alias="If-None-Match", description="Of the version at hand.")
     ] = None,
+    wait: Annotated[int, Query(ge=0, le=MOST_SECONDS, description=_WAIT)] = 0,
 ) -> Response:
-    """Give an agent the rules of its project: those for everyone, and those for it."""
+    """Give an agent the rules of its project: those for everyone, and those for it.
+
+    With `If-None-Match` and `wait` the answer comes as soon as there is a newer version. When too many agents wait
+    already, it comes at once, with `Retry-After`.
+    """
     asked = read_headers(request.headers)
     async with tenant_transaction(shared, caller.tenant) as tx:
         project = await resolve_project(
             tx, shared.clock, caller.tenant, bound=caller.project_id, named=asked.project, by=caller.actor
         )
         served = await serve_rules(tx, caller.tenant, project, asked)
-    marks = {"ETag": served.etag, "Cache-Control": "private, no-cache"}
+    marks = {"Cache-Control": "private, no-cache"}
+    waiters: RuleWaiters = request.app.state.rule_waiters
+    if served.text is None and wait and waiters.full:
+        marks["Retry-After"] = str(FULL_RETRY_SECONDS)
+    elif served.text is None and wait:
+        waiter = Waiter(caller.tenant, project, asked, wait, request.is_disconnected)
+        served = await waiters.wait(waiter)
+    marks["ETag"] = served.etag
     if served.text is None:
         return Response(status_code=304, headers=marks)
     return Response(served.text, media_type="application/json", headers=marks)

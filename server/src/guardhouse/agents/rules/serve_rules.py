@@ -1,7 +1,7 @@
 """What an agent gets when it asks for its rules: the newest document of its group, or that it has it already."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guardhouse.agents.projects.store import Project
 from guardhouse.agents.rules import queries, store
@@ -18,11 +18,16 @@ NOTHING_YET = "{}"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The answer for one agent. ``text`` is None when the agent has this version; revision 0: none published."""
+    """The answer for one agent of a group. ``text`` is None when it has this version; revision 0: none published."""
 
     revision: int
-    target_hex: str
-    text: str | None
+    group: tuple[Target, ...]
+    text: str | None = None
+
+    @property
+    def target_hex(self) -> str:
+        """Return what stands for the group."""
+        return target_hex(self.group)
 
     @property
     def etag(self) -> str:
@@ -34,15 +39,27 @@ async def serve_rules(tx: Tx, tenant: TenantKey, project: Project, asked: Asked)
     """Return what an agent gets; the whole document, unless it has said which version it has."""
     place = place_of(tenant.id, project)
     newest = await queries.get_newest(tx, place)
-    group = () if newest is None else matched(newest.targets, asked.asker)
-    number = 0 if newest is None else newest.number
-    served = Served(number, target_hex(group), None)
-    if asked.known is not None and _holds(asked.known, served.etag):
+    served = about(newest, asked)
+    if newest is None or has_it(asked, served):
         return served
+    document = await document_of(tx, place, project.slug, newest, served.group)
+    return replace(served, text=document.text)
+
+
+def about(newest: Revision | None, asked: Asked) -> Served:
+    """Return which version is an agent's, without the document; before the first publication the empty one."""
     if newest is None:
-        return Served(number, served.target_hex, NOTHING_YET)
-    document = await document_of(tx, place, project.slug, newest, group)
-    return Served(number, served.target_hex, document.text)
+        nothing = Served(0, ())
+        return nothing if has_it(asked, nothing) else replace(nothing, text=NOTHING_YET)
+    return Served(newest.number, matched(newest.targets, asked.asker))
+
+
+def has_it(asked: Asked, served: Served) -> bool:
+    """Compare If-None-Match with the version that is the agent's, weakly (RFC 9110 §13.1.2)."""
+    if asked.known is None:
+        return False
+    tags = {part.strip().removeprefix("W/") for part in asked.known.split(",")}
+    return "*" in tags or served.etag in tags
 
 
 async def document_of(
@@ -56,8 +73,3 @@ async def document_of(
     made = make_document(slug, revision, rules, group)
     await store.keep_document(tx, place, revision.number, made)
     return made
-
-
-def _holds(known: str, tag: str) -> bool:
-    """Compare If-None-Match with an entity tag, weakly (RFC 9110 §13.1.2)."""
-    return known.strip() == "*" or tag in {part.strip().removeprefix("W/") for part in known.split(",")}

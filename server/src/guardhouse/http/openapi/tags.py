@@ -5,6 +5,7 @@ from typing import Final
 TAGS: Final = {
     "telemetry": "The door for telemetry: events of in-app agents and of host agents, and metrics.",
     "events": "Stored events: list and show.",
+    "addresses": "Addresses that misbehave in apps: abuse scores and their reasons, bans and releases.",
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
     "incidents": "Incidents of process risk: list, story, close.",
     "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
