@@ -23,6 +23,7 @@ async def running(app: Any) -> AsyncIterator[None]:
 
     Raises:
         RuntimeError: the application says that its start failed.
+        Exception: it raised instead of answering.
     """
     to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -31,7 +32,12 @@ async def running(app: Any) -> AsyncIterator[None]:
     )
     try:
         await to_app.put({"type": "lifespan.startup"})
-        answer = await asyncio.wait_for(from_app.get(), 10)
+        answering = asyncio.create_task(from_app.get())
+        await asyncio.wait([task, answering], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            answering.cancel()
+            await task  # raises what kept it from answering
+        answer = await answering
         if answer["type"] != "lifespan.startup.complete":
             raise RuntimeError(answer.get("message", ""))
         yield

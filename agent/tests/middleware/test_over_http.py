@@ -17,6 +17,7 @@ from agent.tests.app.conftest import MakeAgent
 from agent.tests.app.sink import Sink, wait_for
 from guard_agent import GuardMiddleware, GuardWSGIMiddleware, emit
 from guard_agent import client as agents
+from guard_agent._web.request_guard import RequestGuard
 from guard_agent.client import GuardAgentHandler
 
 RULES = {
@@ -116,3 +117,14 @@ def test_emit_outside_of_a_request_goes_to_the_default_agent(
     agent.close(5.0)
     (event,) = sink.stored["events"]
     assert (event["reason"], event["metadata"]) == ("job", {"amount": 3})
+
+
+def test_an_event_with_fields_of_the_wrong_kind_does_not_reach_the_application(
+    sink: Sink, make_agent: MakeAgent
+) -> None:
+    agent = make_agent(sink)
+    request = RequestGuard(agent, "203.0.113.7", "GET", "/pay", "probe")
+    request.emit("custom_request_check", status_code="four hundred", reason=None)  # type: ignore[arg-type] # as an application may
+    agent.close(5.0)
+    (event,) = sink.stored["events"]
+    assert (event["endpoint"], event["status_code"]) == ("/pay", "four hundred")

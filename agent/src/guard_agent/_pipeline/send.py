@@ -43,13 +43,14 @@ class UnreachableError(Exception):
 class Sender:
     """Sends requests to one server. Knows whether it is a Guardhouse (`native`) from what it answers."""
 
-    def __init__(self, config: AgentConfig, install_id: str) -> None:
+    def __init__(self, config: AgentConfig, install_id: str, own_instance: str | None = None) -> None:
         self.native = False
         self.requests = 0
         self.failures = 0
         self.bytes_sent = 0
         self._config = config
         self._install_id = install_id
+        self._own_instance = own_instance
         self._client: Any = None
         self._building = asyncio.Lock()
         self._lacking = 0
@@ -125,11 +126,14 @@ class Sender:
             "User-Agent": USER_AGENT,
             "X-API-Key": config.api_key,
             "X-Agent-Install-Id": self._install_id,
+            # From the first request on, when nobody knows yet whose server this is: a batch that does not say whose it
+            # is could not be laid beside the ledger of its process.
+            "X-Guardhouse-Instance": instance,
         }
+        if self._own_instance not in (None, instance):
+            headers["X-Guardhouse-Heir"] = self._own_instance  # for a dead one, which is not heard by this
         if config.project_id:
             headers["X-Project-ID"] = config.project_id
-        if self.native:
-            headers["X-Guardhouse-Instance"] = instance
         return headers
 
     async def _request(

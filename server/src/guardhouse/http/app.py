@@ -9,6 +9,7 @@ from guardhouse.agents import routes as agents_routes
 from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
+from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
@@ -34,6 +35,7 @@ from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
+from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
@@ -53,6 +55,7 @@ from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
+    envelope_routes.router,
     status_routes.router,
     health.router,
     identity_routes.router,
@@ -73,6 +76,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     import_token_routes.router,
     instance_routes.router,
     project_routes.router,
+    project_secret_routes.router,
     app_rule_routes.doors,
     app_rule_routes.router,
     events_routes.router,

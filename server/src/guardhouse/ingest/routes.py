@@ -5,11 +5,11 @@ Credentials are judged from the headers before a byte of the body is read; no re
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from guardhouse.agents.import_tokens import issue
 from guardhouse.agents.import_tokens.store import Opened
+from guardhouse.agents.projects.secrets.verify_payload import SignatureInvalid, SignatureMissing
 from guardhouse.agents.resolve_project import ProjectMismatch, UnknownProject
 from guardhouse.foundation import peer
 from guardhouse.foundation.body_docs import raw_body
@@ -34,7 +34,14 @@ from guardhouse.identity.failures import Failures
 from guardhouse.identity.refusals import ApiKeyMissing, ScopeMissing, Unauthenticated
 from guardhouse.identity.signatures import Unauthorized
 from guardhouse.ingest import replay
-from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_app, keep_malformed
+from guardhouse.ingest.accept_app import (
+    MAX_ITEMS,
+    MEMBERS,
+    AppRequest,
+    accept_app,
+    keep_malformed,
+    project_named,
+)
 from guardhouse.ingest.accept_host import (
     EVENTS_SCOPE,
     AgentMismatch,
@@ -42,6 +49,8 @@ from guardhouse.ingest.accept_host import (
     HostRequest,
     accept_host,
 )
+from guardhouse.ingest.answer_app import answer_app, app_key
+from guardhouse.ingest.check_payload import SIGNATURE_HEADER, EncryptionRequired, check_signature
 from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody
 from guardhouse.ingest.host_batch import JSON, BatchTooLarge
@@ -81,6 +90,9 @@ _READING: Final[tuple[type[Problem], ...]] = (
     ProjectMismatch,
     UnknownProject,
     FamilyMismatch,
+    EncryptionRequired,
+    SignatureInvalid,
+    SignatureMissing,
 )
 _HOST: Final[tuple[type[Problem], ...]] = (
     Unauthorized,
@@ -315,22 +327,20 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
 
 
 async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Response:
-    key = request.headers.get("idempotency-key")
-    answer, replayed = await accept_app(
-        resources_of(request),
-        AppRequest(
-            caller=caller,
-            content=body.content,
-            cut=cut,
-            project=named_project(request),
-            sender=sender_of_request(request, caller),
-            idempotency_key=None
-            if key is None
-            else replay.batch_key(key, None, body.content, legacy=False).key,
-        ),
+    resources, project = resources_of(request), named_project(request)
+    signature = request.headers.get(SIGNATURE_HEADER)
+    verified = await check_signature(resources, caller, project_named(project, cut), body, signature)
+    batch = AppRequest(
+        caller=caller,
+        content=body.content,
+        cut=cut,
+        project=project,
+        sender=sender_of_request(request, caller),
+        idempotency_key=app_key(request, body.content),
+        verified=verified,
     )
-    headers = {"Idempotency-Replayed": "true"} if replayed else None
-    return Response(msgspec.json.encode(answer), media_type=_JSON, headers=headers)
+    answer, replayed = await accept_app(resources, batch)
+    return answer_app(answer, replayed=replayed)
 
 
 async def _host(request: Request, body: RawBody, caller: Caller | None) -> Response:

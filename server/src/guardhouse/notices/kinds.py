@@ -10,6 +10,7 @@ from guardhouse.notices.agent_kinds import (
     AgentRecovered,
     AgentSilent,
     AgentUnaccounted,
+    AgentUndecryptable,
     TelemetryReceived,
 )
 from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
@@ -55,6 +56,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
+        AgentUndecryptable,
         AgentAlert,
         IpScoreCrossed,
         RulesPublished,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from guardhouse.agents.instances import store
+from guardhouse.agents.instances import queries, store
 from guardhouse.agents.instances.ledger import Ledger, is_backwards
 from guardhouse.agents.instances.note_contact import Contact, read_contact
 from guardhouse.agents.instances.settle import settle
@@ -54,7 +54,7 @@ class Heard:
             ids.update(said for said in (contact.instance_id, contact.heir_id) if said is not None)
             if contact.instance_id is None:
                 installations.add(contact.installation)
-        heard = cls(place, MAX_INSTANCES - await store.count_instances(tx, place.project_no))
+        heard = cls(place, MAX_INSTANCES - await queries.count_instances(tx, place.project_no))
         for instance_id, (project_no, instance) in (await store.find_named(tx, place.tenant.no, ids)).items():
             if project_no == place.project_no:
                 heard.named[instance_id] = instance
