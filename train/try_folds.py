@@ -1,0 +1,94 @@
+"""Train without a source, generator included, and judge that source as the server would."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from guardhouse.analysis.injection.artefact import Model
+from guardhouse.analysis.injection.calibrate import BORDERS, SCORES, Curve
+from guardhouse.analysis.injection.head import Head
+from guardhouse.analysis.injection.rules import Pack
+from guardhouse.analysis.injection.score import Engine, Question, judge
+from train.calibrate import Outcome
+from train.fit import fit
+from train.folds import Fold, benign_texts, kept, left_out
+from train.generator.generate import Counts, generate
+from train.generator.hard_negatives import with_triggers
+from train.generator.transforms import TRANSFORMS
+from train.materials import for_external, for_user, inner_text
+from train.row import EXTERNAL, USER, Row
+
+_TEXTS_AT_ONCE: Final = 64
+_TRIGGERED, _DISGUISED = 400, 60  # left-out texts per fold that are tried again, changed
+_DISGUISED_CUT: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Outcomes of a fold: its own texts, its harmless texts with trigger words, and both kinds in disguise."""
+
+    fold: Fold
+    plain: list[Outcome]
+    triggered: list[Outcome]
+    disguised: dict[str, list[Outcome]]
+
+
+def train_head(rows: Sequence[Row], channel: str, seed: str, counts: Counts) -> Head:
+    """Fit the head of a channel on rows of the sets and on what the generator makes beside their harmless texts."""
+    everything = [*rows, *generate(seed, benign_texts(rows), counts)]
+    lessons = for_user(everything) if channel == USER else for_external(everything, seed)
+    return fit(lessons, channel)
+
+
+def try_fold(fold: Fold, rows: Sequence[Row], pack: Pack, seed: str, counts: Counts) -> Tried:
+    """Train without the fold's families and judge them."""
+    engine = _engine(train_head(kept(fold, rows), fold.channel, seed, counts), fold.channel, pack)
+    texts = _texts(fold, rows)
+    chance = Random(f"{seed}/try/{fold.name}")
+    benign = [row for row in texts if not row.label]
+    triggered = [
+        replace(row, text=with_triggers(chance, row.text)) for row in _sample(chance, benign, _TRIGGERED)
+    ]
+    disguised: dict[str, list[Outcome]] = {}
+    if fold.channel == USER:
+        attacks = [row for row in texts if row.label]
+        chosen = _sample(chance, attacks, _DISGUISED) + _sample(chance, benign, _DISGUISED)
+        chosen = [replace(row, text=row.text[:_DISGUISED_CUT]) for row in chosen]
+        disguised["none"] = _judged(engine, fold, chosen)
+        for name, transform in TRANSFORMS.items():
+            hidden = [replace(row, text=transform(chance, row.text)) for row in chosen]
+            disguised[name] = _judged(engine, fold, hidden)
+    return Tried(fold, _judged(engine, fold, texts), _judged(engine, fold, triggered), disguised)
+
+
+def _texts(fold: Fold, rows: Sequence[Row]) -> list[Row]:
+    texts = left_out(fold, rows)
+    if fold.channel == EXTERNAL and "self_instruct_t0" in fold.families:
+        texts = [replace(row, text=inner_text(row.text)) for row in texts]
+    return [row for row in texts if row.text]
+
+
+def _engine(head: Head, channel: str, pack: Pack) -> Engine:
+    """Return an engine that judges one channel and whose scores mean nothing yet: only its logits are read."""
+    knots = tuple(1_000 * n for n in range(len(SCORES)))
+    curve = Curve(tuple(knots for _ in range(len(BORDERS[channel]) + 1)))
+    return Engine(Model("fold", "", {}, {channel: head}, {channel: curve}), pack)
+
+
+def _judged(engine: Engine, fold: Fold, rows: Sequence[Row]) -> list[Outcome]:
+    """Return the greatest logit over the readings of each text; text that is white space has no outcome."""
+    outcomes: list[Outcome] = []
+    for n in range(0, len(rows), _TEXTS_AT_ONCE):
+        some = rows[n : n + _TEXTS_AT_ONCE]
+        for row, said in zip(
+            some, judge(engine, [Question(r.text, fold.channel) for r in some]), strict=True
+        ):
+            if said.views:
+                worst = max(said.views, key=lambda view: view.logit_milli)
+                outcomes.append(Outcome(fold.name, row.label, worst.band, worst.logit_milli))
+    return outcomes
+
+
+def _sample(chance: Random, rows: list[Row], most: int) -> list[Row]:
+    return rows if len(rows) <= most else chance.sample(rows, most)
