@@ -18,24 +18,33 @@ _TEXTS_AT_ONCE: Final = 512
 _LARGEST: Final = 32_767
 
 
-def matrix(texts: Sequence[str]) -> Any:
-    """Return a SciPy CSR matrix of shape (texts, 2^19): 1/sqrt(D) in each of the D distinct buckets of a block."""
-    parts = [_part(texts[n : n + _TEXTS_AT_ONCE]) for n in range(0, len(texts), _TEXTS_AT_ONCE)]
-    return sparse.vstack(parts, format="csr")
+class Hasher:
+    """Turns texts into rows of a matrix and remembers the buckets of each text, because folds share most texts."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, NDArray[np.int32]] = {}
+
+    def matrix(self, texts: Sequence[str]) -> Any:
+        """Return a SciPy CSR matrix of shape (texts, 2^19): 1/sqrt(D) in each of the D distinct buckets of a block."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        for n in range(0, len(new), _TEXTS_AT_ONCE):
+            self._learn(new[n : n + _TEXTS_AT_ONCE])
+        rows = [self._known[text] for text in texts]
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=starts[1:])
+        columns = np.concatenate(rows)
+        places = 2 * np.repeat(np.arange(len(rows)), np.diff(starts)) + (columns >> BLOCK_BITS)
+        values = 1.0 / np.sqrt(np.bincount(places, minlength=2 * len(rows))[places])
+        return sparse.csr_matrix((values, columns, starts), shape=(len(rows), BUCKETS))
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        keys = buckets(texts).keys
+        borders = np.searchsorted(keys, np.arange(1, len(texts)) << (BLOCK_BITS + 1))
+        columns = (keys & (BUCKETS - 1)).astype(np.int32)
+        self._known |= dict(zip(texts, np.split(columns, borders), strict=True))
 
 
-def _part(texts: Sequence[str]) -> Any:
-    found = buckets(texts)
-    places = found.keys >> BLOCK_BITS  # 2 * row + block
-    count = np.bincount(places, minlength=2 * len(texts))
-    values = 1.0 / np.sqrt(count[places])
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.bincount(places >> 1, minlength=len(texts)), out=starts[1:])
-    columns = (found.keys & (BUCKETS - 1)).astype(np.int32)
-    return sparse.csr_matrix((values, columns, starts.astype(np.int32)), shape=(len(texts), BUCKETS))
-
-
-def fit(lessons: Sequence[Lesson], channel: str) -> Head:
+def fit(lessons: Sequence[Lesson], channel: str, hasher: Hasher) -> Head:
     """Train a head: liblinear, balanced classes, L2; then scale each block's weights to int16.
 
     Source: Fan et al., LIBLINEAR: A Library for Large Linear Classification, 2008.
@@ -43,7 +52,8 @@ def fit(lessons: Sequence[Lesson], channel: str) -> Head:
     model = LogisticRegression(
         C=STRENGTH[channel], solver="liblinear", class_weight="balanced", max_iter=_ITERATIONS, random_state=0
     )
-    model.fit(matrix([lesson.text for lesson in lessons]), np.array([lesson.label for lesson in lessons]))
+    labels = np.array([lesson.label for lesson in lessons])
+    model.fit(hasher.matrix([lesson.text for lesson in lessons]), labels)
     return quantised(model.coef_[0], float(model.intercept_[0]))
 
 

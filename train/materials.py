@@ -9,6 +9,7 @@ from typing import Final
 from guardhouse.analysis.injection.normalise import normalise
 from guardhouse.analysis.injection.windows import external_windows
 from train.generator.hard_negatives import ABOUT, TRIGGERS
+from train.generator.plain import SCRAPS, STATEMENTS
 from train.generator.unmarked import FAMILY as UNMARKED
 from train.read_sets import BIPIA, BIPIA_RAW, IN_THE_WILD
 from train.row import EXTERNAL, Row
@@ -35,7 +36,7 @@ def for_user(rows: Iterable[Row]) -> list[Lesson]:
     """Return what the user head learns: whole texts; a harmless text counts in each of its readings."""
     lessons: list[Lesson] = []
     for row in rows:
-        if row.family.startswith(BIPIA) or row.family == UNMARKED:
+        if row.family.startswith(BIPIA) or row.family in {UNMARKED, SCRAPS}:
             continue
         found = readings(row.text[:LONGEST])
         lessons += [Lesson(text[:LONGEST], row.label) for text in (found[:1] if row.label else found)]
@@ -57,12 +58,12 @@ def for_external(rows: Sequence[Row], seed: str) -> list[Lesson]:
 
 
 def inner_text(text: str) -> str:
-    """Return a long text without its first and last window, which may be the request that came with it."""
-    windows = [w for w in external_windows(text) if text[w[0] : w[1]].strip()]
+    """Return the longest line of a text without its first and last window, which may belong to a request around it."""
+    line = max(text.split("\n"), key=len)
+    windows = sorted({w for w in external_windows(line) if line[w[0] : w[1]].strip()})
     if len(windows) < _LONG_DOCUMENT:
         return ""
-    ordered = sorted(set(windows))
-    return text[ordered[0][1] : max(end for _, end in ordered[:-1])].strip()
+    return line[windows[0][1] : max(start for start, _ in windows)].strip()
 
 
 def _demands(rows: Sequence[Row], chance: Random) -> list[str]:
@@ -89,7 +90,9 @@ def _ordinary(rows: Sequence[Row], chance: Random) -> list[str]:
     for row in rows:
         if row.label:
             continue
-        if row.family.startswith(BIPIA):
+        if row.family in {SCRAPS, STATEMENTS}:
+            found.append(_read(row.text))
+        elif row.family.startswith(BIPIA):
             found += _sample(chance, _windows(row.text), _CONTEXT_WINDOWS)
         elif row.channel == EXTERNAL and row.source != _GENERATED:
             found += _sample(chance, _windows(inner_text(row.text)), _INNER_WINDOWS)

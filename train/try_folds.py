@@ -11,7 +11,7 @@ from guardhouse.analysis.injection.head import Head
 from guardhouse.analysis.injection.rules import Pack
 from guardhouse.analysis.injection.score import Engine, Question, judge
 from train.calibrate import Outcome
-from train.fit import fit
+from train.fit import Hasher, fit
 from train.folds import Fold, benign_texts, kept, left_out
 from train.generator.generate import Counts, generate
 from train.generator.hard_negatives import with_triggers
@@ -34,18 +34,31 @@ class Tried:
     disguised: dict[str, list[Outcome]]
 
 
-def train_head(rows: Sequence[Row], channel: str, seed: str, counts: Counts) -> Head:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all folds share: the rows of the sets, the rules, the seed, how much to generate and the hashes so far."""
+
+    rows: Sequence[Row]
+    pack: Pack
+    seed: str
+    counts: Counts
+    most_tried: int  # texts per source and label
+    hasher: Hasher
+
+
+def train_head(setting: Setting, rows: Sequence[Row], channel: str) -> Head:
     """Fit the head of a channel on rows of the sets and on what the generator makes beside their harmless texts."""
-    everything = [*rows, *generate(seed, benign_texts(rows), counts)]
-    lessons = for_user(everything) if channel == USER else for_external(everything, seed)
-    return fit(lessons, channel)
+    everything = [*rows, *generate(setting.seed, benign_texts(rows), setting.counts)]
+    lessons = for_user(everything) if channel == USER else for_external(everything, setting.seed)
+    return fit(lessons, channel, setting.hasher)
 
 
-def try_fold(fold: Fold, rows: Sequence[Row], pack: Pack, seed: str, counts: Counts) -> Tried:
+def try_fold(fold: Fold, setting: Setting) -> Tried:
     """Train without the fold's families and judge them."""
-    engine = _engine(train_head(kept(fold, rows), fold.channel, seed, counts), fold.channel, pack)
-    texts = _texts(fold, rows)
-    chance = Random(f"{seed}/try/{fold.name}")
+    head = train_head(setting, kept(fold, setting.rows), fold.channel)
+    engine = _engine(head, fold.channel, setting.pack)
+    chance = Random(f"{setting.seed}/try/{fold.name}")
+    texts = _texts(fold, setting, chance)
     benign = [row for row in texts if not row.label]
     triggered = [
         replace(row, text=with_triggers(chance, row.text)) for row in _sample(chance, benign, _TRIGGERED)
@@ -62,11 +75,17 @@ def try_fold(fold: Fold, rows: Sequence[Row], pack: Pack, seed: str, counts: Cou
     return Tried(fold, _judged(engine, fold, texts), _judged(engine, fold, triggered), disguised)
 
 
-def _texts(fold: Fold, rows: Sequence[Row]) -> list[Row]:
-    texts = left_out(fold, rows)
+def _texts(fold: Fold, setting: Setting, chance: Random) -> list[Row]:
+    texts = left_out(fold, setting.rows)
     if fold.channel == EXTERNAL and "self_instruct_t0" in fold.families:
         texts = [replace(row, text=inner_text(row.text)) for row in texts]
-    return [row for row in texts if row.text]
+    return [
+        row
+        for label in (1, 0)
+        for row in _sample(
+            chance, [row for row in texts if row.text and row.label == label], setting.most_tried
+        )
+    ]
 
 
 def _engine(head: Head, channel: str, pack: Pack) -> Engine:

@@ -46,6 +46,10 @@ _KEYS: Final = (
     "description",
     "comment",
 )
+_HEADS: Final = (
+    "Note", "Instruction", "Instructions", "Important", "Task", "Reminder", "Question", "System", "Request", "Update",
+    "Attention", "Prompt", "Message", "User", "Input", "Context", "Re", "Fwd", "Urgent", "Hint",
+)  # fmt: skip
 _FENCES: Final = ("", "text", "md", "txt", "python")
 
 
@@ -121,6 +125,10 @@ def _listed(chance: Random, text: str) -> str:
     return chance.choice(("- ", "* ", "1. ", "> ", "# ", "## ", "• ", "-> ", "Q: ")) + sentence_case(text)
 
 
+def _headed(chance: Random, text: str) -> str:
+    return f"{chance.choice(_HEADS)}{chance.choice((':', ':', ' -', ']'))} {sentence_case(text)}"
+
+
 def _thankful(chance: Random, text: str) -> str:
     end = "" if text.endswith((".", "!", "?", "。")) else "."
     return f"{sentence_case(text)}{end} {chance.choice(_THANKS)}"
@@ -136,5 +144,6 @@ def _spread(chance: Random, text: str) -> str:
 
 _WAYS: Final = (
     _lower, _lower, _lower, _bare, _bare, _bare, _upper, _title, _with_typos, _with_typos, _with_typos, _quoted,
-    _fenced, _mail, _json, _listed, _listed, _thankful, _thankful, _loud, _loud, _spread, _spread,
+    _fenced, _mail, _json, _listed, _listed, _headed, _headed,
+    _headed, _thankful, _thankful, _loud, _loud, _spread, _spread,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from train.generator.attacks import attacks, split_attacks
 from train.generator.documents import documents
 from train.generator.encoded import encoded
 from train.generator.hard_negatives import hard_negatives
+from train.generator.plain import scraps, statements
 from train.generator.sentences import Sentences
 from train.generator.short_benign import short_benign
 from train.generator.unmarked import unmarked
@@ -26,7 +27,9 @@ class Counts:
     short_benign: int = 2_000
     encoded: int = 1_000
     split: int = 300
-    unmarked: int = 3_000
+    unmarked: int = 3_500
+    statements: int = 2_500
+    scraps: int = 4_000
 
     def divided(self, by: int) -> "Counts":
         """Return the same mixture with fewer rows."""
@@ -51,4 +54,6 @@ def generate(seed: str, benign: Sequence[str], counts: Counts | None = None) -> 
         *encoded(seed, sentences, wanted.encoded),
         *split_attacks(seed, sentences, wanted.split),
         *unmarked(seed, wanted.unmarked),
+        *statements(seed, sentences, wanted.statements),
+        *scraps(seed, sentences, wanted.scraps),
     ]
