@@ -37,8 +37,8 @@ SYSTEM_PROGRAMS = {
 LOCK_OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url"
 LOCKS = {
     "server.txt": ["server/pyproject.toml"],
-    "agent.txt": ["--extra", "watch", "agent/pyproject.toml"],
-    "dev.txt": ["--extra", "watch", "server/pyproject.toml", "agent/pyproject.toml", "locks/dev.in"],
+    "agent.txt": ["-c", "locks/server.txt", "--extra", "watch", "agent/pyproject.toml"],
+    "dev.txt": ["--extra", "all", "server/pyproject.toml", "agent/pyproject.toml", "locks/dev.in"],
     "build.txt": ["-c", "locks/dev.txt", "locks/build.in"],
 }
 

@@ -25,6 +25,9 @@ BANNED_NAMES = {
     "common",
 }
 BANNED_NAMES |= {"base", "misc"}
+NAMED_BY_OTHERS = {
+    "agent/src/guard_agent/utils.py"
+}  # its name is part of the interface that the library keeps
 NOT_FEATURES = {"analysis", "cli", "conformance", "foundation", "http", "worker"}
 EDGES = {"cli", "http", "worker"}
 # A dot stands for each name's own, so that this file does not hold what it looks for.
@@ -114,6 +117,7 @@ def test_names_say_what_a_file_holds() -> None:
         str(path.relative_to(REPOSITORY))
         for path in python_files()
         if BANNED_NAMES & {path.stem, *path.relative_to(REPOSITORY).parts[:-1]}
+        and str(path.relative_to(REPOSITORY)) not in NAMED_BY_OTHERS
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     )
     worker_lanes: int = Field(default=64, ge=1, le=64, description="Scoring lanes one worker may hold.")
     stream_clients: int = Field(default=4000, ge=1, description="SSE clients per process.")
+    rule_waiters: int = Field(
+        default=2000, ge=0, description="Agents per process that may wait for new rules."
+    )
     trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default=[], description="Networks (CIDR) whose X-Forwarded-For counts."
     )
@@ -119,6 +122,12 @@ class Settings(BaseSettings):
     rate_limit_fallback: Literal["share", "open", "closed"] = Field(
         default="share",
         description="While Redis is away: each process keeps its share of the limits, admits all, or answers 503.",
+    )
+    detect_processes: int = Field(
+        default=max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        le=64,
+        description="Processes that judge prompts; they start with the first one. One core each.",
     )
     anonymous_per_minute: int = Field(
         default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."

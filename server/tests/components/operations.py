@@ -29,6 +29,7 @@ FILLED = {
         "replay_id",
         "channel_id",
         "token_id",
+        "project_id",
     )
 }
 FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}

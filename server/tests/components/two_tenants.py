@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 
 from guardhouse.analysis.risk.head import Head
+from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
@@ -187,6 +188,11 @@ async def _fill(made: TwoTenants) -> None:
             MARK,
         )
     made.ids |= {"tenant_id": str(made.first.tenant.id), "project_id": str(project), "agent_id": agent}
+    told = await made.client.post(
+        "/api/v1/status", json={"status": "healthy"}, headers=made.first.headers | {"X-Project-ID": MARK}
+    )
+    assert told.status_code == 200, told.text
+    made.ids["instance_id"] = told.json()["instance_id"]
     history = await made.client.get("/api/v1/scores?view=history", headers=made.first.headers)
     made.ids["score_id"] = history.json()["data"][0]["id"]
     processes = await made.client.get("/api/v1/processes", headers=made.first.headers)
@@ -206,6 +212,12 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["rule_id"] = (
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
+    rules = f"/api/v1/projects/{project}/rules"
+    ban = await made.client.post(
+        rules, json={"kind": "ban_net", "value": {"net": "203.0.113.7"}}, headers=made.first.headers
+    )
+    assert ban.status_code == 201, ban.text
+    made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
@@ -222,8 +234,23 @@ async def _fill(made: TwoTenants) -> None:
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
     made.ids["/api/v1/risk/heads"] = str(head.version)
+    await _fill_addresses(made)
     await _fill_people(made)
     await _fill_webhooks(made)
+
+
+async def _fill_addresses(made: TwoTenants) -> None:
+    """Let an address attack the project, and score it."""
+    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
+    answer = await made.client.post(
+        "/api/v1/events",
+        json={"batch_id": MARK, "events": [event], "metrics": []},
+        headers=made.first.headers | {"X-Project-ID": MARK},
+    )
+    assert answer.status_code == 200, answer.text
+    while await ips_jobs.rate_once(made.resources):
+        pass
+    made.ids["ip"] = "203.0.113.7"
 
 
 async def _fill_people(made: TwoTenants) -> None:

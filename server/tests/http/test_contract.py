@@ -217,7 +217,10 @@ async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncCli
     assert offered >= {"create_key", "create_agent", "rotate_agent_key", "create_stream_ticket"}
     # The door for telemetry has its own: ingest/replay.
     posts = {operation.id for operation in await operations_of(client) if operation.method == "POST"}
-    assert posts - offered <= {"send_events", "send_metrics", "import_events", "send_import"} | OF_OTHER_DOORS
+    assert (
+        posts - offered
+        <= {"send_events", "send_metrics", "send_status", "import_events", "send_import"} | OF_OTHER_DOORS
+    )
 
 
 # POST operations that create nothing of a tenant, or speak another protocol than JSON.

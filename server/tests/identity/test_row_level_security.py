@@ -44,10 +44,13 @@ SYSTEM_INDEXES = {
     "idempotency_keys_expires_at_idx",  # pruning
     "identity_issuers_issuer_idx",  # a bearer's issuer, before the tenant is known
     "ingest_batches_keep_until_idx",  # pruning
+    "instances_due_at_idx",  # what time alone changes
+    "ip_scores_due_at_idx",  # the worker that scores every tenant's addresses
     "jobs_dead_idx",  # workers serve every tenant
     "jobs_ready_idx",
     "jobs_running_idx",
     "jobs_waiting_idx",
+    "rule_revisions_due_at_idx",  # revisions that time alone makes
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning

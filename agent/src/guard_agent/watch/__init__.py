@@ -1,5 +1,3 @@
 """The host agent: collect, spool, sign, send, and count every loss."""
 
-from typing import Final
-
-__version__: Final = "0.1.0"
+from guard_agent._version import __version__ as __version__

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from guardhouse.agents import store
-from guardhouse.agents.store import Project
+from guardhouse.agents.projects import store
+from guardhouse.agents.projects.change_project import DEFAULT_SLUG
+from guardhouse.agents.projects.store import Project
 from guardhouse.audit.record import Actor, Entry, record
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import TenantKey, Tx
@@ -16,7 +17,6 @@ from guardhouse.foundation.ids import new_id
 
 __all__ = ["Project", "ProjectMismatch", "UnknownProject", "note_skew", "resolve_project"]
 
-DEFAULT_SLUG: Final = "default"
 MAX_NAME_LENGTH: Final = 128
 MAX_PROJECTS: Final = 200
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -33,7 +33,9 @@ class UnknownProject(Problem):
     """There is no such project, and none may be made by naming it."""
 
     status, code, title = 403, "unknown_project", "Unknown project"
-    remediation = "Create the project, correct X-Project-ID, or allow projects to be made by naming them."
+    remediation = (
+        "Create or restore the project, correct X-Project-ID, or allow projects to be made by naming them."
+    )
 
 
 async def resolve_project(
@@ -52,7 +54,7 @@ async def resolve_project(
         return await _resolve_bound(tx, tenant, bound, named)
     if not named:
         return await _get_or_create(tx, clock, tenant, DEFAULT_SLUG, by)
-    found = await store.find_project(tx, tenant.id, named)
+    found = await _find(tx, tenant, named)
     if found is not None:
         return found
     if len(named) > MAX_NAME_LENGTH:
@@ -62,7 +64,7 @@ async def resolve_project(
 
 async def _resolve_bound(tx: Tx, tenant: TenantKey, bound: UUID, named: str | None) -> Project:
     project = await store.find_project(tx, tenant.id, str(bound))
-    if project is None or project.id != bound:  # a name may look like an id
+    if project is None or project.id != bound or project.state != "active":  # a name may look like an id
         raise UnknownProject("The project of this key is archived.")
     if named:
         other = await store.find_project(tx, tenant.id, named)
@@ -71,12 +73,20 @@ async def _resolve_bound(tx: Tx, tenant: TenantKey, bound: UUID, named: str | No
     return project
 
 
-async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str, by: Actor) -> Project:
+async def _find(tx: Tx, tenant: TenantKey, name: str) -> Project | None:
+    """Return the active project of this name; one that was archived is not made a second time by naming it."""
     found = await store.find_project(tx, tenant.id, name)
+    if found is not None and found.state != "active":
+        raise UnknownProject(f"The project {found.slug} is archived.")
+    return found
+
+
+async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str, by: Actor) -> Project:
+    found = await _find(tx, tenant, name)
     if found is not None:
         return found
     await store.lock_projects(tx, tenant.no)
-    found = await store.find_project(tx, tenant.id, name)  # made while we waited
+    found = await _find(tx, tenant, name)  # made while we waited
     if found is not None:
         return found
     if name != DEFAULT_SLUG:
@@ -91,6 +101,7 @@ async def _get_or_create(tx: Tx, clock: Clock, tenant: TenantKey, name: str, by:
             {
                 "project_id": new_id(),
                 "slug": slug,
+                "name": name,
                 "external_ids": [] if slug == name else [name],
                 "created_at": clock.now(),
             },

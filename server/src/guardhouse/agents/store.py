@@ -1,4 +1,4 @@
-"""Host agents with their streams, and the projects of in-app agents: tables and statements."""
+"""Host agents with their streams: tables and statements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     or_,
     select,
@@ -72,37 +71,6 @@ agent_streams = Table(
     Column("seq_reused", Boolean, nullable=False),
     PrimaryKeyConstraint("tenant_no", "agent_no", "stream"),
 )
-
-projects = Table(
-    "projects",
-    metadata,
-    Column("project_id", Uuid, primary_key=True),
-    Column("project_no", BigInteger, Identity(always=True), nullable=False, unique=True),
-    Column("tenant_id", Uuid, ForeignKey("tenants.tenant_id"), nullable=False),
-    Column("slug", Text, nullable=False),
-    Column("external_ids", ARRAY(Text), nullable=False),
-    Column("state", Text, nullable=False),
-    Column("settings", JSONB, nullable=False),
-    Column("skewed_at", _INSTANT),
-    Column("created_at", _INSTANT, nullable=False),
-    UniqueConstraint("tenant_id", "slug"),
-    UniqueConstraint("tenant_id", "project_id"),  # what API keys refer to
-    CheckConstraint("state IN ('active', 'archived')", name="state"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """What one application's telemetry belongs to. ``no`` is its compact number inside telemetry rows.
-
-    ``skewed_at``: when an item with an unusable clock last came in.
-    """
-
-    id: UUID
-    no: int
-    slug: str
-    settings: dict[str, Any]
-    skewed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,77 +278,4 @@ async def note_stream(tx: Tx, tenant_no: int, agent_no: int, seen: Stream) -> No
         seen.high_seq,
         seen.received,
         seen.seq_reused,
-    )
-
-
-_PROJECT = (
-    projects.c.project_id,
-    projects.c.project_no,
-    projects.c.slug,
-    projects.c.settings,
-    projects.c.skewed_at,
-)
-
-
-def _project(row: Any) -> Project:
-    return Project(row.project_id, row.project_no, row.slug, row.settings, row.skewed_at)
-
-
-async def find_project(tx: Tx, tenant_id: UUID, name: str) -> Project | None:
-    """Return the active project that is called ``name``: by id, else slug, else external id; case counts."""
-    row = await tx.fetch_row(
-        "SELECT project_id, project_no, slug, settings, skewed_at FROM projects"
-        " WHERE tenant_id = $1 AND state = 'active'"
-        " AND (project_id::text = $2 OR slug = $2 OR external_ids @> ARRAY[$2])"
-        " ORDER BY (project_id::text = $2) DESC, (slug = $2) DESC, project_no LIMIT 1",
-        tenant_id,
-        name,
-    )
-    if row is None:
-        return None
-    return Project(row[0], row[1], row[2], row[3], row[4])
-
-
-async def lock_projects(tx: Tx, tenant_no: int) -> None:
-    """Let one transaction at a time make projects of a tenant."""
-    await tx.run("SELECT pg_advisory_xact_lock(hashtextextended('projects ' || $1, 0))", str(tenant_no))
-
-
-async def count_projects(tx: Tx, tenant_id: UUID) -> int:
-    """Return how many active projects a tenant has."""
-    found: int = await tx.fetch_value(
-        "SELECT count(*) FROM projects WHERE tenant_id = $1 AND state = 'active'", tenant_id
-    )
-    return found
-
-
-async def may_create_projects(tx: Tx, tenant_id: UUID) -> bool:
-    """Tell whether the tenant lets clients make projects by naming them."""
-    found: bool = await tx.fetch_value(
-        "SELECT settings->>'auto_create_projects' IS DISTINCT FROM 'false' FROM tenants WHERE tenant_id = $1",
-        tenant_id,
-    )
-    return found
-
-
-async def add_project(tx: Tx, tenant_id: UUID, values: dict[str, Any]) -> Project | None:
-    """Insert a project; None when the slug is taken, by an archived one too."""
-    row = (
-        await tx.execute(
-            insert(projects)
-            .values(tenant_id=tenant_id, state="active", settings={}, **values)
-            .on_conflict_do_nothing()
-            .returning(*_PROJECT)
-        )
-    ).one_or_none()
-    return None if row is None else _project(row)
-
-
-async def note_skew(tx: Tx, project_no: int, at: datetime) -> None:
-    """Remember that a project sent an item whose clock is unusable; the note is renewed once a day."""
-    await tx.run(
-        "UPDATE projects SET skewed_at = $2::timestamptz WHERE project_no = $1"
-        " AND (skewed_at IS NULL OR skewed_at < $2::timestamptz - interval '1 day')",
-        project_no,
-        at,
     )

@@ -11,7 +11,13 @@ from guardhouse.events import store
 from guardhouse.foundation.database import Tx
 
 HOST_DAYS_BACK: Final = 8  # an event of a host, and a score of its process, is at most 7 days old
-DAYS_BACK: Final = {"process_events": HOST_DAYS_BACK, "events": 31, "metrics": 31, "event_rollups": 31}
+DAYS_BACK: Final = {
+    "process_events": HOST_DAYS_BACK,
+    "events": 31,
+    "metrics": 31,
+    "event_rollups": 31,
+    "ip_buckets": 9,
+}
 DAYS_AHEAD: Final = 7
 PARENTS: Final = tuple(DAYS_BACK)
 

@@ -54,8 +54,8 @@ class Noise(msgspec.Struct, gc=False):
 
 async def write_rows(
     tx: Tx, table: AppTable, owner: AppOwner, rows: Iterable[NewRow], *, careful: bool
-) -> int:
-    """Store the rows that are not stored yet, and return how many those are. Ids are unique among ``rows``.
+) -> list[NewRow]:
+    """Store the rows that are not stored yet, and return those. Ids are unique among ``rows``.
 
     Raises:
         AlreadyStored: not careful, and at least one is stored; the transaction is lost.
@@ -63,18 +63,19 @@ async def write_rows(
     """
     ordered = sorted(rows, key=_place)  # one order for all writers, so that two cannot deadlock
     if not ordered:
-        return 0
+        return []
     names = table.item_columns
     try:
         if careful:
-            return len(await store.insert_app_rows(tx, table, [_row(owner, row, names) for row in ordered]))
+            made = await store.insert_app_rows(tx, table, [_row(owner, row, names) for row in ordered])
+            return [row for row in ordered if row.row_id in made]
         for day, group in groupby(ordered, key=_day):
             await store.copy_app_rows(tx, table, day, [_row(owner, row, names) for row in group])
     except UniqueViolationError as error:
         raise AlreadyStored from error
     except (UndefinedTableError, CheckViolationError) as error:
         raise DayMissing from error
-    return len(ordered)
+    return ordered
 
 
 async def write_noise(tx: Tx, owner: AppOwner, noise: Iterable[Noise]) -> None:

@@ -6,38 +6,45 @@ is deduplicated: the whole batch by its receipt, single items by their ids.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from asyncpg import DeadlockDetectedError
 
+from guardhouse.agents.instances.note_contact import Contact, note_contact
+from guardhouse.agents.instances.sender import Sender
+from guardhouse.agents.instances.store import Place
 from guardhouse.agents.resolve_project import Project, note_skew, resolve_project
 from guardhouse.events import partitions
 from guardhouse.events.identify import identifier
+from guardhouse.events.ips.note_activity import note_activity
+from guardhouse.events.ips.tell_alerts import alerts_of
 from guardhouse.events.write_app import EVENTS, METRICS, AppOwner, NewRow, Noise, write_noise, write_rows
 from guardhouse.events.write_process import AlreadyStored, DayMissing
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
-from guardhouse.foundation.errors import Problem, Unavailable
+from guardhouse.foundation.errors import Unavailable
 from guardhouse.foundation.idempotency import IdempotencyKeyReused
 from guardhouse.foundation.request import system_transaction, tenant_transaction
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.ingest import quarantine, store
+from guardhouse.ingest.contact_of import contact_of, count_replay, count_verdicts
 from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.decode_body import decode_member
-from guardhouse.ingest.decode_lenient import Cut, storable_text
+from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
 from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
 from guardhouse.ingest.wire import AppAnswer, Rejection
 from guardhouse.notices.agent_kinds import TelemetryReceived
-from guardhouse.notices.publish import Origin, publish
+from guardhouse.notices.publish import Draft, Origin, publish_all
 
 MEMBERS: Final = ("events", "metrics")
 MAX_ITEMS: Final = 50_000
@@ -50,13 +57,13 @@ _PARSED_AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class AppRequest:
-    """An app batch as it came. ``project`` and ``installation`` are what the headers say."""
+    """An app batch as it came. ``project`` and ``sender`` are what the headers say."""
 
     caller: Caller
     content: bytes
     cut: Cut
     project: str | None
-    installation: str | None
+    sender: Sender
     idempotency_key: str | None
 
 
@@ -107,7 +114,7 @@ async def accept_app(resources: Resources, request: AppRequest) -> tuple[AppAnsw
 
 
 async def keep_malformed(
-    resources: Resources, caller: Caller, named: str | None, problem: Problem, raw: bytes
+    resources: Resources, caller: Caller, sender: Sender, named: str | None, problem: MalformedBody
 ) -> None:
     """Keep what could be read of a body that is no batch, in the project that it was meant for."""
     now = resources.clock.now()
@@ -116,7 +123,15 @@ async def keep_malformed(
             tx, resources.clock, caller.tenant, bound=caller.project_id, named=named, by=caller.actor
         )
         owner = Owner(caller.tenant.no, project.no)
-        await quarantine.keep_body(tx, owner, problem.code, problem.detail, raw, now)
+        await quarantine.keep_body(tx, owner, problem.code, problem.detail, problem.raw, now)
+        installation = _installation(resources, caller, sender, project)
+        contact = Contact(
+            installation=installation,
+            instance_id=sender.instance_id,
+            user_agent=sender.user_agent,
+            remarks=["malformed_body"],
+        )
+        note_contact(tx, Place(caller.tenant, project.no, project.id, now), contact)
 
 
 async def _parse(resources: Resources, cut: Cut, now: datetime) -> Parsed:
@@ -156,26 +171,34 @@ async def _store(
             named=_named(request),
             by=caller.actor,
         )
-        owner = Owner(tenant.no, project.no)
+        owner, place = Owner(tenant.no, project.no), Place(tenant, project.no, project.id, now)
+        installation = _installation(resources, caller, request.sender, project)
+        contact = contact_of(request.sender, installation, request.cut, parsed, named=request.project)
         if not await store.claim_receipt(tx, owner, receipt, now):
             if not await store.has_receipt(tx, owner, receipt):
                 raise IdempotencyKeyReused("This Idempotency-Key was used for another body.")
             answer.duplicates = receipt.items
+            count_replay(contact, parsed)
+            note_contact(tx, place, contact)
             return True
         batch = _sort(parsed, identifier(str(tenant.id), str(project.id)), project, now)
         await _leave_out_seen(tx, owner, batch, project, now)
-        written = AppOwner(tenant, project.no, now, request.installation)
-        stored = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
-        stored += await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
+        written = AppOwner(tenant, project.no, now, installation)
+        events = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
+        metrics = await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
         await write_noise(tx, written, batch.noise.values())
+        await note_activity(tx, written, events)
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)
-        answer.accepted = stored
+            contact.remarks.append("clock_skew")
+        answer.accepted = len(events) + len(metrics)
         answer.rolled_up = len(batch.noise)
         answer.rejected = len(parsed.rejected)
         answer.duplicates = receipt.items - answer.accepted - answer.rolled_up - answer.rejected
-        await _publish(tx, request, project, answer)
+        count_verdicts(contact, parsed, events=len(events), metrics=len(metrics), rolled_up=answer.rolled_up)
+        note_contact(tx, place, contact)
+        await _publish(tx, tenant.id, project, _received(installation, answer), events)
     answer.rejections = [
         Rejection(item.index, item.key, item.code, item.detail)
         for item in parsed.rejected[:LISTED_REJECTIONS]
@@ -183,22 +206,30 @@ async def _store(
     return False
 
 
-async def _publish(tx: Tx, request: AppRequest, project: Project, answer: AppAnswer) -> None:
-    received = TelemetryReceived(
-        agent_id=request.installation or project.slug,
+def _installation(resources: Resources, caller: Caller, sender: Sender, project: Project) -> str:
+    return sender.installation_in(caller.tenant.id, project.id, resources.peppers[0].value)
+
+
+def _received(installation: str, answer: AppAnswer) -> TelemetryReceived:
+    return TelemetryReceived(
+        agent_id=installation,
         accepted=answer.accepted,
         duplicates=answer.duplicates,
         rejected=answer.rejected,
     )
-    await publish(
-        tx, received, tenant_id=request.caller.tenant.id, subject_seq=0, origin=Origin(project_id=project.id)
-    )
+
+
+async def _publish(
+    tx: Tx, tenant_id: UUID, project: Project, received: TelemetryReceived, events: Sequence[NewRow]
+) -> None:
+    draft = Draft(received, tenant_id, subject_seq=0, origin=Origin(project_id=project.id))
+    await publish_all(tx, [draft, *alerts_of(received.agent_id, tenant_id, project.id, events)])
 
 
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:
     """Give every item its id and decide how it is kept; of equal ids in one batch the first one stays."""
     batch = _Sorted()
-    keep_noise = project.settings.get("keep_noise") is True
+    keep_noise = project.settings.keep_noise
     for event in parsed.events:
         item_id = identify(event.moment.own_ms or 0, event.source_key)
         if item_id in batch.noise:

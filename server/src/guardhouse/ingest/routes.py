@@ -43,10 +43,11 @@ from guardhouse.ingest.accept_host import (
     accept_host,
 )
 from guardhouse.ingest.decode_body import split_body
-from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
+from guardhouse.ingest.decode_lenient import Cut, MalformedBody
 from guardhouse.ingest.host_batch import JSON, BatchTooLarge
 from guardhouse.ingest.import_alerts import Import, UnknownFormat, import_alerts
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
+from guardhouse.ingest.sent_by import named_project, sender_of_request
 from guardhouse.ingest.take_batch import HostAnswer
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
@@ -64,7 +65,6 @@ from guardhouse.scores.wait import IngestBacklogged
 
 APP_SCOPE: Final = "telemetry:write"
 HOST_SCOPE: Final = EVENTS_SCOPE
-MAX_INSTALLATION: Final = 64
 LIMITS: Final = Limits()
 _JSON: Final = JSON
 _READING: Final[tuple[type[Problem], ...]] = (
@@ -308,8 +308,9 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
             return await _app(request, caller, body, cut)
     except MalformedBody as problem:
         if APP_SCOPE in caller.scopes and problem.raw:
-            named = _project(request)
-            await keep_malformed(resources_of(request), caller, named, problem, problem.raw)
+            named = named_project(request)
+            sender = sender_of_request(request, caller)
+            await keep_malformed(resources_of(request), caller, sender, named, problem)
         raise
 
 
@@ -321,8 +322,8 @@ async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Res
             caller=caller,
             content=body.content,
             cut=cut,
-            project=_project(request),
-            installation=_installation(request),
+            project=named_project(request),
+            sender=sender_of_request(request, caller),
             idempotency_key=None
             if key is None
             else replay.batch_key(key, None, body.content, legacy=False).key,
@@ -365,13 +366,3 @@ def _refuse_app_body(body: RawBody) -> None:
         return
     if is_app_body(cut):
         raise FamilyMismatch("An agent of a host has signed an app batch.")
-
-
-def _project(request: Request) -> str | None:
-    named = request.headers.get("x-project-id", "").strip()
-    return storable_text(named) or None
-
-
-def _installation(request: Request) -> str | None:
-    said = request.headers.get("x-agent-install-id", "").strip()
-    return said if 0 < len(said) <= MAX_INSTALLATION and said.isascii() and said.isprintable() else None

@@ -1,7 +1,7 @@
 """Notices about agents and what they report."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,7 +9,7 @@ from guardhouse.notices.kind import NoticeData, Severity
 
 
 class TelemetryReceived(NoticeData):
-    """An in-app agent reported in: what became of a batch. ``agent_id`` is its installation, or its project."""
+    """An in-app agent reported in: what became of a batch. ``agent_id`` is its installation."""
 
     kind: ClassVar[str] = "telemetry.received"
     scope: ClassVar[str] = "events:read"
@@ -49,12 +49,22 @@ class _Host(NoticeData):
 
 
 class AgentSilent(_Host):
-    """A host agent has not been heard for 20 minutes; said once until it is heard again."""
+    """An agent is not heard any more; said once until it is heard again.
+
+    A host agent after 20 minutes; a process with an in-app agent after four of its intervals, and then
+    ``instance_id`` names it and ``agent_id`` its installation.
+    """
 
     kind: ClassVar[str] = "agent.silent"
     example: ClassVar[Mapping[str, Any]] = {"agent_id": "web-1", "last_seen": "2026-01-31T11:40:00.000Z"}
 
     last_seen: Annotated[str, Field(description="RFC 3339.")]
+    instance_id: Annotated[str | None, Field(description="The process, of an in-app agent.")] = None
+
+    @property
+    def subject(self) -> str:
+        """Return the agent, or the process where there can be many."""
+        return super().subject if self.instance_id is None else f"instance:{self.instance_id}"
 
 
 class AgentLoss(_Host):
@@ -73,3 +83,70 @@ class AgentLoss(_Host):
     received: Annotated[int, Field(ge=0)]
     window_seconds: Annotated[int, Field(ge=1)]
     at: Annotated[str, Field(description="Event time, RFC 3339.")]
+
+
+class _InApp(NoticeData):
+    scope: ClassVar[str] = "agents:read"
+
+    agent_id: Annotated[str, Field(description="The installation of the in-app agent.")]
+    instance_id: Annotated[str, Field(description="The process.")]
+
+    @property
+    def subject(self) -> str:
+        """Return the process."""
+        return f"instance:{self.instance_id}"
+
+
+class AgentDegraded(_InApp):
+    """A process with an in-app agent reports that something is wrong with its delivery."""
+
+    kind: ClassVar[str] = "agent.degraded"
+    example: ClassVar[Mapping[str, Any]] = {
+        "agent_id": "fcb99e91-a3aa-4001-af1d-9b35c88058a6",
+        "instance_id": "0199c0de-0000-7000-8000-000000000001",
+        "reported": "degraded",
+        "at": "2026-01-31T11:40:00.000Z",
+    }
+
+    reported: Annotated[str, Field(description="The state in the agent's own words.")]
+    at: Annotated[str, Field(description="RFC 3339.")]
+
+    @property
+    def severity(self) -> Severity:
+        """It still reports: low."""
+        return Severity.LOW
+
+
+class AgentRecovered(_InApp):
+    """A process with an in-app agent that was silent or degraded is healthy again."""
+
+    kind: ClassVar[str] = "agent.recovered"
+    example: ClassVar[Mapping[str, Any]] = {
+        "agent_id": "fcb99e91-a3aa-4001-af1d-9b35c88058a6",
+        "instance_id": "0199c0de-0000-7000-8000-000000000001",
+        "was": "silent",
+        "at": "2026-01-31T11:40:00.000Z",
+    }
+
+    was: Annotated[Literal["silent", "degraded"], Field(description="What was told before.")]
+    at: Annotated[str, Field(description="RFC 3339.")]
+
+
+class AgentUnaccounted(_InApp):
+    """For ten minutes, items that an agent captured have been neither stored nor reported as lost or waiting."""
+
+    kind: ClassVar[str] = "agent.unaccounted"
+    example: ClassVar[Mapping[str, Any]] = {
+        "agent_id": "fcb99e91-a3aa-4001-af1d-9b35c88058a6",
+        "instance_id": "0199c0de-0000-7000-8000-000000000001",
+        "items": 12,
+        "since": "2026-01-31T11:30:00.000Z",
+    }
+
+    items: Annotated[int, Field(ge=1, description="Items too few or too many, both lanes together.")]
+    since: Annotated[str, Field(description="RFC 3339.")]
+
+    @property
+    def severity(self) -> Severity:
+        """Something may be lost: high."""
+        return Severity.HIGH

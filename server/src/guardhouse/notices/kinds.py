@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Final
 
-from guardhouse.notices.agent_kinds import AgentLoss, AgentSilent, TelemetryReceived
+from guardhouse.notices.abuse_kinds import AgentAlert, IpScoreCrossed
+from guardhouse.notices.agent_kinds import (
+    AgentDegraded,
+    AgentLoss,
+    AgentRecovered,
+    AgentSilent,
+    AgentUnaccounted,
+    TelemetryReceived,
+)
+from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -42,7 +51,14 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RuleShadowReady,
         TelemetryReceived,
         AgentSilent,
+        AgentRecovered,
+        AgentDegraded,
+        AgentUnaccounted,
         AgentLoss,
+        AgentAlert,
+        IpScoreCrossed,
+        RulesPublished,
+        RulesRolledBack,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

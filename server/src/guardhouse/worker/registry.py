@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
+from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
@@ -48,6 +50,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
+    ips_jobs.forget_addresses,
     identity_jobs.prune_nonces,
     token_jobs.keep_signing_keys,
     token_jobs.prune_tokens,
@@ -58,6 +61,8 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
     silence_jobs.tell_silent,
+    instance_jobs.fold_contacts,
+    instance_jobs.watch_instances,
     scores_jobs.keep_partitions,
     baseline_jobs.learn_baselines,
     recalculation_jobs.prune_recalculations,
@@ -78,6 +83,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
 )

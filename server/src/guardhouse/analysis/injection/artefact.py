@@ -63,10 +63,10 @@ def parse(content: bytes, data: dict[str, str]) -> Model:
         raise BadArtefactError(
             f"the model was trained on normaliser {header['normaliser']}, this one is {NORMALISER}"
         )
-    for name, digest in sorted(data.items()):
-        if header["data"].get(name) != digest:
+    for name, is_now in sorted(data.items()):
+        if header["data"].get(name) != is_now:
             raise BadArtefactError(
-                f"{name} has SHA-256 {digest}, the model was trained with {header['data'].get(name)}"
+                f"{name} has SHA-256 {is_now}, the model was trained with {header['data'].get(name)}"
             )
     start = -(-(_START.size + length) // ALIGNMENT) * ALIGNMENT
     if len(content) - _CHECKSUM - start != len(CHANNELS) * BUCKETS * 2:

@@ -15,7 +15,8 @@ from guardhouse.analysis.injection.offsets import Reading, decoded
 from guardhouse.analysis.injection.plausible import is_plausible
 
 _BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9+/_\-]{16,}(?:\n[A-Za-z0-9+/_\-]{4,})*={0,2}")
-_LINE: Final = re.compile(r"[^\n]{16,}")
+_LINE: Final = re.compile(r"[^\n]+")
+_WORDS_BELOW: Final = 3
 _HEX: Final = re.compile(
     r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{2}(?:[ :,\-]?(?:0x|\\x)?[0-9A-Fa-f]{2}){9,}(?![0-9A-Za-z])"
 )
@@ -42,15 +43,23 @@ def payloads(reading: Reading, found: Findings) -> Iterator[tuple[int, int]]:
 
 
 def _base64_blocks(reading: Reading, found: Findings) -> Iterator[tuple[int, int]]:
-    """Try a block of lines as one payload, then each of its lines: a word below may look like another line."""
+    """Try a block of lines as one payload, then without its last lines (words may look like one), then by line."""
     for block in _BASE64.finditer(reading.text):
         lines = [(block.start() + m.start(), block.start() + m.end()) for m in _LINE.finditer(block[0])]
-        for start, end in (block.span(), *(lines if len(lines) > 1 else ())):
-            text = _as_text(_base64(reading.text[start:end]))
-            if text is not None and found.add("base64", decoded(reading, start, end, text)):
+        wholes = [block.span(), *((block.start(), end) for _, end in lines[:-1][: -_WORDS_BELOW - 1 : -1])]
+        for start, end in wholes:
+            if _add_base64(reading, start, end, found):
                 yield start, end
-                if (start, end) == block.span():
-                    break
+                break
+        else:
+            for start, end in lines if len(lines) > 1 else ():
+                if _add_base64(reading, start, end, found):
+                    yield start, end
+
+
+def _add_base64(reading: Reading, start: int, end: int, found: Findings) -> bool:
+    text = _as_text(_base64(reading.text[start:end]))
+    return text is not None and found.add("base64", decoded(reading, start, end, text))
 
 
 def _ascii85(reading: Reading, found: Findings) -> Iterator[tuple[int, int]]:

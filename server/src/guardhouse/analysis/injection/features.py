@@ -51,8 +51,9 @@ def buckets(texts: Sequence[str]) -> Buckets:
     """Hash many texts at once; the result of a text does not depend on its neighbours."""
     lower = [lowered(text) for text in texts]
     found = [*_characters(lower), *_words(lower)]
-    keys = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
-    return Buckets(len(texts), keys)
+    keys = np.concatenate(found) if found else np.empty(0, np.int64)
+    keys.sort()
+    return Buckets(len(texts), keys[np.flatnonzero(np.diff(keys, prepend=-1))])
 
 
 def _characters(texts: Sequence[str]) -> list[Keys]:
@@ -81,9 +82,8 @@ def _characters(texts: Sequence[str]) -> list[Keys]:
 
 def _words(texts: Sequence[str]) -> list[Keys]:
     tokens = [TOKEN.findall(text) for text in texts]
-    values = np.array(
-        [zlib.crc32(token.encode("utf-8", "replace")) for row in tokens for token in row], np.uint64
-    )
+    value_of = {token: zlib.crc32(token.encode("utf-8", "replace")) for row in tokens for token in set(row)}
+    values = np.array([value_of[token] for row in tokens for token in row], np.uint64)
     rows = np.repeat(np.arange(len(tokens)), [len(row) for row in tokens]) << (BLOCK_BITS + 1)
     hashes = values
     found: list[Keys] = []

@@ -7,6 +7,7 @@ are judged by a shipped table, so that Pythons with newer Unicode data give the 
 import json
 import re
 import unicodedata
+from bisect import bisect_right
 from importlib.resources import files
 from typing import Final
 
@@ -19,14 +20,10 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BITS_AT_LEAST = 16
 COMBINING_SHARE = 0.15
 
-_UNASSIGNED: Final = re.compile(
-    "["
-    + "".join(
-        f"{re.escape(chr(low))}-{re.escape(chr(high))}"
-        for low, high in json.loads((_DATA / "unicode14.json").read_text(encoding="utf-8"))["unassigned"]
-    )
-    + "]"
-)
+_UNASSIGNED: Final[list[list[int]]] = json.loads((_DATA / "unicode14.json").read_text(encoding="utf-8"))[
+    "unassigned"
+]
+_UNASSIGNED_STARTS: Final = [low for low, _ in _UNASSIGNED]
 _LINE_ENDS: Final = re.compile("\r\n?")
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TAGS: Final = re.compile("[\U000e0001\U000e0020-\U000e007f]+")
@@ -49,11 +46,18 @@ def without_controls(reading: Reading, found: Findings) -> Reading:
         found.flags.add("control")
         reading = edited(reading, controls)
     if not reading.text.isascii():
-        unknown = [(m.start(), m.end(), REPLACEMENT) for m in _UNASSIGNED.finditer(reading.text)]
+        unknown = {c for c in set(reading.text) if c > "\x7f" and not is_assigned(c)}
         if unknown:
             found.flags.add("invalid_unicode")
-            reading = edited(reading, unknown)
+            places = (n for n, c in enumerate(reading.text) if c in unknown)
+            reading = edited(reading, [(n, n + 1, REPLACEMENT) for n in places])
     return reading
+
+
+def is_assigned(c: str) -> bool:
+    """Return whether Unicode 14.0 gives a code point a meaning; private use counts as one."""
+    place = bisect_right(_UNASSIGNED_STARTS, ord(c)) - 1
+    return place < 0 or ord(c) > _UNASSIGNED[place][1]
 
 
 def without_tags(reading: Reading, found: Findings) -> Reading:
@@ -170,6 +174,7 @@ def without_marks(reading: Reading, found: Findings) -> Reading:
     edits: list[Edit] = []
     for m in _NOT_ASCII.finditer(reading.text):
         bare = "".join(c for c in unicodedata.normalize("NFKD", m[0]) if unicodedata.category(c) != "Mn")
+        bare = unicodedata.normalize("NFC", bare)  # Hangul comes apart without marks
         if bare != m[0]:
             edits.append((m.start(), m.end(), bare))
     return edited(reading, edits)

@@ -184,17 +184,13 @@ def match(pack: Pack, text: str, channel: str, off: frozenset[str] = frozenset()
     """Return the first hit of every rule that matches a normalised reading, in the order of the pack."""
     lower = lowered(text)
     places: dict[int, dict[int, list[int]]] = {}
+    seen: dict[str, list[tuple[int, int]]] = {}
     for position, token in enumerate(_TOKEN.findall(lower)):
-        entry = pack.index.get(token[:FIRST_LETTERS])
-        if entry is None:
-            continue
-        pairs = entry.words.get(token, ())
+        pairs = seen.get(token)
+        if pairs is None:
+            pairs = seen[token] = _pairs(pack.index.get(token[:FIRST_LETTERS]), token)
         for number, step in pairs:
             places.setdefault(number, {}).setdefault(step, []).append(position)
-        for stem, more in entry.stems.items():
-            for number, step in more if token.startswith(stem) else ():
-                if (number, step) not in pairs:
-                    places.setdefault(number, {}).setdefault(step, []).append(position)
     found = [
         (number, span)
         for number, by_step in places.items()
@@ -210,6 +206,17 @@ def match(pack: Pack, text: str, channel: str, off: frozenset[str] = frozenset()
         for number, span in sorted(found)
         if channel in (rule := pack.rules[number]).channels and rule.id not in off
     ]
+
+
+def _pairs(entry: Entry | None, token: str) -> list[tuple[int, int]]:
+    """Return the (rule, step) pairs that a token can stand for."""
+    if entry is None:
+        return []
+    found = set(entry.words.get(token, ()))
+    for stem, pairs in entry.stems.items():
+        if token.startswith(stem):
+            found.update(pairs)
+    return sorted(found)
 
 
 def _sequence(rule: Rule, lower: str, places: Mapping[int, list[int]]) -> tuple[int, int] | None:

@@ -9,12 +9,14 @@ from typing import Final
 
 _WHOLE: Final = 2_000
 _WIDTH, _STEP = 1_000, 500
+_CJK_STOPS: Final = "\u3002\uff01\uff1f"
 _SENTENCE_END: Final = re.compile(
-    '(?<=[.!?])[ \\t]+|(?<=[\u3002\uff01\uff1f])|\\n+|\\\\n|[|>]|(?<=["}\\],])[ \\t]*(?=["{\\[])'  # 3002...: CJK full stops
+    rf"(?<=[.!?])[ \t]+|(?<=[{_CJK_STOPS}])|\n+|\\n|[|>]|(?<=[\"}}\],])[ \t]*(?=[\"{{\[])"
 )
-_WORD: Final = re.compile(r"\S+")
+_WORD: Final = re.compile(
+    r"\S{1,400}"
+)  # a word without end is cut, so that a window is never the whole document
 _WORDS, _OVERLAP = 50, 10
-_LONGEST_WORD: Final = 400
 _PAIR_SHORTEST, _PAIR_LONGEST = 16, 400
 
 Window = tuple[int, int]
@@ -62,15 +64,10 @@ def _sentences(text: str) -> list[Window]:
 
 
 def _cut(text: str, start: int, end: int) -> list[Window]:
-    words = [piece for m in _WORD.finditer(text, start, end) for piece in _pieces(m.start(), m.end())]
+    words = [m.span() for m in _WORD.finditer(text, start, end)]
     if len(words) <= _WORDS:
         return [(words[0][0], words[-1][1])]
     return [
         (words[n][0], words[min(n + _WORDS, len(words)) - 1][1])
         for n in range(0, len(words) - _OVERLAP, _WORDS - _OVERLAP)
     ]
-
-
-def _pieces(start: int, end: int) -> list[Window]:
-    """Cut a word without end, so that a window is never the whole document."""
-    return [(n, min(n + _LONGEST_WORD, end)) for n in range(start, end, _LONGEST_WORD)]

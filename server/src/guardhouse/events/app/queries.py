@@ -39,6 +39,16 @@ class StoredAppEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenEvent:
+    """What an event says of where it came from and what it was after."""
+
+    endpoint: str | None
+    user_agent: str | None
+    country: str | None
+    installation: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AppEventFilter:
     """Which events a list shows; None = all."""
 
@@ -89,6 +99,37 @@ async def get_event(
         until,
     )
     return None if row is None else _event(row)
+
+
+async def list_by_network(
+    tx: Tx, tenant_no: int, project_no: int, network: object, since: datetime, limit: int
+) -> list[SeenEvent]:
+    """Return the newest events of a project that came from a network, from ``since`` on."""
+    rows = await tx.fetch(
+        "SELECT endpoint, user_agent, country, installation FROM events WHERE tenant_no = $1 AND project_no = $2"
+        " AND ip <<= $3 AND occurred_at >= $4 ORDER BY occurred_at DESC LIMIT $5",
+        tenant_no,
+        project_no,
+        network,
+        since,
+        limit,
+    )
+    return [SeenEvent(*tuple(row)) for row in rows]
+
+
+async def list_by_ids(
+    tx: Tx, tenant_no: int, ids: Sequence[UUID], since: datetime, limit: int
+) -> list[SeenEvent]:
+    """Return events by their ids, those from ``since`` on."""
+    rows = await tx.fetch(
+        "SELECT endpoint, user_agent, country, installation FROM events WHERE tenant_no = $1"
+        " AND event_id = ANY($2::uuid[]) AND occurred_at >= $3 ORDER BY occurred_at DESC LIMIT $4",
+        tenant_no,
+        list(ids),
+        since,
+        limit,
+    )
+    return [SeenEvent(*tuple(row)) for row in rows]
 
 
 def _event(row: Any) -> StoredAppEvent:

@@ -114,6 +114,7 @@ for _table in (EVENTS, METRICS):
         *(Column(name, _KINDS[kind], nullable=name not in _REQUIRED) for name, kind in _table.types.items()),
         PrimaryKeyConstraint("tenant_no", _id, "occurred_at"),
         Index(f"{_table.name}_project_no_{_id}_idx", "project_no", _id),
+        *([Index("events_project_no_ip_idx", "project_no", "ip", "occurred_at")] if _table is EVENTS else []),
         postgresql_partition_by="RANGE (occurred_at)",
     )
 

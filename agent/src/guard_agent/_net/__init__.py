@@ -1,0 +1,1 @@
+"""Addresses, routes and rates of requests, without anything of a web framework."""

@@ -1,0 +1,1 @@
+"""What both middlewares are made of: who asks, what is reported, what is refused."""

@@ -1,0 +1,1 @@
+"""Projects: what the telemetry of one application belongs to, and how it is taken."""

@@ -1,0 +1,1 @@
+"""The status that in-app agents send."""
