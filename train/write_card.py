@@ -25,47 +25,85 @@ who decides what cannot be undone. A score is a reason to look, not proof; a low
 """
 
 
+_CARD: Final = """\
+# The detection model
+
+Written by `python -m train.injection`; the header of the model holds the same figures.
+
+- version: `{version}`
+- SHA-256: `{sha256}`
+- seed {seed}, generator {generator}, normaliser {normaliser}
+- {libraries}
+
+Two linear heads over hashed sets of character and word n-grams, 2^19 weights each: one for what a user writes, one for
+the sentences of documents, tool results and mail. Rules add points. A score of 0.50 stands where 4 % of harmless text
+lies that comes from a source the head was not trained on.
+
+## Data
+Development data, never part of the repository. The rest is written by the generator in `train/generator`, whose phrases
+are the project's own. No text of a benchmark is in training, phrases, rules or thresholds.
+
+{sets}
+## Results across sources
+Leave one source out: each figure is about texts of a source that was in no part of the training, generator included.
+Sources weigh the same. A random split would look better and mean less.
+
+{figures}
+The folds by context of the external channel still know the attacks themselves from the raw list. With all of them left
+out (`bipia_whole`): AUROC {whole_auroc}, recall {whole_recall}.
+
+### Share at or above each operating point
+{points}
+### Harmless texts with trigger words put in
+Share flagged at the line that 1, 4 and 8 % of harmless text stands above: user {triggered_user}; external
+{triggered_external}.
+
+### In disguise
+User channel, at the 4 % line.
+
+{disguised}
+"""
+
+
 def card(model: Model) -> str:
     """Return the card as Markdown."""
     said = model.header["training"]
     user, external = said["results"]["user"], said["results"]["external"]
-    parts = [
-        "# The detection model\n",
-        "Written by `python -m train.injection`; the header of the model holds the same figures.\n",
-        f"- version: `{model.version}`\n- SHA-256: `{model.sha256}`\n- seed: {said['seed']}, generator "
-        f"{said['generator']}, normaliser {model.header['normaliser']}\n- libraries: "
-        + ", ".join(f"{name} {number}" for name, number in said["libraries"].items())
-        + f", Python {said['python']}\n",
-        "Two linear heads over hashed sets of character and word n-grams, 2^19 weights each: one for what a user writes, "
-        "one for the sentences of documents, tool results and mail. Rules add points; a score of 0.50 stands where 4 % of "
-        "harmless text lies that comes from a source the head was not trained on.\n",
-        "## Data",
-        "Development data, never part of the repository; the rest is written by the generator in `train/generator`, whose "
-        "phrases are the project's own. No text of a benchmark is in training, phrases, rules or thresholds.\n",
-        _table(("set", "rows", "licence", "SHA-256"), (
-            (name, about["rows"], about["licence"], f"`{about['sha256'][:16]}…`") for name, about in said["sets"].items()
-        )),
-        "## Results across sources",
-        "Leave one source out: each figure is about texts of a source that was in no part of the training, generator "
-        "included. Sources weigh the same. A random split would look better and mean less.\n",
-        _table(("channel", "AUROC", *(f"recall at {share} FPR" for share in user["recall"])), (
-            ("user", _with_interval(user, "auroc"), *_recalls(user)),
-            ("external", _with_interval(external, "auroc"), *_recalls(external)),
-        )),
-        "The folds by context of the external channel still know the attacks themselves from the raw list. With all of "
-        f"them left out: AUROC {external['bipia_whole']['auroc']}, recall {_said(external['bipia_whole']['recall'])}.\n",
-        "### Share at or above each operating point",
-        *(_points(channel, said["results"][channel]) for channel in ("user", "external")),
-        "### Harmless texts with trigger words put in",
-        f"Flagged where 1, 4 and 8 % of harmless text is: user {_said(user['triggered'])}; external "
-        f"{_said(external['triggered'])}.\n",
-        "### In disguise (user channel, at the 4 % line)",
-        _table(("transform", "attacks flagged", "harmless flagged"), (
-            (name, found["attacks"], found["harmless"]) for name, found in user["disguised"].items()
-        )),
-        _LIMITS,
-    ]  # fmt: skip
-    return "\n".join(parts)
+    libraries = {"Python": said["python"]} | said["libraries"]
+    text = _CARD.format(
+        version=model.version,
+        sha256=model.sha256,
+        seed=said["seed"],
+        generator=said["generator"],
+        normaliser=model.header["normaliser"],
+        libraries=", ".join(f"{name} {number}" for name, number in libraries.items()),
+        sets=_sets(said["sets"]),
+        figures=_figures(said["results"]),
+        whole_auroc=external["bipia_whole"]["auroc"],
+        whole_recall=_said(external["bipia_whole"]["recall"]),
+        points="\n".join(_points(channel, found) for channel, found in said["results"].items()),
+        triggered_user=_said(user["triggered"]),
+        triggered_external=_said(external["triggered"]),
+        disguised=_disguised(user["disguised"]),
+    )
+    return text + _LIMITS
+
+
+def _sets(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (name, about["rows"], about["licence"], f"`{about['sha256'][:16]}…`") for name, about in sets.items()
+    ]
+    return _table(("set", "rows", "licence", "SHA-256"), rows)
+
+
+def _figures(found: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ("channel", "AUROC", *(f"recall at {share} FPR" for share in found["user"]["recall"]))
+    return _table(head, ((channel, _with_interval(f, "auroc"), *_recalls(f)) for channel, f in found.items()))
+
+
+def _disguised(found: Mapping[str, Mapping[str, float]]) -> str:
+    rows = ((name, shares["attacks"], shares["harmless"]) for name, shares in found.items())
+    return _table(("transform", "attacks flagged", "harmless flagged"), rows)
 
 
 def _points(channel: str, found: Mapping[str, Any]) -> str:
