@@ -12,7 +12,8 @@ from guardhouse.analysis.injection.offsets import Edit, Reading, edited
 
 ROUNDS = 2
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
-_PERCENT: Final = re.compile(r"(?:%[0-9A-Fa-f]{2}){2,}")
+_PERCENT: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ALONE_AT_LEAST = 3
 _BACKSLASH: Final = re.compile(r"\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[0-3][0-7]{2}")
 _ESCAPES_AT_LEAST = 3
 _SPACED: Final = re.compile(r"(?<![^\W_])[^\W_]([ .\-_*~·|])(?:[^\W_]\1{1,2}){2,}[^\W_](?![^\W_])")
@@ -101,10 +102,15 @@ def _unseen(text: str) -> list[tuple[int, int]]:
 
 
 def without_percent(reading: Reading, found: Findings) -> Reading:
-    """Step 9: percent escapes, at least two in a row, two rounds deep."""
+    """Step 9: percent escapes, two rounds deep: two and more in a row, single ones where a text has three."""
     for _ in range(ROUNDS):
+        if "%" not in reading.text:
+            break
         edits: list[Edit] = []
-        for m in _PERCENT.finditer(reading.text):
+        runs = list(_PERCENT.finditer(reading.text))
+        for m in runs:
+            if m.end() - m.start() == len("%20") and len(runs) < _ALONE_AT_LEAST:
+                continue
             try:
                 plain = bytes.fromhex(m[0].replace("%", "")).decode("utf-8")
             except UnicodeDecodeError:
