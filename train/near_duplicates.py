@@ -24,18 +24,20 @@ def shingles(text: str) -> frozenset[str]:
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:
-    """Keep one row, the longest, of each group whose members share more than 0.4 of the shorter one's shingles."""
+    """Keep a row unless it shares more than 0.4 of the shorter one's shingles with a longer row that was kept.
+
+    Not single linkage: a chain of small changes would melt a hundred different texts into one.
+    """
     sets = [shingles(row.text) for row in rows]
-    leader = list(range(len(rows)))
+    near: dict[int, set[int]] = defaultdict(set)
     for first, second in overlapping(sets):
-        a, b = _root(leader, first), _root(leader, second)
-        leader[max(a, b)] = min(a, b)
-    best: dict[int, Row] = {}
-    for number, row in enumerate(rows):
-        root = _root(leader, number)
-        if root not in best or len(row.text) > len(best[root].text):
-            best[root] = row
-    return list(best.values())
+        near[first].add(second)
+        near[second].add(first)
+    kept: set[int] = set()
+    for number in sorted(range(len(rows)), key=lambda n: (-len(rows[n].text), n)):
+        if not near[number] & kept:
+            kept.add(number)
+    return [rows[number] for number in sorted(kept)]
 
 
 def overlapping(sets: Sequence[frozenset[str]]) -> list[tuple[int, int]]:
@@ -52,10 +54,3 @@ def overlapping(sets: Sequence[frozenset[str]]) -> list[tuple[int, int]]:
         for shingle in found:
             holders[shingle].append(number)
     return pairs
-
-
-def _root(leader: list[int], number: int) -> int:
-    while leader[number] != number:
-        leader[number] = leader[leader[number]]
-        number = leader[number]
-    return number

@@ -145,7 +145,16 @@ def test_containment_counts_against_the_shorter_text() -> None:
     assert overlapping([shingles(base), shingles("a b c d e x y z u v")]) == []
 
 
-def test_merging_keeps_the_longest_of_a_chain() -> None:
-    texts = ["a b c d e f g", "b c d e f g h i j k", "f g h i j k l", "q r s t u v w"]
+def test_merging_keeps_long_texts_and_what_is_near_none_of_them() -> None:
+    texts = ["a b c d e f g", "b c d e f g h i j k", "f g h i j k l m n", "q r s t u v w"]
     rows = [Row(text, 1, EXTERNAL, "f", "en") for text in texts]
-    assert [row.text for row in merged(rows)] == [texts[1], texts[3]]
+    assert overlapping([shingles(text) for text in texts]) == [(0, 1)]
+    assert [row.text for row in merged(rows)] == texts[1:]
+
+
+def test_merging_does_not_melt_a_chain_into_one() -> None:
+    letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+    texts = [" ".join(letters[n : n + 12]) for n in (0, 4, 8)]
+    rows = [Row(text, 1, EXTERNAL, "f", "en") for text in texts]
+    assert overlapping([shingles(text) for text in texts]) == [(0, 1), (1, 2)]
+    assert [row.text for row in merged(rows)] == [texts[0], texts[2]]
