@@ -23,7 +23,7 @@ from train.fit import Hasher
 from train.folds import FOLDS, Fold
 from train.generator.generate import Counts
 from train.read_sets import WrongDataError, read_sets
-from train.results import outcomes_for, results
+from train.results import calibration_for, results
 from train.row import EXTERNAL, USER
 from train.try_folds import Setting, Tried, train_head, try_fold
 from train.write_artefact import artefact
@@ -32,7 +32,7 @@ from train.write_card import card
 ROOT: Final = Path(__file__).parents[1]
 OUT: Final = ROOT / "out" / "train"
 CARD: Final = ROOT / "docs" / "reference" / "injection-model.md"
-_TRIED, _TRIED_QUICK = 3_000, 500
+_TRIED, _TRIED_QUICK = 1_500, 500
 _QUICK: Final = 4  # the generator makes a quarter
 
 _shared: dict[str, Setting] = {}  # what a process of the pool inherits
@@ -66,7 +66,7 @@ def main() -> int:
     }
     content = artefact(
         {channel: train_head(setting, sets.rows, channel) for channel in (USER, EXTERNAL)},
-        {channel: knots(outcomes_for(tried, channel), channel) for channel in (USER, EXTERNAL)},
+        {channel: knots(calibration_for(tried, channel), channel) for channel in (USER, EXTERNAL)},
         training,
     )
     _write(content, training, quick=asked.quick)

@@ -8,7 +8,7 @@ from typing import Final
 
 from guardhouse.analysis.injection.normalise import normalise
 from guardhouse.analysis.injection.windows import external_windows
-from train.generator.hard_negatives import ABOUT, TRIGGERS
+from train.generator.hard_negatives import with_words
 from train.generator.plain import SCRAPS, STATEMENTS
 from train.generator.unmarked import FAMILY as UNMARKED
 from train.read_sets import BIPIA, BIPIA_RAW, IN_THE_WILD
@@ -19,7 +19,7 @@ _MOST_ATTACKS, _MARKED = 7_000, 3_000
 _RAW_TIMES: Final = 12
 _WILD_CUT, _LINE_CUT = 400, 300
 _CONTEXT_WINDOWS, _INNER_WINDOWS = 12, 4
-_PLAIN_NEGATIVES: Final = 1_500
+_TRIGGERED_STATEMENTS: Final = 1_500
 _LONG_DOCUMENT: Final = 6  # windows; its first and last may be the request around it
 _GENERATED: Final = "generator"
 
@@ -55,6 +55,13 @@ def for_external(rows: Sequence[Row], seed: str) -> list[Lesson]:
     return [Lesson(text, 1) for text in _demands(rows, chance)] + [
         Lesson(text, 0) for text in _ordinary(rows, chance)
     ]
+
+
+def passages(rows: Iterable[Row]) -> list[str]:
+    """Return what asks nothing of an assistant among harmless rows: clean documents, and the middle of others."""
+    harmless = [row for row in rows if not row.label and row.channel == EXTERNAL and row.source != _GENERATED]
+    texts = [row.text if row.family.startswith(BIPIA) else inner_text(row.text) for row in harmless]
+    return [text for text in texts if text]
 
 
 def inner_text(text: str) -> str:
@@ -96,8 +103,10 @@ def _ordinary(rows: Sequence[Row], chance: Random) -> list[str]:
             found += _sample(chance, _windows(row.text), _CONTEXT_WINDOWS)
         elif row.channel == EXTERNAL and row.source != _GENERATED:
             found += _sample(chance, _windows(inner_text(row.text)), _INNER_WINDOWS)
-    statements = [row.text for row in rows if row.family in {TRIGGERS, ABOUT} and "?" not in row.text]
-    return found + [_read(text) for text in _sample(chance, statements, _PLAIN_NEGATIVES)]
+    statements = [row.text for row in rows if row.family == STATEMENTS]
+    return found + [
+        _read(with_words(chance, text)) for text in _sample(chance, statements, _TRIGGERED_STATEMENTS)
+    ]
 
 
 def _windows(text: str) -> list[str]:

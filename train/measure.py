@@ -76,9 +76,9 @@ def false_positives(outcomes: Sequence[Outcome], channel: str) -> dict[str, dict
     return found
 
 
-def at_points(outcomes: Sequence[Outcome], channel: str) -> dict[str, dict[str, float]]:
-    """Return per source and label the share of texts at or above each point, with knots from all outcomes."""
-    curve = curve_of(knots(outcomes, channel))
+def at_points(outcomes: Sequence[Outcome], bands: Sequence[Sequence[int]]) -> dict[str, dict[str, float]]:
+    """Return per source and label the share of texts at or above each point, by the knots of each band."""
+    curve = curve_of(bands)
     groups = sorted({(o.source, o.label) for o in outcomes})
     return {
         f"{source} {'attacks' if label else 'harmless'}": _at_points(

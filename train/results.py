@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from train.calibrate import Outcome
+from train.calibrate import Outcome, knots
 from train.measure import LINES, at_points, auroc, false_positives, line_at, share_above, summary
 from train.row import USER
 from train.try_folds import Tried
@@ -13,8 +13,14 @@ _EVASION_LINE: Final = 0.04
 
 
 def outcomes_for(tried: Sequence[Tried], channel: str) -> list[Outcome]:
-    """Return the outcomes that a channel is calibrated on; the harder fold over whole BIPIA is reported only."""
+    """Return the outcomes of whole texts of a channel; the harder fold over whole BIPIA is reported by itself."""
     return [o for t in tried if t.fold.channel == channel and t.fold.name != WHOLE for o in t.plain]
+
+
+def calibration_for(tried: Sequence[Tried], channel: str) -> list[Outcome]:
+    """Return the outcomes that the knots come from: those of a channel, and short passages for the first bands."""
+    short = [o for t in tried if t.fold.channel == channel and t.fold.name != WHOLE for o in t.short]
+    return outcomes_for(tried, channel) + short
 
 
 def results(tried: Sequence[Tried], channel: str, *, intervals: bool) -> dict[str, Any]:
@@ -22,8 +28,8 @@ def results(tried: Sequence[Tried], channel: str, *, intervals: bool) -> dict[st
     outcomes = outcomes_for(tried, channel)
     own = [t for t in tried if t.fold.channel == channel and t.fold.name != WHOLE]
     found: dict[str, Any] = summary(outcomes, intervals=intervals)
-    found["at_points"] = at_points(outcomes, channel)
-    found["false_positives_by_foreign_knots"] = false_positives(outcomes, channel)
+    found["at_points"] = at_points(outcomes, knots(calibration_for(tried, channel), channel))
+    found["false_positives_by_foreign_knots"] = false_positives(calibration_for(tried, channel), channel)
     triggered = [o for t in own for o in t.triggered]
     found["triggered"] = {
         f"{share:.0%}": round(share_above(triggered, line_at(outcomes, share)), 4) for share in LINES

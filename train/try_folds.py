@@ -10,26 +10,33 @@ from guardhouse.analysis.injection.calibrate import BORDERS, SCORES, Curve
 from guardhouse.analysis.injection.head import Head
 from guardhouse.analysis.injection.rules import Pack
 from guardhouse.analysis.injection.score import Engine, Question, judge
+from guardhouse.analysis.injection.windows import external_windows
 from train.calibrate import Outcome
 from train.fit import Hasher, fit
 from train.folds import Fold, benign_texts, kept, left_out
 from train.generator.generate import Counts, generate
 from train.generator.hard_negatives import with_triggers
 from train.generator.transforms import TRANSFORMS
-from train.materials import for_external, for_user, inner_text
+from train.materials import for_external, for_user, inner_text, passages
 from train.row import EXTERNAL, USER, Row
 
 _TEXTS_AT_ONCE: Final = 64
 _TRIGGERED, _DISGUISED = 400, 60  # left-out texts per fold that are tried again, changed
 _DISGUISED_CUT: Final = 400
+_MOST_SENTENCES: Final = 5  # windows from the first to the last, pairs included
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Outcomes of a fold: its own texts, its harmless texts with trigger words, and both kinds in disguise."""
+    """Outcomes of a fold: its own texts, harmless ones cut short or with trigger words in, and both kinds in disguise.
+
+    ``short`` are one to three sentences out of each harmless document: documents are long, what a tool returns is not,
+    and the greatest of few windows is smaller than the greatest of many.
+    """
 
     fold: Fold
     plain: list[Outcome]
+    short: list[Outcome]
     triggered: list[Outcome]
     disguised: dict[str, list[Outcome]]
 
@@ -48,7 +55,8 @@ class Setting:
 
 def train_head(setting: Setting, rows: Sequence[Row], channel: str) -> Head:
     """Fit the head of a channel on rows of the sets and on what the generator makes beside their harmless texts."""
-    everything = [*rows, *generate(setting.seed, benign_texts(rows), setting.counts)]
+    made = generate(setting.seed, benign_texts(rows), passages(rows), setting.counts)
+    everything = [*rows, *made]
     lessons = for_user(everything) if channel == USER else for_external(everything, setting.seed)
     return fit(lessons, channel, setting.hasher)
 
@@ -72,7 +80,24 @@ def try_fold(fold: Fold, setting: Setting) -> Tried:
         for name, transform in TRANSFORMS.items():
             hidden = [replace(row, text=transform(chance, row.text)) for row in chosen]
             disguised[name] = _judged(engine, fold, hidden)
-    return Tried(fold, _judged(engine, fold, texts), _judged(engine, fold, triggered), disguised)
+    short = _short(chance, benign) if fold.channel == EXTERNAL else []
+    return Tried(
+        fold,
+        _judged(engine, fold, texts),
+        _judged(engine, fold, short),
+        _judged(engine, fold, triggered),
+        disguised,
+    )
+
+
+def _short(chance: Random, rows: Sequence[Row]) -> list[Row]:
+    found: list[Row] = []
+    for row in rows:
+        windows = sorted(set(external_windows(row.text)))
+        start = chance.randrange(len(windows))
+        end = min(start + chance.randrange(_MOST_SENTENCES), len(windows) - 1)
+        found.append(replace(row, text=row.text[windows[start][0] : windows[end][1]]))
+    return [row for row in found if row.text.strip()]
 
 
 def _texts(fold: Fold, setting: Setting, chance: Random) -> list[Row]:

@@ -36,24 +36,27 @@ class Counts:
         return Counts(**{part.name: getattr(self, part.name) // by for part in fields(self)})
 
 
-def generate(seed: str, benign: Sequence[str], counts: Counts | None = None) -> list[Row]:
+def generate(
+    seed: str, benign: Sequence[str], passages: Sequence[str], counts: Counts | None = None
+) -> list[Row]:
     """Return the rows of every part; equal arguments give equal rows on every machine.
 
     Args:
         seed: Any text; each family draws from a stream of its own.
         benign: Harmless texts to put words into and attacks beside; may be empty, then only our own sentences serve.
+        passages: Texts that ask nothing of an assistant, for documents and for what is ordinary in one; may be empty.
         counts: How many of each part; the full numbers by default.
     """
     wanted = counts or Counts()
-    sentences = Sentences(benign)
+    sentences, prose = Sentences(benign), Sentences(passages)
     return [
         *attacks(seed, sentences, wanted.attacks),
-        *documents(seed, sentences, wanted.documents),
+        *documents(seed, prose, wanted.documents),
         *hard_negatives(seed, sentences, wanted.hard_negatives),
         *short_benign(seed, wanted.short_benign),
         *encoded(seed, sentences, wanted.encoded),
         *split_attacks(seed, sentences, wanted.split),
         *unmarked(seed, wanted.unmarked),
-        *statements(seed, sentences, wanted.statements),
-        *scraps(seed, sentences, wanted.scraps),
+        *statements(seed, prose, wanted.statements),
+        *scraps(seed, prose, wanted.scraps),
     ]

@@ -42,9 +42,14 @@ def with_triggers(chance: Random, text: str) -> str:
         return (
             f"{text} {phrases.expand(chance, 'tail')}" if tail else f"{phrases.expand(chance, 'head')} {text}"
         )
+    return with_words(chance, text)
+
+
+def with_words(chance: Random, text: str) -> str:
+    """Put one to three trigger words at random places between the words of a text."""
     words = text.split(" ")
     for _ in range(chance.randint(1, 3)):
-        words.insert(chance.randint(0, len(words)), phrases.expand(chance, "phrase"))
+        words.insert(chance.randint(0, len(words)), grammar("triggers").expand(chance, "phrase"))
     return " ".join(words)
 
 

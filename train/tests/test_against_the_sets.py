@@ -39,7 +39,7 @@ def test_the_generator_says_nothing_that_a_set_says(sets: Sets) -> None:
             holders[shingle].append(number)
     copied = [
         row.text
-        for row in generate("20261101", (), Counts().divided(4))
+        for row in generate("20261101", (), (), Counts().divided(4))
         if len(own := shingles(row.text)) >= _ENOUGH
         and max(Tally(n for s in own for n in holders.get(s, ())).values(), default=0)
         > CONTAINMENT * len(own)

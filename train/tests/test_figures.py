@@ -79,4 +79,4 @@ def test_false_positives_are_judged_by_the_knots_of_other_sources() -> None:
     assert set(own) == {"one", "two"}
     assert own["two"]["0.50"] > 0.06  # half a thousand above what the other source led to expect
     assert own["one"]["0.50"] < 0.03
-    assert at_points(found, "user")["attacks attacks"]["0.50"] > 0.95
+    assert at_points(found, knots(found, "user"))["attacks attacks"]["0.50"] > 0.95

@@ -28,7 +28,7 @@ LANGUAGES = {"en", "de", "fr", "es", "it", "pt", "ru", "zh", "ja", "ko", "hi", "
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return generate(SEED, BENIGN, SMALL)
+    return generate(SEED, BENIGN, BENIGN, SMALL)
 
 
 def digest(rows: list[Row]) -> str:
@@ -41,7 +41,7 @@ def test_equal_seeds_give_equal_rows_on_every_machine(rows: list[Row]) -> None:
 
 
 def test_another_seed_gives_other_rows(rows: list[Row]) -> None:
-    assert digest(generate("7", BENIGN, SMALL)) != digest(rows)
+    assert digest(generate("7", BENIGN, BENIGN, SMALL)) != digest(rows)
 
 
 def test_every_part_has_its_count(rows: list[Row]) -> None:
@@ -70,7 +70,7 @@ def test_a_row_says_everything(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("family", ["languages", "harmless_languages", "short"])
 def test_families_in_languages_speak_all_of_them(family: str) -> None:
-    found = {row.lang for row in generate(SEED, (), Counts().divided(8)) if row.family == family}
+    found = {row.lang for row in generate(SEED, (), (), Counts().divided(8)) if row.family == family}
     assert found == (LANGUAGES if family == "short" else LANGUAGES - {"en"})
 
 
@@ -84,17 +84,17 @@ def test_short_texts_are_short(rows: list[Row]) -> None:
 
 
 def test_a_part_does_not_move_another(rows: list[Row]) -> None:
-    fewer = generate(SEED, BENIGN, replace(SMALL, hard_negatives=20, documents=3))
+    fewer = generate(SEED, BENIGN, BENIGN, replace(SMALL, hard_negatives=20, documents=3))
     kept = {"override", "persona", "turns", "short", "unmarked", "encoded"}
     assert [row for row in fewer if row.family in kept] == [row for row in rows if row.family in kept]
 
 
 def test_what_is_put_beside_attacks_comes_from_the_texts_given() -> None:
     marked = generate(
-        SEED, ("The zebrafinch sings at dawn. It has a zebrafinch nest in the old oak tree.",), SMALL
+        SEED, ("The zebrafinch sings at dawn. It has a zebrafinch nest in the old oak tree.",), (), SMALL
     )
     assert any("zebrafinch" in row.text for row in marked if row.label)
-    assert not any("zebrafinch" in row.text for row in generate(SEED, (), SMALL))
+    assert not any("zebrafinch" in row.text for row in generate(SEED, (), (), SMALL))
 
 
 @pytest.mark.parametrize(

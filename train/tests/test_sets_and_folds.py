@@ -128,7 +128,7 @@ def test_the_generator_of_a_fold_sees_nothing_that_was_left_out(fold: Fold) -> N
         )
         for name in sorted({name for _, name in families})
     ]
-    made = " ".join(r.text for r in generate("1", benign_texts(kept(fold, rows)), Counts().divided(20)))
+    made = " ".join(r.text for r in generate("1", benign_texts(kept(fold, rows)), (), Counts().divided(20)))
     assert not any(f"{name}word" in made for name in fold.families)
     assert any(f"{row.family}word" in made for row in kept(fold, rows))
 
@@ -153,7 +153,28 @@ def test_merging_keeps_long_texts_and_what_is_near_none_of_them() -> None:
 
 
 def test_merging_does_not_melt_a_chain_into_one() -> None:
-    letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+    letters = [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "g",
+        "h",
+        "i",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+        "o",
+        "p",
+        "q",
+        "r",
+        "s",
+        "t",
+    ]
     texts = [" ".join(letters[n : n + 12]) for n in (0, 4, 8)]
     rows = [Row(text, 1, EXTERNAL, "f", "en") for text in texts]
     assert overlapping([shingles(text) for text in texts]) == [(0, 1), (1, 2)]
