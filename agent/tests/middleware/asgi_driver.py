@@ -38,13 +38,20 @@ async def running(app: Any) -> AsyncIterator[None]:
             answering.cancel()
             await task  # raises what kept it from answering
         answer = await answering
-        if answer["type"] != "lifespan.startup.complete":
-            raise RuntimeError(answer.get("message", ""))
+        _refuse_failure(answer)
         yield
         await to_app.put({"type": "lifespan.shutdown"})
         assert (await asyncio.wait_for(from_app.get(), 10))["type"] == "lifespan.shutdown.complete"
+    except BaseException:
+        task.cancel()
+        raise
     finally:
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _refuse_failure(answer: dict[str, Any]) -> None:
+    if answer["type"] != "lifespan.startup.complete":
+        raise RuntimeError(answer.get("message", ""))
 
 
 async def connect(

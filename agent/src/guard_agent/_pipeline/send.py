@@ -5,6 +5,7 @@ application should wait for the interpreter. No redirect is followed.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio imports it in the worker's thread, where a fork may cut it in two
 import contextlib
 import importlib
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from guard_agent._pipeline.encode_body import choose_coding, encode_body
+from guard_agent._pipeline.encode_body import choose_coding, encode_body, load_zstandard
 from guard_agent._pipeline.read_answer import Reply
 from guard_agent._version import USER_AGENT
 from guard_agent.config import AgentConfig
@@ -25,6 +26,13 @@ NATIVE_HEADER: Final = "guardhouse-version"
 _FORGET_AFTER: Final = 3
 T = TypeVar("T")
 
+# Modules that would be imported at the first request, on the loop, and in the middle of which a fork might come.
+_LOADED_LATE: Final = (
+    "anyio._backends._asyncio",
+    "httpcore._backends.anyio",
+    "httpcore._backends.auto",
+    "encodings.idna",
+)
 _importing = threading.Lock()
 # A fork in the middle of an import would leave the child with import locks that nobody gives back.
 os.register_at_fork(
@@ -183,9 +191,10 @@ async def _ask(client: Any, method: str, url: str, headers: dict[str, str], body
 def _build(config: AgentConfig) -> Any:
     with _importing:
         httpx = importlib.import_module("httpx")
-        with contextlib.suppress(ImportError):
-            # httpcore would import it at the first connection, on the loop.
-            importlib.import_module("anyio._backends._asyncio")
+        for name in _LOADED_LATE:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        load_zstandard()
     return httpx.AsyncClient(
         verify=_trust(config),
         http2=config.http2,

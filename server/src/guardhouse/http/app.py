@@ -11,9 +11,14 @@ from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
+from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
+from guardhouse.events.policies import routes as policy_routes
+from guardhouse.events.rule_previews import routes as rule_preview_routes
+from guardhouse.events.streams import routes as stream_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -78,9 +83,14 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     project_routes.router,
     project_secret_routes.router,
     app_rule_routes.doors,
+    rule_preview_routes.router,
+    rule_history_routes.router,  # literal paths under /rules come before {rule_id}
     app_rule_routes.router,
     events_routes.router,
     address_routes.router,
+    policy_routes.router,
+    stream_routes.router,
+    hint_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,

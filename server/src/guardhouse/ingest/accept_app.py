@@ -213,7 +213,8 @@ async def _store(
         events = await write_rows(tx, EVENTS, written, batch.events.values(), careful=careful)
         metrics = await write_rows(tx, METRICS, written, batch.metrics.values(), careful=careful)
         await write_noise(tx, written, batch.noise.values())
-        await note_activity(tx, written, events)
+        others = [row.occurred_at for row in metrics] + [each.occurred_at for each in batch.noise.values()]
+        await note_activity(tx, written, events, others)
         await quarantine.keep_items(tx, owner, answer.batch_id, parsed.rejected, now)
         if batch.skewed:
             await note_skew(tx, project, now)

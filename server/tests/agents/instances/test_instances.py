@@ -1,5 +1,6 @@
 """Processes of in-app agents: made by their first request, told apart, and shown with what they say."""
 
+import hmac
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ from guardhouse.foundation.clock import SetClock
 from server.tests.agents.instances.say import lane, ledger, status
 from server.tests.agents.instances.seen import G1, G3, GH, INSTALL, get, project_id, shown, tell
 from server.tests.components.door_at_noon import clock, door, resources
-from server.tests.ingest.make import Door, batch, counts
+from server.tests.ingest.make import Door, batch, counts, packed
 
 __all__ = ["clock", "door", "resources"]
 
@@ -188,3 +189,20 @@ async def test_an_instance_that_a_tenant_names_in_two_projects_stays_in_the_firs
         "instance_id"
     ] is None
     assert lane(captured=1)["captured"] == 1
+
+
+async def test_how_payloads_are_signed_and_sealed_is_shown(door: Door) -> None:
+    signature = "v1=" + "0" * 64
+    counts(
+        await door.events(batch([door.event()]), x_agent_install_id=INSTALL, x_payload_signature=signature)
+    )
+    (made,) = await shown(door)
+    assert [remark["code"] for remark in made["remarks"]] == ["unverified"]
+    path = f"/api/v1/projects/{await project_id(door)}/signing-secrets"
+    secret = (await door.post(path, {})).json()["signing_secret"]
+    body = packed(batch([door.event(ip_address="192.0.2.8")], batch_id="b-2"))
+    signed = "v1=" + hmac.digest(secret.encode(), body, "sha256").hex()
+    signed_as = {"x_payload_signature": signed, "content_encoding": "gzip"}
+    counts(await door.events(body, x_agent_install_id=INSTALL, **signed_as))
+    detail = await get(door, f"/instances/{made['id']}")
+    assert (detail["signature_form"], detail["encryption"]) == ("wire", "plain")

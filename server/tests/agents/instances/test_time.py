@@ -4,7 +4,9 @@ from datetime import timedelta
 from uuid import uuid4
 
 from guardhouse.agents.instances import jobs
+from guardhouse.agents.instances.fold import hear
 from guardhouse.agents.instances.state import AHEAD
+from guardhouse.agents.instances.store import Instance
 from guardhouse.foundation.clock import SetClock
 from guardhouse.worker.registry import SCHEDULES
 from server.tests.agents.instances.say import ledger, status
@@ -104,7 +106,7 @@ async def test_goodbye_heirs_and_silence_with_something_left(door: Door, clock: 
     )
     detail = await get(door, f"/instances/{dead}")
     assert (detail["state"], detail["ledger"]["events"]["unaccounted"]) == ("unclean", 0)
-    assert detail["events"]["stored"] == 2
+    assert (detail["events"]["stored"], detail["generation"]) == (2, "GH")
     assert (await get(door, f"/instances/{heir}"))["events"]["stored"] == 0
     await run(door)
     assert [(kind, data["instance_id"]) for kind, data in await news(door)] == [("agent.silent", cut)]
@@ -153,3 +155,21 @@ async def test_contacts_of_many_projects_are_taken_in_without_anyone_looking(doo
     await run(door, jobs.fold_contacts)
     assert (await door.count("instance_contacts"), await door.count("instances")) == (0, 3)
     assert timedelta(seconds=jobs.fold_contacts.every_seconds or 0) == timedelta(seconds=10)
+
+
+async def test_a_process_known_by_its_heir_alone_and_word_that_comes_late(door: Door) -> None:
+    dead, heir = uuid4(), uuid4()
+    left = batch([door.event()], instance_id=str(dead), agent_version="0.1.0")
+    counts(
+        await door.events(left, user_agent=GH, x_guardhouse_instance=str(dead), x_guardhouse_heir=str(heir))
+    )
+    made = {one["id"]: one for one in await shown(door)}
+    assert {made[str(me)]["generation"] for me in (dead, heir)} == {"GH"}
+    assert (made[str(dead)]["state"], made[str(dead)]["agent_version"]) == ("unclean", "0.1.0")
+    over = Instance(
+        id=dead, named=True, installation="i", first_seen_at=door.now, last_seen_at=door.now, closed="ended"
+    )
+    hear(over, door.now - timedelta(seconds=1))  # a sealed envelope of then, opened now
+    assert (over.closed, over.last_seen_at) == ("ended", door.now)
+    hear(over, door.now)
+    assert over.closed is None

@@ -25,6 +25,7 @@ REMARKS: Final = {
     "doubled_path": "The endpoint is configured with /api/v1 at its end, which this client adds itself; take it off.",
     "no_rules": "This client does not apply dynamic rules.",
     "unverified": "Payloads are signed, and the project has no signing secret to check them with.",
+    "undecryptable": "Sealed envelopes came that no key of the project opens; they are held until one does.",
     "ledger_unreadable": "The delivery ledger had a figure that is no count; it was left out.",
     "ledger_backwards": "A later delivery ledger counted less than an earlier one.",
 }
