@@ -239,11 +239,14 @@ async def _fill(made: TwoTenants) -> None:
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
-    """Let an address attack the project, score it, and let a policy propose a ban."""
+    """Let an address attack the project, score it, and let a policy propose a ban; one more event is unreadable."""
     event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.77", "endpoint": f"/{MARK}"}
+    await made.database.execute(  # a number that no other text in an answer has in it
+        "SELECT setval(pg_get_serial_sequence('quarantine', 'quarantine_no'), 836417259)"
+    )
     answer = await made.client.post(
         "/api/v1/events",
-        json={"batch_id": MARK, "events": [event], "metrics": []},
+        json={"batch_id": MARK, "events": [event, MARK], "metrics": []},
         headers=made.first.headers | {"X-Project-ID": MARK},
     )
     assert answer.status_code == 200, answer.text

@@ -42,6 +42,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
+from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
@@ -82,6 +83,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instance_routes.router,
     project_routes.router,
     project_secret_routes.router,
+    unread_routes.router,
     app_rule_routes.doors,
     rule_preview_routes.router,
     rule_history_routes.router,  # literal paths under /rules come before {rule_id}

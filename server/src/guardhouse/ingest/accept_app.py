@@ -42,7 +42,8 @@ from guardhouse.ingest.contact_of import contact_of
 from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.decode_body import decode_member
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
-from guardhouse.ingest.parse_telemetry import PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
+from guardhouse.ingest.parse_telemetry import ANY_KIND, PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
+from guardhouse.ingest.quota import Meter
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
 from guardhouse.ingest.tell_family import events_of
@@ -72,7 +73,7 @@ class Kept:
 class AppRequest:
     """An app batch as it came. ``project`` and ``sender`` are what the headers say; None: it is not known any more.
 
-    ``kept``: it came earlier, and was held against the demands of its project then.
+    ``kept``: it came earlier, and was held against the demands of its project then. ``meter`` counts its items.
     """
 
     caller: Caller
@@ -83,6 +84,7 @@ class AppRequest:
     idempotency_key: str | None = None
     verified: Verified = UNCHECKED
     kept: Kept | None = None
+    meter: Meter | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ async def accept_app(resources: Resources, request: AppRequest) -> tuple[AppAnsw
         idempotency_key=request.idempotency_key,
         items=len(parsed.events) + len(parsed.metrics) + len(parsed.rejected),
     )
+    if request.meter is not None:
+        parsed.crowded = await request.meter.admit_items(receipt.items)
     answer = AppAnswer(batch_id=batch_id, server_time=rfc3339(now))
     careful = False
     for _ in range(ATTEMPTS):
@@ -201,7 +205,8 @@ async def _store(
         owner = Owner(tenant.no, project.no)
         await _admit(tx, request, project, now)
         visit = _visit(resources, request, project, parsed)
-        if not await store.claim_receipt(tx, owner, receipt, now):
+        known_by_receipt = request.sender is not None  # else it is one item or more, not a client's batch
+        if known_by_receipt and not await store.claim_receipt(tx, owner, receipt, now):
             if not await store.has_receipt(tx, owner, receipt):
                 raise IdempotencyKeyReused("This Idempotency-Key was used for another body.")
             answer.duplicates = receipt.items
@@ -279,14 +284,17 @@ async def _publish(
 def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Project, now: datetime) -> _Sorted:
     """Give every item its id and decide how it is kept; of equal ids in one batch the first one stays."""
     batch = _Sorted()
-    keep_noise = project.settings.keep_noise
+    keep_noise = project.settings.keep_noise and not parsed.crowded
     for event in parsed.events:
         item_id = identify(event.moment.own_ms or 0, event.source_key)
         if item_id in batch.noise:
             continue  # the first one stays
         if item_id not in batch.events and event.event_class == "noise" and not keep_noise:
             batch.noise[item_id] = Noise(
-                event.moment.occurred_at, event.event_type, fingerprint(event), _sample(event)
+                event.moment.occurred_at,
+                event.event_type,
+                ANY_KIND if parsed.crowded else fingerprint(event),
+                _sample(event),
             )
             batch.unsure.append(item_id)
             continue

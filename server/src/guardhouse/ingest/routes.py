@@ -55,8 +55,9 @@ from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody
 from guardhouse.ingest.host_batch import JSON, BatchTooLarge
 from guardhouse.ingest.import_alerts import Import, UnknownFormat, import_alerts
+from guardhouse.ingest.quota import Meter, TelemetryQuotaReached
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
-from guardhouse.ingest.sent_by import named_project, sender_of_request
+from guardhouse.ingest.sent_by import meter_of, named_project, sender_of_request
 from guardhouse.ingest.take_batch import HostAnswer
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
@@ -93,6 +94,7 @@ _READING: Final[tuple[type[Problem], ...]] = (
     EncryptionRequired,
     SignatureInvalid,
     SignatureMissing,
+    TelemetryQuotaReached,
 )
 _HOST: Final[tuple[type[Problem], ...]] = (
     Unauthorized,
@@ -169,7 +171,7 @@ async def send_events(request: Request) -> Response:
     if family == "host":
         async with _read(request) as body:
             return await _host(request, body, caller)
-    return await _either(request, caller, family)
+    return await _either(request, caller, family, meter_of(request, caller, "events"))
 
 
 @router.post(
@@ -187,7 +189,7 @@ async def send_metrics(request: Request) -> Response:
     caller = await _judge(request, "app")
     if caller is None:
         raise FamilyMismatch("Agents of hosts have no metrics here.")
-    return await _either(request, caller, "app")
+    return await _either(request, caller, "app", meter_of(request, caller, "metrics"))
 
 
 @router.post(
@@ -307,8 +309,11 @@ def _read(request: Request) -> Any:
     return read_body(request, LIMITS)
 
 
-async def _either(request: Request, caller: Caller, family: Family | None) -> Response:
+async def _either(request: Request, caller: Caller, family: Family | None, meter: Meter) -> Response:
     """Take a body that is of the app family, or that has to be looked at to know."""
+    is_app = family == "app" or HOST_SCOPE not in caller.scopes
+    if is_app:
+        await meter.admit_request()
     try:
         async with _read(request) as body:
             cut = split_body(body.content, MEMBERS, max_items=MAX_ITEMS)
@@ -317,7 +322,9 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
                 caller.need(HOST_SCOPE)
                 return await _host(request, body, caller)
             caller.need(APP_SCOPE)
-            return await _app(request, caller, body, cut)
+            if not is_app:
+                await meter.admit_request()
+            return await _app(request, caller, body, cut, meter)
     except MalformedBody as problem:
         if APP_SCOPE in caller.scopes and problem.raw:
             named = named_project(request)
@@ -326,7 +333,7 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
         raise
 
 
-async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Response:
+async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut, meter: Meter) -> Response:
     resources, project = resources_of(request), named_project(request)
     signature = request.headers.get(SIGNATURE_HEADER)
     verified = await check_signature(resources, caller, project_named(project, cut), body, signature)
@@ -338,6 +345,7 @@ async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Res
         sender=sender_of_request(request, caller),
         idempotency_key=app_key(request, body.content),
         verified=verified,
+        meter=meter,
     )
     answer, replayed = await accept_app(resources, batch)
     return answer_app(answer, replayed=replayed)

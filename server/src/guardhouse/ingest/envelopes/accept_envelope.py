@@ -39,6 +39,7 @@ from guardhouse.ingest.decode_lenient import Cut, MalformedBody, Unreadable, dec
 from guardhouse.ingest.envelopes import store
 from guardhouse.ingest.envelopes.store import Envelope
 from guardhouse.ingest.parse_telemetry import Parsed
+from guardhouse.ingest.quota import Meter
 from guardhouse.ingest.read_body import RawBody
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.wire import AppAnswer
@@ -71,7 +72,7 @@ class EncryptionKeyUnknown(Problem):
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeRequest:
-    """An envelope as it came; all but ``caller`` and ``body`` is what the headers say."""
+    """An envelope as it came; all but ``caller``, ``body`` and ``meter`` is what the headers say."""
 
     caller: Caller
     body: RawBody
@@ -79,6 +80,7 @@ class EnvelopeRequest:
     sender: Sender
     signature: str | None
     idempotency_key: str | None
+    meter: Meter
 
 
 async def accept_envelope(resources: Resources, request: EnvelopeRequest) -> tuple[AppAnswer, bool]:
@@ -138,6 +140,7 @@ async def accept_envelope(resources: Resources, request: EnvelopeRequest) -> tup
         sender=request.sender,
         idempotency_key=request.idempotency_key,
         verified=verified,
+        meter=request.meter,
     )
     return await accept_app(resources, batch)
 

@@ -24,8 +24,9 @@ from guardhouse.ingest.envelopes.accept_envelope import (
     accept_envelope,
 )
 from guardhouse.ingest.envelopes.wire import SealedEnvelope
+from guardhouse.ingest.quota import TelemetryQuotaReached
 from guardhouse.ingest.read_body import CompressionBomb, Limits, read_body
-from guardhouse.ingest.sent_by import named_project, sender_of_request
+from guardhouse.ingest.sent_by import meter_of, named_project, sender_of_request
 from guardhouse.ingest.wire import AppAnswerShape
 
 SCOPE: Final = "telemetry:write"
@@ -42,6 +43,7 @@ router = APIRouter(tags=["telemetry"], route_class=StrictRoute)
             MalformedBody, EnvelopeMalformed, BodyTooLarge, CompressionBomb, UnsupportedCoding, RequestTimeout,
             Unavailable, IdempotencyKeyInvalid, IdempotencyKeyReused, ApiKeyMissing, ScopeMissing, ProjectMismatch,
             UnknownProject, EncryptionOff, EncryptionKeyUnknown, SignatureInvalid, SignatureMissing,
+            TelemetryQuotaReached,
         ),
     },
     openapi_extra=raw_body({JSON: (SealedEnvelope,)}, "Plain, or with `Content-Encoding: gzip` or `zstd`.")
@@ -51,6 +53,8 @@ async def send_envelope(request: Request) -> Response:
     """Take a batch of an in-app agent that is sealed with its project's key; the headers name the project."""
     caller = await identify(request, metered=False)
     caller.need(SCOPE)
+    meter = meter_of(request, caller, "envelopes")
+    await meter.admit_request()
     async with read_body(request, LIMITS) as body:
         sealed = EnvelopeRequest(
             caller=caller,
@@ -59,6 +63,7 @@ async def send_envelope(request: Request) -> Response:
             sender=sender_of_request(request, caller),
             signature=request.headers.get(SIGNATURE_HEADER),
             idempotency_key=app_key(request, body.content),
+            meter=meter,
         )
         answer, replayed = await accept_envelope(resources_of(request), sealed)
     return answer_app(answer, replayed=replayed)
