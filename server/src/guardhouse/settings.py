@@ -138,6 +138,12 @@ class Settings(BaseSettings):
         default="share",
         description="While Redis is away: each process keeps its share of the limits, admits all, or answers 503.",
     )
+    detect_processes: int = Field(
+        default=max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        le=64,
+        description="Processes that judge prompts; they start with the first one. One core each.",
+    )
     anonymous_per_minute: int = Field(
         default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."
     )

@@ -8,6 +8,7 @@ TAGS: Final = {
     "addresses": "Addresses that misbehave in apps: abuse scores and their reasons, bans and releases.",
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
     "incidents": "Incidents of process risk: list, story, close.",
+    "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
     "projects": "Applications whose agents report in: settings, secrets, processes, what arrived, what was unreadable.",
