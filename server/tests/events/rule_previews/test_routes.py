@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from guardhouse.agents.instances.jobs import fold_contacts
+from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.jobs import ClaimedJob, JobContext
 from guardhouse.foundation.resources import Resources
 from server.tests.agents.rules import make as rules
@@ -101,3 +102,31 @@ async def test_what_applying_refuses_a_preview_refuses(shop: Shop) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "own_address")
     forced = await preview(shop, add("ban_net", {"net": "127.0.0.1"}), force=True, reason="drill")
     assert forced.status_code == 200, forced.text
+
+
+async def test_what_would_have_been_hit(shop: Shop, resources: Resources) -> None:
+    now = rfc3339(resources.clock.now())
+    events = [
+        {
+            "timestamp": now,
+            "event_type": kind,
+            "ip_address": ip,
+            "endpoint": "/items/17",
+            "idempotency_key": f"k{n}",
+        }
+        for n, (kind, ip) in enumerate(
+            [
+                ("penetration_attempt", "203.0.113.7"),
+                ("rate_limited", "203.0.113.8"),
+                ("rate_limited", "192.0.2.1"),
+            ]
+        )
+    ]
+    sent = await shop.client.post("/api/v1/events", json={"events": events}, headers=shop.agent)
+    assert sent.json()["accepted"] == 3, sent.text
+    cloud = add("block_cloud", {"provider": "AWS"})
+    told = (await preview(shop, add("ban_net", {"net": "203.0.113.0/24"}), cloud, hours=1)).json()["effect"]
+    assert (told["events"], told["by_class"]) == (2, {"attack": 1, "policy": 1})
+    assert (told["attackers"], told["harmless"], told["unmeasured"]) == (1, 1, ["block_cloud"])
+    assert told["by_endpoint"] == [{"endpoint": "/items/{n}", "events": 2}]
+    assert [row["address"] for row in told["addresses"]] == ["203.0.113.7", "203.0.113.8"]
