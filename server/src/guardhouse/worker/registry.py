@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guardhouse.agents.instances import jobs as instance_jobs
+from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
@@ -55,6 +56,8 @@ JOBS: Final[tuple[Job[Any], ...]] = (
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
+    events_jobs.keep_projects,
+    project_jobs.end_projects,
     ips_jobs.forget_addresses,
     streams_jobs.seal,
     streams_jobs.forget_minutes,
