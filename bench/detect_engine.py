@@ -1,4 +1,4 @@
-"""The detection engine alone, in one process on one core: time per text by channel and length. `python bench/detect_engine.py`.
+"""The detection engine alone, on one core: time per text by channel and length. `python bench/detect_engine.py`.
 
 Texts are drawn from ordinary words, marks and a few phrases of attacks; every text is new, so nothing is remembered.
 """
@@ -32,7 +32,17 @@ def words() -> list[str]:
     draw = random.Random(1)
     letters = "etaoinshrdlucmfwypvbgk"
     made = ["".join(draw.choices(letters, k=draw.randint(3, 11))) for _ in range(3_000)]
-    return [*known["en"] * 20, *made, "previous", "instructions", "system", "prompt", "password", "(2026)", "—"]
+    return [
+        *known["en"] * 20,
+        *made,
+        "previous",
+        "instructions",
+        "system",
+        "prompt",
+        "password",
+        "(2026)",
+        "—",
+    ]
 
 
 def text(draw: random.Random, vocabulary: list[str], length: int) -> str:
@@ -41,7 +51,9 @@ def text(draw: random.Random, vocabulary: list[str], length: int) -> str:
     size = 0
     wanted = length * draw.uniform(0.5, 1.5)
     while size < wanted:
-        sentence = " ".join(draw.choices(vocabulary, k=draw.randint(4, 18))).capitalize() + draw.choice(".?!\n")
+        sentence = " ".join(draw.choices(vocabulary, k=draw.randint(4, 18))).capitalize() + draw.choice(
+            ".?!\n"
+        )
         found.append(sentence)
         size += len(sentence) + 1
     return " ".join(found)
@@ -85,7 +97,9 @@ def main() -> None:
         print(f"{name}: p99 {sorted(tails[name])[ROUNDS // 2]:.2f} ms")
         finish(name, medians[name], [], "ms", on="ours", better="lower", must=must)
     finish("detect_longest_10000", longest, [], "ms", on="ours", better="lower", must=25.0)
-    finish("detect_batch_100_against_single", together, single, "texts/s", on="ratio", better="higher", must=1.5)
+    finish(
+        "detect_batch_100_against_single", together, single, "texts/s", on="ratio", better="higher", must=1.5
+    )
 
 
 if __name__ == "__main__":

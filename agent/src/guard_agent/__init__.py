@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from guard_agent.protocols import BufferProtocol as BufferProtocol
     from guard_agent.protocols import RedisHandlerProtocol as RedisHandlerProtocol
     from guard_agent.protocols import TransportProtocol as TransportProtocol
+    from guard_agent.transport import HTTPTransport as HTTPTransport
+    from guard_agent.transport import TransportStats as TransportStats
     from guard_agent.utils import CircuitBreaker as CircuitBreaker
     from guard_agent.utils import RateLimiter as RateLimiter
     from guard_agent.utils import generate_batch_id as generate_batch_id

@@ -84,6 +84,8 @@ class Engine(Parts):
         """Write every item at once from now on, and what is queued now. Safe in a signal handler."""
         self.writes_at_once = True
         self._hurry()
+        if self.keeper.spool is not None and self.keeper.spool.is_free():
+            self.intake.empty_inbox()
         self._nudged = False
         self.worker.call(self._wake_up)
 
@@ -126,7 +128,7 @@ class Engine(Parts):
         self._lane_wakes = {name: asyncio.Event() for name in self.lanes}
         self.sender.reopen()
         self.status.reopen()
-        self.keeper.adopt()
+        self._adopt()
         tasks = [
             asyncio.create_task(self._kept_alive(lambda lane=lane: self._deliver(lane)))  # type: ignore[misc]
             for lane in self.lanes.values()
@@ -157,6 +159,7 @@ class Engine(Parts):
             now = time.monotonic()
             last = now if busy else last
             self._bound()
+            self._note_native()
             wait = self.intake.seal_due(now)
             self._wake_lanes()
             if now - last < _ACTIVE_SECONDS:
@@ -192,8 +195,21 @@ class Engine(Parts):
                 self.keeper.expire(now, time.time())
             if now - adopted >= _ADOPT_SECONDS:
                 adopted = now
-                self.keeper.adopt()
+                self._adopt()
             self._wake_lanes()
+
+    def _adopt(self) -> None:
+        """Take over what dead instances left, and what they knew of the server."""
+        self.keeper.adopt()
+        if not self.sender.requests:
+            self.sender.native = any(estate.spool.account.native for estate in self.keeper.estates)
+
+    def _note_native(self) -> None:
+        """Write down whether the server is a Guardhouse, for whoever seals or sends in the name of this instance."""
+        if self.account.native != self.sender.native:
+            self.account.native = self.sender.native
+            if self.keeper.spool is not None:
+                self.keeper.spool.save()
 
     async def _close_estates(self) -> None:
         """Close the ledgers of dead instances that have nothing left to deliver."""

@@ -24,6 +24,7 @@ from guard_agent.watch.stream import SpoolBusyError
 
 RETRY_SECONDS: Final = 30.0
 _READ_AHEAD_BYTES: Final = 1 << 20
+_REST_SECONDS: Final = 1.0
 
 
 class Keeper:
@@ -150,6 +151,10 @@ class Keeper:
         self.forget(batch)
         for part in reversed(parts):
             self._lanes[part.lane].offer(part, first=True)
+
+    def resting_lanes(self, now: float) -> list[str]:
+        """Return the lanes that will not send anything for a while."""
+        return [lane.name for lane in self._lanes.values() if lane.wait(now) > _REST_SECONDS]
 
     def spool_of(self, batch: Batch) -> Spool | None:
         """Return the folder in which a batch stands or would stand."""

@@ -22,6 +22,7 @@ from guard_agent.client import guard_agent
 from guard_agent.config import AgentConfig
 from guard_agent.enforce import Enforcer, Refusal
 from guard_agent.event_types import EventType
+from guard_agent.models import DynamicRules
 from guard_agent.utils import hash_ip
 
 _logger = logging.getLogger("guard_agent")
@@ -55,7 +56,7 @@ class Guard:
         self._exclude = tuple(entry.rstrip("/") for entry in options.exclude)
         self._addresses = ClientAddress(options.trusted_proxies)
         self._enforcer = Enforcer(options.geo) if options.enforce else None
-        self._rules: Any = None
+        self._rules: DynamicRules | None = None
         self._clients = HeavyHitters() if options.count_clients else None
         self._told = ToldLately(_REFUSALS_TOLD_EVERY)
         self._logged = ToldLately(_ERRORS_LOGGED_EVERY)
@@ -77,13 +78,17 @@ class Guard:
         )
 
     def start(self) -> None:
-        """Start the agent, once."""
+        """Start the agent, once.
+
+        Raises:
+            EncryptionConfigError: encryption is configured and cannot work.
+        """
         if self._started:
             return
         with self._starting:
             if not self._started:
-                self._attempt(self.agent.start, None)
                 self._started = True
+                self.agent.start()
 
     async def stop(self) -> None:
         """Drain the agent and end it."""
@@ -93,13 +98,12 @@ class Guard:
         self, source: Any, peer: str, headers: Callable[[str], str | None], method: str, path: str
     ) -> RequestGuard:
         """Return the request of an ASGI scope or a WSGI environment; `headers` looks one up by its lower-case name."""
-        self.start()
-        given = self._options.client_ip
-        address = (
-            self._attempt(lambda: given(source), None) if given is not None else None
-        ) or self._attempt(
-            lambda: self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded")), peer
-        )
+        if not self._started:
+            self._attempt(self.start, None)
+        if self._options.client_ip is None and self._addresses.trusts_nobody:
+            address = peer
+        else:
+            address = self._attempt(lambda: self._address(source, peer, headers), peer)
         if self._clients is not None:
             self._clients.count(address, time.time())
         return RequestGuard(self.agent, address, method, path, headers("user-agent") or "")
@@ -148,6 +152,11 @@ class Guard:
             "not_applied": [] if rule_set is None else list(rule_set.not_applied),
         }
 
+    def _address(self, source: Any, peer: str, headers: Callable[[str], str | None]) -> str:
+        given = self._options.client_ip
+        named = given(source) if given is not None else None
+        return named or self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded"))
+
     def _captures(self, what: str) -> bool:
         if self._capture is None:
             self._capture = self._options.captured()
@@ -179,10 +188,13 @@ class Guard:
             )
         return refusal
 
-    def _adopt(self, enforcer: Enforcer, rules: Any) -> None:
-        self._rules = rules
+    def _adopt(self, enforcer: Enforcer, rules: DynamicRules | None) -> None:
+        """Apply another document; the same one, fetched again, changes nothing and is not told again."""
+        before, self._rules = self._rules, rules
+        if before and rules and (before.rule_id, before.version) == (rules.rule_id, rules.version):
+            return
         rule_set = enforcer.adopt(rules)
-        if rule_set is not None:
+        if rules is not None and rule_set is not None:
             RequestGuard(self.agent, "", "", "", "").emit(
                 EventType.DYNAMIC_RULE_APPLIED,
                 action="rules_applied",

@@ -47,7 +47,7 @@ Engine = Annotated[EnginePool, Depends(engine_of)]
 
 @router.post(
     "/detect",
-    operation_id="detect",
+    operation_id="detect_text",
     openapi_extra=_BODY,
     responses={
         200: {"model": DetectionShape, "description": "The verdict."},

@@ -10,8 +10,13 @@ Score = Annotated[
     float, Field(ge=0, le=1, description="Thousandths; rises with the likelihood of an attack.")
 ]
 Span = Annotated[
-    tuple[int, int],
-    Field(description="`[start, end)` in code points of the text as sent.", examples=[[31, 99]]),
+    list[int],
+    Field(
+        min_length=2,
+        max_length=2,
+        description="`[start, end)` in code points of the text as sent.",
+        examples=[[31, 99]],
+    ),
 ]
 Decided = Literal["allow", "review", "block"]
 Point = Literal["strict", "balanced", "relaxed"]
@@ -135,7 +140,10 @@ class DetectionExplanation(BaseModel):
     logit_milli: int
     parts: list[DetectionPart]
     band: int
-    knots_used: tuple[tuple[int, int], tuple[int, int]]
+    knots_used: Annotated[
+        list[list[int]],
+        Field(description="The two pairs of logit and score, in thousandths, that it lies between."),
+    ]
 
 
 class DetectionShape(BaseModel):

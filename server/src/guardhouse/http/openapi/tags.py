@@ -11,7 +11,7 @@ TAGS: Final = {
     "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
-    "projects": "Applications whose agents report in: settings, keys, secrets, processes, what has arrived of them.",
+    "projects": "Applications whose agents report in: settings, secrets, processes, what arrived, what was unreadable.",
     "app-rules": "Rules that running apps fetch and apply: bans, limits, switches, lock-downs.",
     "identity": "Who may enter: the caller, API keys.",
     "oauth": "OAuth2: tokens for programs, their introspection and revocation, keys and metadata.",
