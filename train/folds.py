@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from train.read_sets import BIPIA, BIPIA_RAW, IN_THE_WILD
+from train.read_sets import BIPIA, BIPIA_RAW, IN_THE_WILD, PROSE, SELF_INSTRUCT
 from train.row import EXTERNAL, USER, Row
 
 
@@ -20,16 +20,18 @@ class Fold:
     families: frozenset[str]
 
 
+_KINDS: Final = (*PROSE, "reading")
+
 FOLDS: Final = (
     Fold(IN_THE_WILD, USER, frozenset((IN_THE_WILD,))),
     Fold("jackhhao_benign", USER, frozenset(("jackhhao_jailbreak",))),
     Fold("aliakarma", USER, frozenset(("aliakarma",))),
-    Fold("self_instruct_t0", USER, frozenset(("self_instruct_t0",))),
+    Fold("self_instruct_t0", USER, frozenset(f"{SELF_INSTRUCT}_{kind}" for kind in _KINDS)),
     Fold("gpteacher_gsm8k", USER, frozenset(("gpteacher_gsm8k",))),
     Fold("bipia_email", EXTERNAL, frozenset(("bipia_email",))),
     Fold("bipia_code", EXTERNAL, frozenset(("bipia_code",))),
     Fold("bipia_table", EXTERNAL, frozenset(("bipia_table",))),
-    Fold("documents", EXTERNAL, frozenset(("self_instruct_t0",))),
+    *(Fold(f"documents_{kind}", EXTERNAL, frozenset((f"{SELF_INSTRUCT}_{kind}",))) for kind in _KINDS),
     Fold(
         "bipia_whole", EXTERNAL, frozenset((f"{BIPIA}_email", f"{BIPIA}_code", f"{BIPIA}_table", BIPIA_RAW))
     ),
@@ -47,9 +49,7 @@ def left_out(fold: Fold, rows: Sequence[Row]) -> list[Row]:
     return [
         row
         for row in rows
-        if row.family in fold.families
-        and row.family != BIPIA_RAW
-        and (row.channel == fold.channel or (fold.channel == USER and row.source == "self_instruct_t0"))
+        if row.family in fold.families and row.family != BIPIA_RAW and fold.channel in (row.channel, USER)
     ]
 
 

@@ -14,6 +14,11 @@ IN_THE_WILD: Final = "in_the_wild"
 BIPIA: Final = "bipia"
 BIPIA_RAW: Final = "bipia_raw"
 _KNOWN: Final = Path(__file__).with_name("sets.json")
+SELF_INSTRUCT: Final = "self_instruct"
+PROSE: Final = {  # the public sets that prompts of self_instruct_t0 were made from, by what their passages are
+    "reviews": ("imdb", "amazon", "yelp", "app", "rotten"),
+    "news": ("cnn", "multi", "xsum", "ag", "samsum", "dream", "gigaword"),
+}
 _WILD: Final = ("jackhhao_jailbreak", "garak", "pallms_injection")
 _ROWS: Final = "data.jsonl"
 
@@ -79,6 +84,10 @@ def _row(source: str, said: Mapping[str, Any]) -> Row:
 def _family(source: str, label: int, detail: str) -> str:
     if source == "bipia_train":
         return f"{BIPIA}_{detail.split('|', maxsplit=1)[0]}"
+    if source == "self_instruct_t0":
+        made_from = detail.split("_", maxsplit=1)[0]
+        kind = next((kind for kind, names in PROSE.items() if made_from in names), "reading")
+        return f"{SELF_INSTRUCT}_{kind}"
     if source in _WILD:
         return IN_THE_WILD if label else source
     return source

@@ -18,6 +18,7 @@ from train.generator.generate import Counts, generate
 from train.generator.hard_negatives import with_triggers
 from train.generator.transforms import TRANSFORMS
 from train.materials import for_external, for_user, inner_text, passages
+from train.read_sets import SELF_INSTRUCT
 from train.row import EXTERNAL, USER, Row
 
 _TEXTS_AT_ONCE: Final = 64
@@ -102,8 +103,10 @@ def _short(chance: Random, rows: Sequence[Row]) -> list[Row]:
 
 def _texts(fold: Fold, setting: Setting, chance: Random) -> list[Row]:
     texts = left_out(fold, setting.rows)
-    if fold.channel == EXTERNAL and "self_instruct_t0" in fold.families:
-        texts = [replace(row, text=inner_text(row.text)) for row in texts]
+    if fold.channel == EXTERNAL:
+        texts = [
+            replace(r, text=inner_text(r.text)) if r.family.startswith(SELF_INSTRUCT) else r for r in texts
+        ]
     return [
         row
         for label in (1, 0)

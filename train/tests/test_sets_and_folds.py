@@ -29,7 +29,9 @@ SAID: dict[str, list[tuple[str, int, str, str | None]]] = {
     "self_instruct_t0": [
         ("Give me three names for a cat.", 0, "user", "seed"),
         ("Give me three names for a cat.", 0, "user", "seed"),
-        ("Sum up the text. It rained.", 0, "external", "news"),
+        ("Sum up the text. It rained.", 0, "external", "cnn_dailymail_sum"),
+        ("Good or bad? The plot is thin.", 0, "external", "imdb_Review"),
+        ("Answer from the text. Bees fly.", 0, "external", "quoref_Answer"),
     ],
 }  # fmt: skip
 
@@ -65,9 +67,9 @@ def test_reading_gives_rows_families_and_a_record(folder: Path) -> None:
     families = {row.family for row in sets.rows}
     assert families == {
         "aliakarma", "bipia_email", "bipia_table", "bipia_code", BIPIA_RAW, IN_THE_WILD, "gpteacher_gsm8k",
-        "jackhhao_jailbreak", "self_instruct_t0",
+        "jackhhao_jailbreak", "self_instruct_news", "self_instruct_reading", "self_instruct_reviews",
     }  # fmt: skip
-    assert sets.record["self_instruct_t0"]["rows"] == 3
+    assert sets.record["self_instruct_t0"]["rows"] == 5
     assert sum(row.text == "Give me three names for a cat." for row in sets.rows) == 1
     wild = [row.text for row in sets.rows if row.family == IN_THE_WILD]
     assert len(wild) == 2  # the two rogue machines are one
