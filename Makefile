@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench openapi reference lock install clean
+.PHONY: help up down test check bench openapi reference train lock install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ openapi: ## write contract/openapi.json from the code: python3 tools/bootstrap.p
 
 reference: ## write docs/reference from the code: .venv/bin/python tools/write_reference.py
 	@.venv/bin/python tools/write_reference.py
+
+train: ## rebuild the detection model: .venv/bin/python -m train.injection
+	@.venv/bin/python -m pip install -q --require-hashes -r train/requirements.txt
+	@.venv/bin/python -m train.injection --data ../shared/data/prompt_injection --seed 20261101 $(ARGS)
 
 lock: ## rewrite the hash locks: python3 tools/bootstrap.py lock
 	@$(PYTHON) tools/bootstrap.py lock

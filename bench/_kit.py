@@ -108,6 +108,7 @@ def platform(*processes: str) -> Iterator[Platform]:
                 "GUARDHOUSE_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
                 "GUARDHOUSE_LOG_LEVEL": "warning",
                 "GUARDHOUSE_ANONYMOUS_PER_MINUTE": "0",
+                "GUARDHOUSE_TELEMETRY_REQUESTS_PER_MINUTE": "1000000",  # one project stands for many here
                 "GUARDHOUSE_WORKER_METRICS_PORT": "0",
             }
             made = Platform(folder, postgres, environment, ports)

@@ -36,10 +36,11 @@ SYSTEM_PROGRAMS = {
 }  # program: Debian package
 LOCK_OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url"
 LOCKS = {
-    "server.txt": ["server/pyproject.toml"],
-    "agent.txt": ["-c", "locks/server.txt", "--extra", "watch", "agent/pyproject.toml"],
-    "dev.txt": ["--extra", "all", "server/pyproject.toml", "agent/pyproject.toml", "locks/dev.in"],
-    "build.txt": ["-c", "locks/dev.txt", "locks/build.in"],
+    "locks/server.txt": ["server/pyproject.toml"],
+    "locks/agent.txt": ["-c", "locks/server.txt", "--extra", "watch", "agent/pyproject.toml"],
+    "locks/dev.txt": ["--extra", "all", "server/pyproject.toml", "agent/pyproject.toml", "locks/dev.in"],
+    "locks/build.txt": ["-c", "locks/dev.txt", "locks/build.in"],
+    "train/requirements.txt": ["-c", "locks/dev.txt", "train/requirements.in"],
 }
 
 
@@ -214,11 +215,16 @@ def openapi(_rest: list[str]) -> int:
 
 
 def lock(_rest: list[str]) -> int:
-    """Rewrite locks/*.txt from the requirements; versions already locked stay unless they must move."""
+    """Rewrite the locks from the requirements; versions already locked stay unless they must move."""
     ensure_environment("dev")
     for name, inputs in LOCKS.items():
-        command = [str(BIN / "uv"), "pip", "compile", *LOCK_OPTIONS.split(), *inputs, "-o", f"locks/{name}"]
-        run_step(f"Lock {name}", command, log=f"lock/{name}.log", about="asks the package index for hashes")
+        command = [str(BIN / "uv"), "pip", "compile", *LOCK_OPTIONS.split(), *inputs, "-o", name]
+        run_step(
+            f"Lock {name}",
+            command,
+            log=f"lock/{Path(name).name}.log",
+            about="asks the package index for hashes",
+        )
     return 0
 
 

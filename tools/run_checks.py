@@ -33,7 +33,7 @@ class Check:
 CHECKS = (
     Check("format", ("ruff", "format", "--check", "."), "ruff format ."),
     Check("lint", ("ruff", "check", "."), "ruff check --fix ."),
-    Check("types", ("mypy", "server/src", "agent/src", "server/tests", "agent/tests")),
+    Check("types", ("mypy", "server/src", "agent/src", "train", "server/tests", "agent/tests")),
     Check("imports", ("lint-imports",)),
     Check("dependencies of the server", ("deptry", "src"), folder="server"),
     Check("dependencies of the agent", ("deptry", "src"), folder="agent"),

@@ -74,16 +74,21 @@ async def run_lifespan(app: Any, scope: Any, receive: Receive, send: Send, guard
     """Pass the lifespan protocol through; the agent starts before the application and drains after it.
 
     An application that knows no lifespan (Django's) raises or returns without an answer; then the protocol is spoken
-    here, so that the agent drains all the same.
+    here, so that the agent drains all the same. An agent that cannot start fails the start of the application.
     """
     told: set[str] = set()
     heard: set[str] = set()
+    broken: list[Exception] = []
 
     async def listen() -> Message:
         message = await receive()
         heard.add(message["type"])
         if message["type"] == "lifespan.startup":
-            guard.start()
+            try:
+                guard.start()
+            except Exception as error:
+                broken.append(error)
+                raise
         return message
 
     async def say(message: Message) -> None:
@@ -95,7 +100,7 @@ async def run_lifespan(app: Any, scope: Any, receive: Receive, send: Send, guard
     try:
         await app(scope, listen, say)
     except Exception:  # whatever an application raises that does not know this kind of scope
-        if told:
+        if told or broken:
             raise
     if not told:
         await _speak_alone(heard, listen, say)

@@ -6,7 +6,6 @@ import logging
 import os
 import typing
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -197,6 +196,8 @@ def _bare(url: str) -> str:
 
 
 def _with_suggestion(name: str, config: type[AgentConfig]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - slow to load, and only a mistake needs it
+
     near = get_close_matches(name, config.model_fields, n=1)
     return f"{name!r} (did you mean {near[0]!r}?)" if near else repr(name)
 

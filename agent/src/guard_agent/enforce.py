@@ -20,7 +20,7 @@ from guard_agent.models import DynamicRules
 
 MOST_PATTERNS = 50
 LONGEST_TEXT = 2048
-_MOST_REMEMBERED = 4096
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 4096, 512
 _EVERY_ROUTE = ""
 
 # Country (ISO 3166 alpha-2) and cloud provider of an address, None for what is not known.
@@ -190,7 +190,8 @@ class Enforcer:
             hit = next((entry.pattern for entry in rule_set.agents if entry.search(text)), None)
             if len(agents) >= _MOST_REMEMBERED:
                 agents.clear()
-            agents[user_agent] = hit
+            if len(user_agent) <= _LONGEST_REMEMBERED:
+                agents[user_agent] = hit
         if hit is None:
             return None
         return Refusal(

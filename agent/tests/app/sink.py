@@ -37,6 +37,11 @@ class Request:
 Chooser = Callable[[Request], Script | None]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Sink:
     """Stores each event and metric once by its key, as Guardhouse does. `script` is used up by batches first."""
 
@@ -51,8 +56,7 @@ class Sink:
         self.etag = '"0"'
         self.lock = threading.Lock()
         self.closing = threading.Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()

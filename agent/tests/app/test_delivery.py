@@ -12,6 +12,7 @@ import pytest
 
 from agent.tests.app.conftest import KEY, MakeAgent, adds_up, attack, event, metric
 from agent.tests.app.sink import Sink, wait_for
+from guard_agent._pipeline.send import Sender
 from guard_agent._version import USER_AGENT, __version__
 from guard_agent.client import GuardAgentHandler, guard_agent
 from guard_agent.config import AgentConfig
@@ -52,7 +53,7 @@ def test_a_batch_looks_as_the_released_agents_send_it(sink: Sink, make_agent: Ma
         "content-type": "application/json",
     }
     assert {name: batch.headers.get(name) for name in wanted} == wanted
-    assert "x-guardhouse-instance" not in batch.headers
+    assert batch.headers["x-guardhouse-instance"]
     assert "idempotency-key" not in batch.headers
     document = batch.document
     assert list(document) == [
@@ -300,3 +301,16 @@ def test_unusable_settings_are_refused_with_every_problem(sink: Sink) -> None:
     config = AgentConfig(api_key="short", endpoint=sink.url, flush_interval=0)
     with pytest.raises(ValueError, match=r"api_key.*flush_interval"):
         GuardAgentHandler(config, name="unusable")
+
+
+async def test_what_is_sent_for_a_dead_process_says_who_sends_it(sink: Sink) -> None:
+    settings = AgentConfig(api_key=KEY, endpoint=sink.url)
+    sender = Sender(settings, "install-1", "own")
+    for instance in ("own", "dead"):
+        await sender.post("/api/v1/status", b"{}", instance=instance, timeout_seconds=20)
+    await sender.close()
+    said = [
+        [request.headers.get(name) for name in ("x-guardhouse-instance", "x-guardhouse-heir")]
+        for request in sink.requests
+    ]
+    assert said == [["own", None], ["dead", "own"]]

@@ -172,6 +172,20 @@ async def test_copies_that_fail_are_counted_and_cost_nothing_else() -> None:
     assert buffer.get_stats()["durability_degraded"] is False
 
 
+async def test_a_redis_that_fails_from_the_start_is_counted_and_its_items_are_found_later() -> None:
+    redis = Redis()
+    redis.values["agent_events", "event_1_a"] = event(1).model_dump_json()
+    redis.fails = True
+    buffer = EventBuffer(config())
+    await buffer.initialize_redis(redis)
+    assert buffer.get_stats()["durability_degraded"] is True
+    await buffer.confirm_event_redis_keys(["event_1_a"])
+    redis.fails = False
+    await buffer.initialize_redis(redis)
+    assert reasons(await buffer.flush_events()) == ["1"]
+    assert redis.values == {}
+
+
 async def test_the_callback_is_awaited_at_the_watermark_and_at_intervals() -> None:
     called = asyncio.Event()
     calls: list[int] = []

@@ -96,7 +96,7 @@ def test_row_06_running_and_pointed_elsewhere(sink: Sink, native_sink: Sink, mak
     agent.flush_buffer()
     agent.update_config(agent.config.model_copy(update={"endpoint": native_sink.url}))
     agent.send_event(event("second"))
-    agent.close(5.0)
+    agent.close(30.0)
     assert (sink.names(), native_sink.names(), agent.is_running()) == (["first"], ["second"], False)
 
 
@@ -156,7 +156,7 @@ def test_row_10_a_status_by_its_other_names() -> None:
 
 
 def test_row_11_a_middleware_with_an_agent_made_before_any_loop(sink: Sink, make_agent: MakeAgent) -> None:
-    agent = make_agent(sink, start=False)
+    agent = make_agent(sink, start=False, shutdown_timeout=30.0)
     app = FastAPI()
     app.add_middleware(GuardMiddleware, agent=agent)
 
@@ -233,7 +233,7 @@ def test_row_17_sampling_is_counted(sink: Sink, make_agent: MakeAgent) -> None:
     for number in range(10):
         agent.send_event(event(number))
     agent.send_event(event("kept", "penetration_attempt"))
-    agent.close(5.0)
+    agent.close(30.0)
     assert sink.names() == ["kept"]
     assert agent.ledger()["events"]["dropped"]["sampled"] == 10
 
@@ -274,7 +274,7 @@ def test_row_19_batches_shrink_where_a_server_says_413(sink: Sink, make_agent: M
 
 
 def test_row_20_an_end_preserves_what_was_captured(sink: Sink, make_agent: MakeAgent) -> None:
-    agent = make_agent(sink, flush_interval=3600)
+    agent = make_agent(sink, flush_interval=3600, shutdown_timeout=30.0)
     for number in range(20):
         agent.send_event(event(number))
     agent.stop()

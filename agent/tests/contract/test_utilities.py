@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from guard_agent import install_id, random_key, utils
-from guard_agent.encryption import EncryptionError, PayloadEncryptor, create_encryptor
+from guard_agent.encryption import EncryptionConfigError, EncryptionError, PayloadEncryptor, create_encryptor
 from guard_agent.exceptions import GuardAgentError, PayloadTooLargeError, PermanentClientError
 from guard_agent.install_id import resolve_install_id
 from guard_agent.logging_utils import logger_is_configured, setup_agent_logging
@@ -77,6 +78,19 @@ def test_keys_that_are_none(key: str, said: str) -> None:
 @pytest.mark.parametrize("key", [KEY, KEY.rstrip("="), "x" * 43, "/" * 42 + "8=", "_" * 42 + "8"])
 def test_keys_in_both_alphabets_with_and_without_padding(key: str) -> None:
     assert create_encryptor(key) is not None
+
+
+def test_what_opens_and_is_no_object_is_refused() -> None:
+    encryptor = PayloadEncryptor(KEY)
+    for plaintext in (b"no json", b"[1]"):
+        with pytest.raises(EncryptionError, match="no JSON"):
+            encryptor.decrypt(encryptor.seal(plaintext))
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(EncryptionConfigError, match=r"guardhouse-agent\[encryption\]"):
+        create_encryptor(KEY)
 
 
 def test_without_a_key_there_is_no_encryptor() -> None:

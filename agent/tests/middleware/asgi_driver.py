@@ -23,6 +23,7 @@ async def running(app: Any) -> AsyncIterator[None]:
 
     Raises:
         RuntimeError: the application says that its start failed.
+        Exception: it raised instead of answering.
     """
     to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -31,14 +32,26 @@ async def running(app: Any) -> AsyncIterator[None]:
     )
     try:
         await to_app.put({"type": "lifespan.startup"})
-        answer = await asyncio.wait_for(from_app.get(), 10)
-        if answer["type"] != "lifespan.startup.complete":
-            raise RuntimeError(answer.get("message", ""))
+        answering = asyncio.create_task(from_app.get())
+        await asyncio.wait([task, answering], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            answering.cancel()
+            await task  # raises what kept it from answering
+        answer = await answering
+        _refuse_failure(answer)
         yield
         await to_app.put({"type": "lifespan.shutdown"})
         assert (await asyncio.wait_for(from_app.get(), 10))["type"] == "lifespan.shutdown.complete"
+    except BaseException:
+        task.cancel()
+        raise
     finally:
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _refuse_failure(answer: dict[str, Any]) -> None:
+    if answer["type"] != "lifespan.startup.complete":
+        raise RuntimeError(answer.get("message", ""))
 
 
 async def connect(

@@ -15,6 +15,7 @@ import guard_agent
 from agent.tests.middleware.asgi_driver import client_of, connect, running
 from agent.tests.middleware.recording_agent import RecordingAgent
 from guard_agent import DynamicRules, GuardMiddleware, emit, lifespan, wrap
+from guard_agent.encryption import EncryptionConfigError
 
 
 def fastapi_app() -> FastAPI:
@@ -222,6 +223,35 @@ async def test_websockets() -> None:
     assert agent.metrics[0].tags["method"] == "WEBSOCKET"
 
 
+async def test_a_handshake_that_the_application_answers_or_breaks() -> None:
+    async def denies(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    async def breaks(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise KeyError("secret")
+
+    app, agent = guarded(denies)
+    await connect(app, "/ws", extensions=("websocket.http.response",))
+    assert agent.types() == ["authentication_failed"]
+    app, agent = guarded(breaks)
+    with pytest.raises(KeyError):
+        await connect(app, "/ws")
+    assert agent.types() == ["app_error"]
+
+
+async def test_other_kinds_of_connections_are_passed_on() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["type"])
+
+    guard, agent = guarded(app)
+    await guard({"type": "webtransport"}, None, None)  # type: ignore[arg-type] # nothing is read or sent
+    assert (seen, agent.events, agent.metrics) == (["webtransport"], [], [])
+
+
 async def test_a_refused_websocket_is_answered_before_the_application_sees_it() -> None:
     app, agent = guarded(fastapi_app(), enforce=True)
     agent.rules = DynamicRules(blocked_user_agents=["probe"])
@@ -274,6 +304,25 @@ async def test_an_application_that_fails_to_start_fails() -> None:
     with pytest.raises(RuntimeError, match="no database"):
         async with running(wrap(Starlette(lifespan=life), agent=RecordingAgent())):
             pass
+
+
+async def test_an_agent_that_cannot_start_fails_the_start_and_no_request() -> None:
+    class Broken(RecordingAgent):
+        def start(self) -> None:
+            raise EncryptionConfigError("no key")
+
+    async def ignores(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+
+    for inner in (Starlette(), ignores):
+        with pytest.raises(EncryptionConfigError):
+            async with running(GuardMiddleware(inner, agent=Broken())):
+                pass
+    app, agent = guarded(fastapi_app())
+    agent.start = Broken().start  # type: ignore[method-assign] # what a server without lifespan meets
+    async with client_of(app) as client:
+        assert (await client.get("/items/1")).status_code == 200
+    assert app.guard.stats()["errors"] == 1
 
 
 async def test_the_lifespan_of_the_library_starts_and_drains() -> None:

@@ -273,3 +273,40 @@ def test_without_rules_everything_passes() -> None:
     assert enforcer.decide(CLIENT, "/", "", "", SECONDS) is None
     enforcer.adopt(DynamicRules())
     assert enforcer.decide(CLIENT, "/", "", "", SECONDS) is None
+
+
+texts = st.text(max_size=20)
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "ip_blacklist": st.lists(texts | st.ip_addresses().map(str), max_size=5),
+        "ip_whitelist": st.lists(texts | st.ip_addresses().map(str), max_size=5),
+        "bans": st.lists(
+            st.fixed_dictionaries({"net": texts, "until": st.none() | st.datetimes().map(str)}), max_size=3
+        ),
+        "expires_at": st.none() | st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants it so
+        "blocked_user_agents": st.lists(texts, max_size=3),
+        "suspicious_patterns": st.lists(texts, max_size=3),
+        "blocked_countries": st.lists(texts, max_size=2),
+        "global_rate_limit": st.none() | st.integers(-5, 5),
+        "global_rate_window": st.none() | st.integers(-5, 5),
+        "endpoint_rate_limits": st.dictionaries(
+            texts, st.tuples(st.integers(-5, 5), st.integers(-5, 5)), max_size=3
+        ),
+        "emergency_mode": st.booleans(),
+        "emergency_whitelist": st.lists(texts, max_size=2),
+        "message": st.none() | texts,
+    },
+)
+
+
+@given(documents, st.lists(st.tuples(texts | st.ip_addresses().map(str), texts, texts, texts), max_size=8))
+def test_no_document_and_no_request_makes_it_raise(
+    document: dict[str, Any], requests: list[tuple[str, ...]]
+) -> None:
+    enforcer = Enforcer(lambda _address: ("XX", None))
+    enforcer.adopt(DynamicRules(**document))
+    for address, path, query, agent in requests:
+        refusal = enforcer.decide(address, path, query, agent, SECONDS)
+        assert refusal is None or refusal.status in {403, 429, 503}
+        assert refusal is None or refusal.retry_after is None or refusal.retry_after >= 1

@@ -30,6 +30,20 @@ def test_counts_are_never_too_low_and_too_high_by_what_they_say(addresses: list[
         assert count <= report["total"] / ENTRIES or address in top
 
 
+def test_who_asks_often_stays_in_the_table_among_many_that_ask_once() -> None:
+    counter = HeavyHitters()
+    for number in range(2000):
+        counter.count(f"once-{number}", 60.0)
+        if number % 20 == 0:
+            counter.count("often", 60.0)
+    report = counter.report(120.0)
+    assert report is not None
+    assert len(report["top"]) == ENTRIES
+    (often,) = [entry for entry in report["top"] if entry["address"] == "often"]
+    assert often["count"] - often["over"] <= 100 <= often["count"]
+    assert sum(entry["count"] for entry in report["top"]) == report["total"] == 2100
+
+
 def test_a_report_is_of_the_last_minute_with_requests() -> None:
     counter = HeavyHitters()
     assert counter.report(0.0) is None

@@ -17,6 +17,7 @@ from agent.tests.app.conftest import MakeAgent
 from agent.tests.app.sink import Sink, wait_for
 from guard_agent import GuardMiddleware, GuardWSGIMiddleware, emit
 from guard_agent import client as agents
+from guard_agent._web.request_guard import RequestGuard
 from guard_agent.client import GuardAgentHandler
 
 RULES = {
@@ -44,7 +45,7 @@ def serving(app: Any) -> Iterator[str]:
 
 def test_events_and_metrics_arrive_and_rules_are_applied(sink: Sink, make_agent: MakeAgent) -> None:
     sink.rules = RULES
-    agent = make_agent(sink, start=False)
+    agent = make_agent(sink, start=False, shutdown_timeout=30.0)
     app = FastAPI()
     app.add_middleware(GuardMiddleware, agent=agent, enforce=True)
 
@@ -78,7 +79,7 @@ def test_events_and_metrics_arrive_and_rules_are_applied(sink: Sink, make_agent:
 
 
 def test_flask_in_a_wsgi_server(sink: Sink, make_agent: MakeAgent) -> None:
-    agent = make_agent(sink, start=False)
+    agent = make_agent(sink, start=False, shutdown_timeout=30.0)
     app = Flask(__name__)
 
     @app.get("/items/<item_id>")
@@ -98,7 +99,7 @@ def test_flask_in_a_wsgi_server(sink: Sink, make_agent: MakeAgent) -> None:
     server.shutdown()
     server.server_close()
     thread.join(10)
-    agent.close(5.0)
+    agent.close(30.0)
     assert [event["event_type"] for event in sink.stored["events"]] == ["access_denied"]
     assert {metric["endpoint"] for metric in sink.stored["metrics"]} == {"/items/<item_id>"}
 
@@ -113,6 +114,17 @@ def test_emit_outside_of_a_request_goes_to_the_default_agent(
     agent = make_agent(sink)
     monkeypatch.setitem(agents._agents, (GuardAgentHandler, "default"), agent)
     emit("custom_request_check", reason="job", amount=3)
-    agent.close(5.0)
+    agent.close(30.0)
     (event,) = sink.stored["events"]
     assert (event["reason"], event["metadata"]) == ("job", {"amount": 3})
+
+
+def test_an_event_with_fields_of_the_wrong_kind_does_not_reach_the_application(
+    sink: Sink, make_agent: MakeAgent
+) -> None:
+    agent = make_agent(sink)
+    request = RequestGuard(agent, "203.0.113.7", "GET", "/pay", "probe")
+    request.emit("custom_request_check", status_code="four hundred", reason=None)  # type: ignore[arg-type] # as an application may
+    agent.close(30.0)
+    (event,) = sink.stored["events"]
+    assert (event["endpoint"], event["status_code"]) == ("/pay", "four hundred")

@@ -158,6 +158,20 @@ def test_an_exception_while_the_answer_is_sent_is_told() -> None:
     assert agent.measured()["request_count", "/x", "500"] == 1
 
 
+def test_what_is_written_the_old_way_is_counted_and_excluded_paths_are_left_alone() -> None:
+    def app(_environ: Any, start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+        write(b"abc")
+        return [b"de"]
+
+    client, agent = guarded(app)
+    client.get("/x")
+    assert agent.measured()["bandwidth_usage", "/x", "200"] == 5
+    agent.metrics.clear()
+    assert client.get("/health/live").status_code == 200
+    assert agent.metrics == []
+
+
 def _item(_request: HttpRequest, item_id: int) -> HttpResponse:
     return HttpResponse(f"{item_id}")
 

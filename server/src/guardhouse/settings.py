@@ -96,6 +96,21 @@ class Settings(BaseSettings):
     ingest_backlog_events: int = Field(
         default=5_000_000, ge=1000, description="Unscored events at which intake answers 503."
     )
+    telemetry_soft_per_second: int = Field(
+        default=5_000,
+        ge=1,
+        description="Telemetry items a second (over 10 s) of one project, beyond which noise is rolled up harder.",
+    )
+    telemetry_hard_per_second: int = Field(
+        default=50_000,
+        ge=1,
+        description="Telemetry items a second (over 10 s) of one project and path, beyond which the answer is 429.",
+    )
+    telemetry_requests_per_minute: int = Field(
+        default=1_200,
+        ge=1,
+        description="Telemetry requests a minute of one project and path, beyond which the answer is 429.",
+    )
     metrics_token: SecretStr | None = Field(
         default=None, description="Bearer that opens /metrics to peers beyond loopback."
     )
@@ -122,6 +137,12 @@ class Settings(BaseSettings):
     rate_limit_fallback: Literal["share", "open", "closed"] = Field(
         default="share",
         description="While Redis is away: each process keeps its share of the limits, admits all, or answers 503.",
+    )
+    detect_processes: int = Field(
+        default=max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        le=64,
+        description="Processes that judge prompts; they start with the first one. One core each.",
     )
     anonymous_per_minute: int = Field(
         default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."

@@ -32,7 +32,7 @@ FILLED = {
         "project_id",
     )
 }
-FILLED |= {"code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
+FILLED |= {"unread_id": "7", "code": "not_found", "tenant_id": str(UUID(int=7)), "plan": "basic"}
 
 
 @dataclass(frozen=True, slots=True)

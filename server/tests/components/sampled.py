@@ -8,6 +8,12 @@ from server.tests.components.operations import Operation, document
 # What a schema cannot say. An operation whose sampled body is refused gets an entry here.
 BODIES: dict[str, dict[str, Any]] = {
     "set_rule": {"rule": EXAMPLE, "state": "active"},  # in shadow its answer would tell the time
+    "apply_app_rules": {
+        "operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": "203.0.113.8"}}}]
+    },
+    "preview_app_rules": {
+        "operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": "203.0.113.8"}}}]
+    },
     "create_app_rule": {"kind": "ban_net", "value": {"net": "203.0.113.7"}},
     "create_score_preview": {"override": {"rule_id": "exec_tmp", "weight": 1}},
     "create_issuer": {

@@ -17,8 +17,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
+from guardhouse.agents.rules import store as rule_store
+from guardhouse.agents.rules.store import Place as RulePlace
+from guardhouse.agents.rules.store import Revision
 from guardhouse.analysis.risk.head import Head
 from guardhouse.events.ips import jobs as ips_jobs
+from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
@@ -212,12 +216,7 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["rule_id"] = (
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
-    rules = f"/api/v1/projects/{project}/rules"
-    ban = await made.client.post(
-        rules, json={"kind": "ban_net", "value": {"net": "203.0.113.7"}}, headers=made.first.headers
-    )
-    assert ban.status_code == 201, ban.text
-    made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
+    await _fill_app_rules(made, project)
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
@@ -240,17 +239,37 @@ async def _fill(made: TwoTenants) -> None:
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
-    """Let an address attack the project, and score it."""
-    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "endpoint": f"/{MARK}"}
+    """Let an address attack the project, score it, and let a policy propose a ban; one more event is unreadable."""
+    event = {"event_type": "penetration_attempt", "ip_address": "203.0.113.77", "endpoint": f"/{MARK}"}
+    await made.database.execute(  # a number that no other text in an answer has in it
+        "SELECT setval(pg_get_serial_sequence('quarantine', 'quarantine_no'), 836417259)"
+    )
     answer = await made.client.post(
         "/api/v1/events",
-        json={"batch_id": MARK, "events": [event], "metrics": []},
+        json={"batch_id": MARK, "events": [event, MARK], "metrics": []},
         headers=made.first.headers | {"X-Project-ID": MARK},
     )
     assert answer.status_code == 200, answer.text
-    while await ips_jobs.rate_once(made.resources):
+    body = {"name": MARK, "when": {"source": "ip_score", "at_least": 1}, "mode": "suggest"}
+    policies = f"/api/v1/projects/{made.ids['project_id']}/rule-policies"
+    assert (await made.client.post(policies, json=body, headers=made.first.headers)).status_code == 201
+    while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
-    made.ids["ip"] = "203.0.113.7"
+    made.ids["ip"] = "203.0.113.77"
+
+
+async def _fill_app_rules(made: TwoTenants, project: UUID) -> None:
+    """Ban an address in a project, and make a revision whose number is long enough to be nothing else."""
+    rules = f"/api/v1/projects/{project}/rules"
+    ban = await made.client.post(
+        rules, json={"kind": "ban_net", "value": {"net": "203.0.113.7"}}, headers=made.first.headers
+    )
+    assert ban.status_code == 201, ban.text
+    made.ids["/api/v1/projects/{project_id}/rules"] = ban.json()["id"]
+    revision = Revision(1_900_000_002, made.resources.clock.now(), MARK, "change", None, None, {}, (), None)
+    async with system_transaction(made.resources.database) as tx:
+        await rule_store.add_revision(tx, RulePlace(made.first.tenant.id, project), revision)
+    made.ids["/api/v1/projects/{project_id}/rules/revisions"] = str(revision.number)
 
 
 async def _fill_people(made: TwoTenants) -> None:

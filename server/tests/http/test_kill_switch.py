@@ -167,6 +167,8 @@ async def test_what_safe_mode_refuses_is_what_was_meant(client: httpx.AsyncClien
     refused = {o.id for o in await operations_of(client) if o.method == "POST" and is_held_back(o.id)}
     assert refused == {
         "create_key",
+        "create_project_key",
+        "create_encryption_key",
         "register_key",
         "create_client",
         "create_client_secret",

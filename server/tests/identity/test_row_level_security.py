@@ -45,6 +45,8 @@ SYSTEM_INDEXES = {
     "identity_issuers_issuer_idx",  # a bearer's issuer, before the tenant is known
     "ingest_batches_keep_until_idx",  # pruning
     "instances_due_at_idx",  # what time alone changes
+    "event_minutes_late_idx",  # the worker that seals every tenant's minutes
+    "event_minutes_open_idx",
     "ip_scores_due_at_idx",  # the worker that scores every tenant's addresses
     "jobs_dead_idx",  # workers serve every tenant
     "jobs_ready_idx",

@@ -95,11 +95,13 @@ async def open_door(
     async with system_transaction(resources.database) as tx:
         await partitions.ensure_days(tx, resources.clock.now().date())
     behind = await asyncpg.connect(superuser_url)
-    transport = httpx.ASGITransport(create_app(resources), raise_app_exceptions=False)
+    app = create_app(resources)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://guard.example") as client:
             yield Door(client, resources, tenant, key, behind)
     finally:
+        await app.state.detection_engine.close()
         await behind.close()
 
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from guardhouse.foundation.errors import BodyTooLarge
 from guardhouse.ingest.decode_body import split_body
-from guardhouse.ingest.decode_lenient import Cut, MalformedBody, Unreadable, cut_items, decode_item
+from guardhouse.ingest.decode_lenient import (
+    Cut,
+    MalformedBody,
+    Unreadable,
+    cut_items,
+    decode_item,
+    salvage_items,
+)
 
 NAMES = ("events", "metrics")
 
@@ -180,3 +187,17 @@ def test_hostile_bodies_cost_linear_time(content: bytes) -> None:
     with contextlib.suppress(MalformedBody):
         split_body(content, NAMES, max_items=50_000)
     assert time.perf_counter() - started < 10
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)), st.data()
+)
+def test_of_a_body_that_is_cut_every_whole_item_is_salvaged(
+    items: list[dict[str, object]], data: st.DataObject
+) -> None:
+    texts = [json.dumps(item).encode() for item in items]
+    body = b'{"events": [' + b", ".join(texts) + b'], "batch_id": "b"}'
+    end = data.draw(st.integers(0, len(body) - 1))
+    found = salvage_items(body[:end], ("events",), max_items=100).items.get("events", [])
+    ends = [len(b'{"events": [' + b", ".join(texts[: n + 1])) for n in range(len(texts))]
+    assert found == texts[: sum(place <= end for place in ends)]

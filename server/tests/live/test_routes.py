@@ -107,7 +107,8 @@ def test_patterns_name_kinds_and_scopes_decide() -> None:
     assert {"key.created", "key.revoked"} <= keys
     wanted = keys | {"telemetry.received", "risk.band_crossed"}
     assert readable_kinds(["key.*, telemetry.*", "risk.band_crossed"], ADMIN) == wanted
-    assert readable_kinds(["*"], frozenset({"events:read"})) == {"telemetry.received"}
+    of_events = {"telemetry.received", "agent.alert", "ip.score_crossed"}
+    assert readable_kinds(["*"], frozenset({"events:read"})) == of_events
     with pytest.raises(ScopeMissing):
         readable_kinds(["key.*"], frozenset({"events:read"}))
     with pytest.raises(ValidationFailed):

@@ -70,9 +70,6 @@ class Networks:
         """Return networks whose entries do not end."""
         return cls(dict.fromkeys(networks, math.inf))
 
-    def __bool__(self) -> bool:
-        return any(self._tables.values())
-
     def end(self, address: Address) -> float:
         """Return when the last entry that holds `address` ends; minus infinity where none does."""
         found = -math.inf

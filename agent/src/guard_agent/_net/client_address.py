@@ -27,12 +27,12 @@ class ClientAddress:
                 f"trusted_proxies holds what is no network: {', '.join(self._networks.unreadable)}"
             )
         self._all = "*" in entries
-        self._none = not entries
+        self.trusts_nobody = not entries
         self._known: dict[str, bool] = {}
 
     def find(self, peer: str, forwarded_for: str | None, forwarded: str | None) -> str:
         """Return the client of a request: `forwarded_for` is `X-Forwarded-For`, `forwarded` the header of RFC 7239."""
-        if self._none or not self._is_trusted(peer):
+        if self.trusts_nobody or not self._is_trusted(peer):
             return peer
         if forwarded_for:
             hops = forwarded_for.split(",")

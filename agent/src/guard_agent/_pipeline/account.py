@@ -14,6 +14,8 @@ class Account:
     ledger: Ledger = field(default_factory=Ledger)
     reports: int = 0
     native: bool = False
+    known: set[str] = field(default_factory=set)
+    """Ids of the batches inherited through Redis, so that none is taken twice."""
 
     def report(self) -> tuple[int, dict[str, Any]]:
         """Return the number of a new report and the ledger as it stands."""

@@ -21,7 +21,7 @@ class Batch:
     `spans` are the sizes of its items in the plaintext, in order; the first of them begins at `first` bytes.
     `sealed_at` is in seconds since 1970; `last` numbers its last item, and batches of a class are in that order.
     `due` is the monotonic second before which it is not sent again, `born` the one of its sealing. `weight` and `held`
-    are what its keeper has counted for it in memory, all of it and the body alone.
+    are what its keeper has counted for it in memory, all of it and the body alone; `remote`: Redis has a copy.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Batch:
     tries: int = 0
     due: float = 0.0
     born: float = 0.0
+    remote: bool = False
     weight: int = 0
     held: int = 0
 

@@ -58,7 +58,7 @@ class Deliverer:
         self._sealer = sealer
         self._errors = errors
         self._encryptor = encryptor
-        self._quarantine = Quarantine(keeper)
+        self.quarantine = Quarantine(keeper)
         self._since_growth = 0
 
     async def run(self, lane: Lane, wake: asyncio.Event) -> None:
@@ -109,7 +109,6 @@ class Deliverer:
             self._errors.tell("transport_send", error, lane=lane.name)
             return Transient(str(error), slow_down=error.timed_out)
         self._obey(lane, reply)
-        self._learn(batch)
         return read_answer(reply, batch.count)
 
     def _apply(self, lane: Lane, batch: Batch, body: bytes, place: str, verdict: Verdict) -> None:
@@ -193,13 +192,15 @@ class Deliverer:
             self._errors.tell("encryption", error)
             return
         for index, code, detail in rejections:
-            self._quarantine.put(batch, items[index], code, detail)
+            self.quarantine.put(batch, items[index], code, detail)
 
     def _put_back(self, lane: Lane, batch: Batch, place: str) -> None:
         self._move_back(batch, place)
         lane.offer(batch, first=True)
 
     def _move_back(self, batch: Batch, place: str) -> None:
+        if place == "memory" and batch.remote:  # the copy was finished while the batch was in flight
+            place = "redis"
         batch.account.ledger.move(batch.lane, "in_flight", place, batch.count)
         batch.place = place
 
@@ -207,10 +208,6 @@ class Deliverer:
         told = rate_limit(reply.headers)
         if told is not None:
             lane.pace.obey(time.monotonic(), *told)
-
-    def _learn(self, batch: Batch) -> None:
-        batch.account.native = self._sender.native
-        self._sealer.account.native = self._sender.native
 
     def _remember(self, *, worked: bool) -> None:
         self.recent = [*self.recent[-99:], worked]

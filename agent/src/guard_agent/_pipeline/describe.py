@@ -78,7 +78,7 @@ def _of_engine(engine: Engine) -> dict[str, Any]:
     spool = engine.keeper.spool
     return {
         "rules_fetched": engine.rules.fetched,
-        "redis_failures": 0,
+        "redis_failures": 0 if engine.keeper.redis is None else engine.keeper.redis.failures,
         "degraded": engine.keeper.wants_disk and engine.keeper.durability != "disk",
         "last_flush": engine.deliverer.last_delivery,
         "transport": {

@@ -16,7 +16,7 @@ def choose_coding(wanted: str, *, enabled: bool, native: bool) -> str:
     if not enabled or wanted == "none":
         return "none"
     if wanted == "zstd" or (wanted == "auto" and native):
-        return "zstd" if _zstandard() is not None else "gzip"
+        return "zstd" if load_zstandard() is not None else "gzip"
     return "gzip"
 
 
@@ -26,12 +26,13 @@ def encode_body(body: bytes, coding: str) -> bytes:
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         return packer.compress(body) + packer.flush()
     if coding == "zstd":
-        return bytes(_zstandard().ZstdCompressor(level=_ZSTD_LEVEL).compress(body))
+        return bytes(load_zstandard().ZstdCompressor(level=_ZSTD_LEVEL).compress(body))
     return body
 
 
 @cache
-def _zstandard() -> Any:
+def load_zstandard() -> Any:
+    """Return the module of the extra `zstd`, None where it is not installed."""
     if importlib.util.find_spec("zstandard") is None:
         return None
     return importlib.import_module("zstandard")

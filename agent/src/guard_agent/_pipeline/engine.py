@@ -11,6 +11,7 @@ from guard_agent._pipeline.inbox import RAW_BYTES
 from guard_agent._pipeline.lane import Lane
 from guard_agent._pipeline.ledger import LANES
 from guard_agent._pipeline.parts import Parts
+from guard_agent._pipeline.redis_store import RedisStore
 from guard_agent._pipeline.rules_poll import RulesPoll
 from guard_agent._pipeline.status_push import StatusPush
 from guard_agent._pipeline.worker import Worker, WorkerGoneError
@@ -40,7 +41,6 @@ class Engine(Parts):
         self.retiring = False
         self.on_first_item: Callable[[], None] | None = None
         self._nudged = False
-        self.redis: tuple[Any, asyncio.AbstractEventLoop | None] | None = None
         self.ended = False
         self._stopping = False
         self._deadline = 0.0
@@ -84,6 +84,8 @@ class Engine(Parts):
         """Write every item at once from now on, and what is queued now. Safe in a signal handler."""
         self.writes_at_once = True
         self._hurry()
+        if self.keeper.spool is not None and self.keeper.spool.is_free():
+            self.intake.empty_inbox()
         self._nudged = False
         self.worker.call(self._wake_up)
 
@@ -99,7 +101,10 @@ class Engine(Parts):
 
     def take_redis(self, handler: Any, loop: asyncio.AbstractEventLoop | None) -> None:
         """Take the application's Redis handler; its calls run on `loop`."""
-        self.redis = (handler, loop)
+        if loop is None:
+            self.errors.log("Redis is used from a running loop only: initialize_redis was called without one")
+            return
+        self.keeper.redis = RedisStore(handler, loop, self.account, self.errors)
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]":
         """Run something on the worker's loop."""
@@ -126,7 +131,7 @@ class Engine(Parts):
         self._lane_wakes = {name: asyncio.Event() for name in self.lanes}
         self.sender.reopen()
         self.status.reopen()
-        self.keeper.adopt()
+        self._adopt()
         tasks = [
             asyncio.create_task(self._kept_alive(lambda lane=lane: self._deliver(lane)))  # type: ignore[misc]
             for lane in self.lanes.values()
@@ -157,6 +162,7 @@ class Engine(Parts):
             now = time.monotonic()
             last = now if busy else last
             self._bound()
+            self._note_native()
             wait = self.intake.seal_due(now)
             self._wake_lanes()
             if now - last < _ACTIVE_SECONDS:
@@ -184,6 +190,8 @@ class Engine(Parts):
             if self.keeper.spool is not None and self.config.spool_fsync == "interval":
                 await self.sender.aside(self.keeper.spool.sync)
             await self._close_estates()
+            if self.keeper.redis is not None and self.config.durability in ("auto", "redis"):
+                self.keeper.take_in(await self.keeper.redis.adopt())
             if self.retiring and not any(self.ledger.pending(lane) for lane in LANES):
                 self.end(self.config.shutdown_timeout)
             if now - tended >= _TEND_SECONDS:
@@ -192,8 +200,21 @@ class Engine(Parts):
                 self.keeper.expire(now, time.time())
             if now - adopted >= _ADOPT_SECONDS:
                 adopted = now
-                self.keeper.adopt()
+                self._adopt()
             self._wake_lanes()
+
+    def _adopt(self) -> None:
+        """Take over what dead instances left, and what they knew of the server."""
+        self.keeper.adopt()
+        if not self.sender.requests:
+            self.sender.native = any(estate.spool.account.native for estate in self.keeper.estates)
+
+    def _note_native(self) -> None:
+        """Write down whether the server is a Guardhouse, for whoever seals or sends in the name of this instance."""
+        if self.account.native != self.sender.native:
+            self.account.native = self.sender.native
+            if self.keeper.spool is not None:
+                self.keeper.spool.save()
 
     async def _close_estates(self) -> None:
         """Close the ledgers of dead instances that have nothing left to deliver."""
@@ -224,6 +245,8 @@ class Engine(Parts):
 
     async def _end(self) -> None:
         """Count what only memory held, say goodbye, and give the spool up."""
+        if self.keeper.redis is not None:
+            await self.keeper.redis.settle()
         for lane in self.lanes.values():
             for batch in list(lane):
                 if batch.place == "memory":

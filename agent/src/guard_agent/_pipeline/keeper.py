@@ -14,6 +14,7 @@ from guard_agent._pipeline.batch import Batch
 from guard_agent._pipeline.classes import GIVES_WAY_FIRST, LANE_OF
 from guard_agent._pipeline.lane import Lane
 from guard_agent._pipeline.ledger import LANES
+from guard_agent._pipeline.redis_store import RedisStore
 from guard_agent._pipeline.report_error import ErrorReporter
 from guard_agent._pipeline.serialise import Item
 from guard_agent._pipeline.spool import Spool
@@ -24,6 +25,7 @@ from guard_agent.watch.stream import SpoolBusyError
 
 RETRY_SECONDS: Final = 30.0
 _READ_AHEAD_BYTES: Final = 1 << 20
+_REST_SECONDS: Final = 1.0
 
 
 class Keeper:
@@ -43,6 +45,7 @@ class Keeper:
         self.config = config
         self.spool: Spool | None = None
         self.estates: list[Estate] = []
+        self.redis: RedisStore | None = None
         self._account = account
         self._lanes = lanes
         self._encryptor = encryptor
@@ -61,7 +64,9 @@ class Keeper:
     @property
     def durability(self) -> str:
         """Return where items are kept now."""
-        return "memory" if self.spool is None or self._failed else "disk"
+        if self.spool is not None and not self._failed:
+            return "disk"
+        return "redis" if self.redis is not None and self.redis.works else "memory"
 
     def open(self, now: float) -> None:
         """Open the spool where one is wanted and can be had; memory serves until it can."""
@@ -125,6 +130,8 @@ class Keeper:
                 batch.body = None
         else:
             self._place(batch, "memory")
+            if self.redis is not None:
+                self.redis.offer(batch)
         self._weigh(batch)
 
     def load(self, batch: Batch) -> bytes | None:
@@ -138,6 +145,8 @@ class Keeper:
         """Let go of a batch whose items are accounted for."""
         batch.body = None
         self._weigh(batch, gone=True)
+        if batch.remote and self.redis is not None:
+            self.redis.forget(batch)
         spool = self.spool_of(batch)
         if spool is not None:
             spool.forget(batch)
@@ -151,12 +160,22 @@ class Keeper:
         for part in reversed(parts):
             self._lanes[part.lane].offer(part, first=True)
 
+    def resting_lanes(self, now: float) -> list[str]:
+        """Return the lanes that will not send anything for a while."""
+        return [lane.name for lane in self._lanes.values() if lane.wait(now) > _REST_SECONDS]
+
     def spool_of(self, batch: Batch) -> Spool | None:
         """Return the folder in which a batch stands or would stand."""
         for estate in self.estates:
             if estate.spool.account is batch.account:
                 return estate.spool
-        return self.spool
+        return self.spool if batch.account is self._account else None
+
+    def take_in(self, batches: list[Batch]) -> None:
+        """Take over batches that came through Redis."""
+        for batch in batches:
+            self._lanes[batch.lane].offer(batch)
+            self._weigh(batch)
 
     def shed(self, newest: Batch | None = None) -> None:
         """Drop batches until the bounds hold; `newest` goes last."""
@@ -235,16 +254,21 @@ class Keeper:
     def _drop(self, place: str, reason: str, newest: Batch | None) -> bool:
         for kind in GIVES_WAY_FIRST:
             for batch in self._lanes[LANE_OF[kind]]:
-                if batch.kind == kind and batch.place == place and batch is not newest:
+                if batch.kind == kind and self._is_in(batch, place) and batch is not newest:
                     self._let_go(batch, reason)
                     self._errors.tell(
                         "overflow", OverflowError(f"{batch.count} items were dropped: {reason}")
                     )
                     return True
-        if newest is not None and newest.place == place:
+        if newest is not None and self._is_in(newest, place):
             self._let_go(newest, reason)
             return True
         return False
+
+    @staticmethod
+    def _is_in(batch: Batch, place: str) -> bool:
+        """Tell whether a batch takes room there; one in Redis takes it in memory too."""
+        return batch.place == place or (place == "memory" and batch.place == "redis")
 
     def _let_go(self, batch: Batch, reason: str) -> None:
         self._lanes[batch.lane].remove(batch)

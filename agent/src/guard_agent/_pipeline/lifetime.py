@@ -1,9 +1,11 @@
 """What happens to agents when their process forks, is told to end, or ends."""
 
 import atexit
+import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -40,7 +42,8 @@ _left: list[Engine] = []
 """Engines of the parent: never touched, and never collected, because their loops share descriptors with it."""
 _warned: set[str] = set()
 _previous: dict[int, Any] = {}
-_DRAIN_SECONDS: Final = 0.1
+_DRAIN_SECONDS: Final = 1.0
+"""At most; a few milliseconds are enough unless the machine is overloaded."""
 
 
 def watch(handler: Mortal) -> None:
@@ -131,6 +134,11 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     for handler in list(_handlers):
         handler.finish()
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        # The interpreter ends by SIGINT after an interrupt that nobody caught, and forgets that there was one as soon
+        # as any code is compiled and run meanwhile, as modules loaded late do. This reminds it.
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt", {})  # noqa: S102 - a constant
 
 
 os.register_at_fork(after_in_child=_after_fork)

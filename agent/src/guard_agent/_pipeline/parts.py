@@ -43,7 +43,8 @@ class Parts:
         self.inbox = Inbox(self.ledger, limit=config.max_memory_bytes // RAW_BYTES, mark=mark)
         chance = random.Random()  # noqa: S311 - jitter, no secret
         self.lanes = {name: Lane(name, chance) for name in (EVENTS, METRICS)}
-        self.sender = Sender(config, resolve_install_id(override=config.install_id))
+        installation = resolve_install_id(override=config.install_id)
+        self.sender = Sender(config, installation, self.account.instance)
         self.sealer = Sealer(config, self.account, self.encryptor)
         self.keeper = Keeper(config, self.account, self.lanes, self.encryptor, self.errors)
         self.intake = Intake(config, self.inbox, self.ledger, self.keeper, self.sealer, self.errors)

@@ -3,13 +3,14 @@
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from guard_agent._pipeline.account import Account
 from guard_agent._pipeline.batch import Batch
-from guard_agent._pipeline.classes import ATTACK, METRICS
+from guard_agent._pipeline.classes import ATTACK, LANE_OF, METRICS
 from guard_agent._version import __version__
 from guard_agent.config import AgentConfig
 from guard_agent.encryption import PayloadEncryptor
@@ -60,12 +61,16 @@ class Sealer:
             sealed.append(self.seal(kind, now))
         return sealed
 
-    def due(self, now: float) -> tuple[list[str], float | None]:
-        """Return the classes whose linger is over, and the seconds until the next one (None: nothing waits)."""
+    def due(self, now: float, resting: Collection[str]) -> tuple[list[str], float | None]:
+        """Return the classes whose linger is over, and the seconds until the next one (None: nothing waits).
+
+        Lanes in `resting` send nothing now, so nothing in them is urgent: larger batches come of it.
+        """
         ready, wait = [], None
         mark = self.config.buffer_size * self.config.high_watermark_ratio
         for kind, gathering in self._open.items():
-            linger = self.config.urgent_linger if kind == ATTACK else float(self.config.flush_interval)
+            urgent = kind == ATTACK and LANE_OF[kind] not in resting
+            linger = self.config.urgent_linger if urgent else float(self.config.flush_interval)
             rest = gathering.since + linger - now
             if self.hurried or rest <= 0 or len(gathering.items) >= mark:
                 ready.append(kind)

@@ -5,6 +5,7 @@ application should wait for the interpreter. No redirect is followed.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio imports it in the worker's thread, where a fork may cut it in two
 import contextlib
 import importlib
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from guard_agent._pipeline.encode_body import choose_coding, encode_body
+from guard_agent._pipeline.encode_body import choose_coding, encode_body, load_zstandard
 from guard_agent._pipeline.read_answer import Reply
 from guard_agent._version import USER_AGENT
 from guard_agent.config import AgentConfig
@@ -25,6 +26,13 @@ NATIVE_HEADER: Final = "guardhouse-version"
 _FORGET_AFTER: Final = 3
 T = TypeVar("T")
 
+# Modules that would be imported at the first request, on the loop, and in the middle of which a fork might come.
+_LOADED_LATE: Final = (
+    "anyio._backends._asyncio",
+    "httpcore._backends.anyio",
+    "httpcore._backends.auto",
+    "encodings.idna",
+)
 _importing = threading.Lock()
 # A fork in the middle of an import would leave the child with import locks that nobody gives back.
 os.register_at_fork(
@@ -43,13 +51,14 @@ class UnreachableError(Exception):
 class Sender:
     """Sends requests to one server. Knows whether it is a Guardhouse (`native`) from what it answers."""
 
-    def __init__(self, config: AgentConfig, install_id: str) -> None:
+    def __init__(self, config: AgentConfig, install_id: str, own_instance: str | None = None) -> None:
         self.native = False
         self.requests = 0
         self.failures = 0
         self.bytes_sent = 0
         self._config = config
         self._install_id = install_id
+        self._own_instance = own_instance
         self._client: Any = None
         self._building = asyncio.Lock()
         self._lacking = 0
@@ -125,11 +134,14 @@ class Sender:
             "User-Agent": USER_AGENT,
             "X-API-Key": config.api_key,
             "X-Agent-Install-Id": self._install_id,
+            # From the first request on, when nobody knows yet whose server this is: a batch that does not say whose it
+            # is could not be laid beside the ledger of its process.
+            "X-Guardhouse-Instance": instance,
         }
+        if self._own_instance not in (None, instance):
+            headers["X-Guardhouse-Heir"] = self._own_instance  # for a dead one, which is not heard by this
         if config.project_id:
             headers["X-Project-ID"] = config.project_id
-        if self.native:
-            headers["X-Guardhouse-Instance"] = instance
         return headers
 
     async def _request(
@@ -179,9 +191,10 @@ async def _ask(client: Any, method: str, url: str, headers: dict[str, str], body
 def _build(config: AgentConfig) -> Any:
     with _importing:
         httpx = importlib.import_module("httpx")
-        with contextlib.suppress(ImportError):
-            # httpcore would import it at the first connection, on the loop.
-            importlib.import_module("anyio._backends._asyncio")
+        for name in _LOADED_LATE:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        load_zstandard()
     return httpx.AsyncClient(
         verify=_trust(config),
         http2=config.http2,

@@ -28,6 +28,7 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 _EMPTY_BYTES: Final = 65_536
 _NO_KEY: Final = bytes(16)
 _KEPT_GONE: Final = 64
+_FREE_SECONDS: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -105,6 +106,13 @@ class Spool:
             if sync:
                 os.fdatasync(segment.file)
             return number
+
+    def is_free(self) -> bool:
+        """Tell whether nobody is in the middle of a write; a signal handler may have interrupted one that is."""
+        free = self._lock.acquire(timeout=_FREE_SECONDS)
+        if free:
+            self._lock.release()
+        return free
 
     def write_batch(self, batch: Batch) -> None:
         """Write a sealed batch; its items leave the log with the next `save`.

@@ -78,13 +78,17 @@ class Guard:
         )
 
     def start(self) -> None:
-        """Start the agent, once."""
+        """Start the agent, once.
+
+        Raises:
+            EncryptionConfigError: encryption is configured and cannot work.
+        """
         if self._started:
             return
         with self._starting:
             if not self._started:
-                self._attempt(self.agent.start, None)
                 self._started = True
+                self.agent.start()
 
     async def stop(self) -> None:
         """Drain the agent and end it."""
@@ -94,13 +98,12 @@ class Guard:
         self, source: Any, peer: str, headers: Callable[[str], str | None], method: str, path: str
     ) -> RequestGuard:
         """Return the request of an ASGI scope or a WSGI environment; `headers` looks one up by its lower-case name."""
-        self.start()
-        given = self._options.client_ip
-        address = (
-            self._attempt(lambda: given(source), None) if given is not None else None
-        ) or self._attempt(
-            lambda: self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded")), peer
-        )
+        if not self._started:
+            self._attempt(self.start, None)
+        if self._options.client_ip is None and self._addresses.trusts_nobody:
+            address = peer
+        else:
+            address = self._attempt(lambda: self._address(source, peer, headers), peer)
         if self._clients is not None:
             self._clients.count(address, time.time())
         return RequestGuard(self.agent, address, method, path, headers("user-agent") or "")
@@ -148,6 +151,11 @@ class Guard:
             "refused": self.refused,
             "not_applied": [] if rule_set is None else list(rule_set.not_applied),
         }
+
+    def _address(self, source: Any, peer: str, headers: Callable[[str], str | None]) -> str:
+        given = self._options.client_ip
+        named = given(source) if given is not None else None
+        return named or self._addresses.find(peer, headers("x-forwarded-for"), headers("forwarded"))
 
     def _captures(self, what: str) -> bool:
         if self._capture is None:

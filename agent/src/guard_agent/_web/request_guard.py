@@ -10,7 +10,7 @@ from guard_agent.models import SecurityEvent
 class EventSink(Protocol):
     """What takes an event."""
 
-    def send_event(self, event: SecurityEvent) -> Any:
+    def send_event(self, event: Any) -> Any:
         """Capture one event."""
         ...
 
@@ -38,21 +38,25 @@ class RequestGuard:
         **metadata: Any,
     ) -> None:
         """Report an event of this request; address, path, method and user agent are filled in."""
-        self._sink.send_event(
-            SecurityEvent(
-                timestamp=datetime.now(UTC),
-                event_type=event_type,
-                ip_address=self.address,
-                user_agent=self.user_agent or None,
-                action_taken=action,
-                reason=reason,
-                endpoint=self.path,
-                method=self.method,
-                status_code=status_code,
-                pattern_matched=pattern,
-                metadata=metadata,
-            )
-        )
+        fields = {
+            "timestamp": datetime.now(UTC),
+            "event_type": event_type,
+            "ip_address": self.address,
+            "user_agent": self.user_agent or None,
+            "action_taken": action,
+            "reason": reason,
+            "endpoint": self.path,
+            "method": self.method,
+            "status_code": status_code,
+            "pattern_matched": pattern,
+            "metadata": metadata,
+        }
+        try:
+            event = SecurityEvent(**fields)
+        except ValueError:  # the agent makes of it what can be made, or counts it as invalid
+            self._sink.send_event(fields)
+        else:
+            self._sink.send_event(event)
 
 
 current_request: ContextVar[RequestGuard | None] = ContextVar("guard_agent_request", default=None)

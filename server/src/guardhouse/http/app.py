@@ -9,9 +9,16 @@ from guardhouse.agents import routes as agents_routes
 from guardhouse.agents.import_tokens import routes as import_token_routes
 from guardhouse.agents.instances import routes as instance_routes
 from guardhouse.agents.projects import routes as project_routes
+from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
+from guardhouse.agents.rules.history import routes as rule_history_routes
+from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
+from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
+from guardhouse.events.policies import routes as policy_routes
+from guardhouse.events.rule_previews import routes as rule_preview_routes
+from guardhouse.events.streams import routes as stream_routes
 from guardhouse.foundation.resources import Resources
 from guardhouse.http import contract, health, llms_txt, problem_pages, problems, reference
 from guardhouse.http.accept import refuse_unacceptable
@@ -33,7 +40,9 @@ from guardhouse.identity.sign_in import routes as sign_in_routes
 from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
+from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
+from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
@@ -52,6 +61,7 @@ from guardhouse.webhooks.history import routes as webhook_history_routes
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
+    envelope_routes.router,
     status_routes.router,
     health.router,
     identity_routes.router,
@@ -72,10 +82,17 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     import_token_routes.router,
     instance_routes.router,
     project_routes.router,
+    project_secret_routes.router,
+    unread_routes.router,
     app_rule_routes.doors,
+    rule_preview_routes.router,
+    rule_history_routes.router,  # literal paths under /rules come before {rule_id}
     app_rule_routes.router,
     events_routes.router,
     address_routes.router,
+    policy_routes.router,
+    stream_routes.router,
+    hint_routes.router,
     recalculation_routes.router,
     previews_routes.router,
     scores_routes.router,
@@ -84,6 +101,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
+    detection_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

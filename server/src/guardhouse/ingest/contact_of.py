@@ -20,15 +20,13 @@ _APPLIED: Final = "dynamic_rule_applied"
 def contact_of(sender: Sender, installation: str, cut: Cut, parsed: Parsed, *, named: str | None) -> Contact:
     """Return the contact of one batch, its verdicts still to be counted.
 
-    ``named``: the project as the header says it. A batch may be another process's, dead by now: then that one's id
-    is in the envelope and the sender's in the header.
+    ``named``: the project as the header says it. A batch may be another process's, dead by now; the sender is its heir.
     """
-    said = read_instance_id(decode_member(cut, "instance_id"))
-    spoken_of = said or sender.instance_id
+    spoken_of, heir = sender.speaks_of(read_instance_id(decode_member(cut, "instance_id")))
     contact = Contact(
         installation=installation,
         instance_id=spoken_of,
-        heir_id=None if sender.instance_id in (None, spoken_of) else sender.instance_id,
+        heir_id=heir,
         user_agent=sender.user_agent,
         agent_version=_version(cut, "agent_version") or version_of(sender.user_agent),
         guard_version=_version(cut, "guard_version"),

@@ -6,6 +6,7 @@ can be stored (no NUL, no unpaired surrogate, valid UTF-8).
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,7 +65,21 @@ def cut_items(content: bytes, names: tuple[str, ...], *, max_items: int) -> Cut:
         MalformedBody: no object on top, or the text ends before the object does.
         BodyTooLarge: the arrays have more than ``max_items`` elements together.
     """
-    return _Cutter(content, names, max_items).cut()
+    cut = Cut()
+    _Cutter(content, names, max_items).cut_into(cut)
+    return cut
+
+
+def salvage_items(content: bytes, names: tuple[str, ...], *, max_items: int) -> Cut:
+    """Cut as much of a body as is whole: as :func:`cut_items`, and of a body that is broken what stands before that.
+
+    Raises:
+        BodyTooLarge: the arrays have more than ``max_items`` elements together.
+    """
+    cut = Cut()
+    with suppress(MalformedBody):
+        _Cutter(content, names, max_items).cut_into(cut)
+    return cut
 
 
 def cut_array(content: bytes, *, max_items: int) -> list[bytes]:
@@ -131,8 +146,8 @@ class _Cutter:
         self.counted = 0
         self.at = len(BOM) if content.startswith(BOM) else 0
 
-    def cut(self) -> Cut:
-        cut = Cut()
+    def cut_into(self, cut: Cut) -> None:
+        """Put the pieces into ``cut`` as they are found; what is there when it fails is whole."""
         self._expect(_OPEN_OBJECT, "The body is not a JSON object")
         if self._peek() == _CLOSE_OBJECT:
             self.at += 1
@@ -141,12 +156,12 @@ class _Cutter:
                 pass
         if self._peek() is not None:
             raise self._malformed("There are bytes after the JSON object")
-        return cut
 
     def cut_array(self) -> list[bytes]:
         if self._peek() != _OPEN_LIST:
             raise self._malformed("The body is not a JSON array")
-        found = self._elements()
+        found: list[bytes] = []
+        self._elements(found)
         if self._peek() is not None:
             raise self._malformed("There are bytes after the JSON array")
         return found
@@ -160,7 +175,8 @@ class _Cutter:
         cut.members.pop(name, None)
         cut.items.pop(name, None)
         if name in self.names and self._peek() == _OPEN_LIST:
-            cut.items[name] = self._elements()
+            cut.items[name] = []
+            self._elements(cut.items[name])
         else:
             cut.members[name] = self._value()
         follows = self._peek()
@@ -172,13 +188,12 @@ class _Cutter:
             raise self._malformed("A comma or the end of the object was expected")
         return False
 
-    def _elements(self) -> list[bytes]:
-        """Cut the array that begins here; on return the position is behind it."""
+    def _elements(self, found: list[bytes]) -> None:
+        """Cut the array that begins here into ``found``; on return the position is behind it."""
         self.at += 1
-        found: list[bytes] = []
         if self._peek() == _CLOSE_LIST:
             self.at += 1
-            return found
+            return
         while True:
             self.counted += 1
             if self.counted > self.max_items:
@@ -187,8 +202,10 @@ class _Cutter:
             follows = self._peek()
             self.at += 1
             if follows == _CLOSE_LIST:
-                return found
+                return
             if follows is None:
+                if not found[-1].endswith(b"}"):
+                    found.pop()  # nothing, or no item
                 self.at = len(self.content)
                 raise self._malformed("The body ends inside an array")
 

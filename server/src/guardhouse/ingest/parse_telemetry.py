@@ -119,12 +119,13 @@ class AppMetric:
 
 @dataclass(slots=True)
 class Parsed:
-    """What one batch holds, in the order it came, and when that was."""
+    """What one batch holds, in the order it came, and when that was. ``crowded``: its project sends too much."""
 
     now: datetime
     events: list[AppEvent] = field(default_factory=list)
     metrics: list[AppMetric] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    crowded: bool = False
 
 
 @dataclass(slots=True)
@@ -225,6 +226,10 @@ def canonical(value: Any) -> str:
         return msgspec.json.encode(value, order="deterministic").decode()
     except (msgspec.MsgspecError, OverflowError, ValueError):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+ANY_KIND: Final = bytes(8)
+"""The fingerprint of noise whose kinds are not told apart."""
 
 
 def fingerprint(event: AppEvent) -> bytes:

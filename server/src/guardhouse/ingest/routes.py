@@ -5,11 +5,11 @@ Credentials are judged from the headers before a byte of the body is read; no re
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from guardhouse.agents.import_tokens import issue
 from guardhouse.agents.import_tokens.store import Opened
+from guardhouse.agents.projects.secrets.verify_payload import SignatureInvalid, SignatureMissing
 from guardhouse.agents.resolve_project import ProjectMismatch, UnknownProject
 from guardhouse.foundation import peer
 from guardhouse.foundation.body_docs import raw_body
@@ -34,7 +34,14 @@ from guardhouse.identity.failures import Failures
 from guardhouse.identity.refusals import ApiKeyMissing, ScopeMissing, Unauthenticated
 from guardhouse.identity.signatures import Unauthorized
 from guardhouse.ingest import replay
-from guardhouse.ingest.accept_app import MAX_ITEMS, MEMBERS, AppRequest, accept_app, keep_malformed
+from guardhouse.ingest.accept_app import (
+    MAX_ITEMS,
+    MEMBERS,
+    AppRequest,
+    accept_app,
+    keep_malformed,
+    project_named,
+)
 from guardhouse.ingest.accept_host import (
     EVENTS_SCOPE,
     AgentMismatch,
@@ -42,12 +49,15 @@ from guardhouse.ingest.accept_host import (
     HostRequest,
     accept_host,
 )
+from guardhouse.ingest.answer_app import answer_app, app_key
+from guardhouse.ingest.check_payload import SIGNATURE_HEADER, EncryptionRequired, check_signature
 from guardhouse.ingest.decode_body import split_body
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody
 from guardhouse.ingest.host_batch import JSON, BatchTooLarge
 from guardhouse.ingest.import_alerts import Import, UnknownFormat, import_alerts
+from guardhouse.ingest.quota import Meter, TelemetryQuotaReached
 from guardhouse.ingest.read_body import CompressionBomb, Limits, RawBody, read_body
-from guardhouse.ingest.sent_by import named_project, sender_of_request
+from guardhouse.ingest.sent_by import meter_of, named_project, sender_of_request
 from guardhouse.ingest.take_batch import HostAnswer
 from guardhouse.ingest.tell_family import (
     APP_MEMBERS,
@@ -81,6 +91,10 @@ _READING: Final[tuple[type[Problem], ...]] = (
     ProjectMismatch,
     UnknownProject,
     FamilyMismatch,
+    EncryptionRequired,
+    SignatureInvalid,
+    SignatureMissing,
+    TelemetryQuotaReached,
 )
 _HOST: Final[tuple[type[Problem], ...]] = (
     Unauthorized,
@@ -157,7 +171,7 @@ async def send_events(request: Request) -> Response:
     if family == "host":
         async with _read(request) as body:
             return await _host(request, body, caller)
-    return await _either(request, caller, family)
+    return await _either(request, caller, family, meter_of(request, caller, "events"))
 
 
 @router.post(
@@ -175,7 +189,7 @@ async def send_metrics(request: Request) -> Response:
     caller = await _judge(request, "app")
     if caller is None:
         raise FamilyMismatch("Agents of hosts have no metrics here.")
-    return await _either(request, caller, "app")
+    return await _either(request, caller, "app", meter_of(request, caller, "metrics"))
 
 
 @router.post(
@@ -295,8 +309,11 @@ def _read(request: Request) -> Any:
     return read_body(request, LIMITS)
 
 
-async def _either(request: Request, caller: Caller, family: Family | None) -> Response:
+async def _either(request: Request, caller: Caller, family: Family | None, meter: Meter) -> Response:
     """Take a body that is of the app family, or that has to be looked at to know."""
+    is_app = family == "app" or HOST_SCOPE not in caller.scopes
+    if is_app:
+        await meter.admit_request()
     try:
         async with _read(request) as body:
             cut = split_body(body.content, MEMBERS, max_items=MAX_ITEMS)
@@ -305,7 +322,9 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
                 caller.need(HOST_SCOPE)
                 return await _host(request, body, caller)
             caller.need(APP_SCOPE)
-            return await _app(request, caller, body, cut)
+            if not is_app:
+                await meter.admit_request()
+            return await _app(request, caller, body, cut, meter)
     except MalformedBody as problem:
         if APP_SCOPE in caller.scopes and problem.raw:
             named = named_project(request)
@@ -314,23 +333,22 @@ async def _either(request: Request, caller: Caller, family: Family | None) -> Re
         raise
 
 
-async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut) -> Response:
-    key = request.headers.get("idempotency-key")
-    answer, replayed = await accept_app(
-        resources_of(request),
-        AppRequest(
-            caller=caller,
-            content=body.content,
-            cut=cut,
-            project=named_project(request),
-            sender=sender_of_request(request, caller),
-            idempotency_key=None
-            if key is None
-            else replay.batch_key(key, None, body.content, legacy=False).key,
-        ),
+async def _app(request: Request, caller: Caller, body: RawBody, cut: Cut, meter: Meter) -> Response:
+    resources, project = resources_of(request), named_project(request)
+    signature = request.headers.get(SIGNATURE_HEADER)
+    verified = await check_signature(resources, caller, project_named(project, cut), body, signature)
+    batch = AppRequest(
+        caller=caller,
+        content=body.content,
+        cut=cut,
+        project=project,
+        sender=sender_of_request(request, caller),
+        idempotency_key=app_key(request, body.content),
+        verified=verified,
+        meter=meter,
     )
-    headers = {"Idempotency-Replayed": "true"} if replayed else None
-    return Response(msgspec.json.encode(answer), media_type=_JSON, headers=headers)
+    answer, replayed = await accept_app(resources, batch)
+    return answer_app(answer, replayed=replayed)
 
 
 async def _host(request: Request, body: RawBody, caller: Caller | None) -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
 
 from pydantic import Field
 
@@ -30,6 +31,30 @@ class TelemetryReceived(NoticeData):
     def subject(self) -> str:
         """Return the agent."""
         return f"agent:{self.agent_id}"
+
+
+class AgentUndecryptable(NoticeData):
+    """A sealed envelope came that no key of its project opens; said when the first one is held."""
+
+    kind: ClassVar[str] = "agent.undecryptable"
+    scope: ClassVar[str] = "projects:read"
+    example: ClassVar[Mapping[str, Any]] = {
+        "project_id": "01990000-0000-7000-8000-000000000000",
+        "project": "shop",
+    }
+
+    project_id: UUID
+    project: Annotated[str, Field(description="Its slug.")]
+
+    @property
+    def severity(self) -> Severity:
+        """Nothing is lost for a week: medium."""
+        return Severity.MEDIUM
+
+    @property
+    def subject(self) -> str:
+        """Return the project."""
+        return f"project:{self.project_id}"
 
 
 class _Host(NoticeData):

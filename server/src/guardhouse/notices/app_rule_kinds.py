@@ -55,3 +55,28 @@ class RulesRolledBack(RulesPublished):
     def severity(self) -> Severity:
         """Somebody has gone back: low."""
         return Severity.LOW
+
+
+class RulesAdopted(NoticeData):
+    """Every process of a project that asks for rules has applied a revision; said once."""
+
+    kind: ClassVar[str] = "rules.adopted"
+    scope: ClassVar[str] = "projects:read"
+    example: ClassVar[Mapping[str, Any]] = {
+        "project_id": "01990000-0000-7000-8000-000000000000",
+        "project": "shop",
+        "revision": 12,
+        "instances": 8,
+        "seconds": 41,
+    }
+
+    project_id: str
+    project: Annotated[str, Field(description="Its slug.")]
+    revision: Annotated[int, Field(ge=1)]
+    instances: Annotated[int, Field(ge=1, description="Processes that have applied it.")]
+    seconds: Annotated[int, Field(ge=0, description="From the publication until this was seen.")]
+
+    @property
+    def subject(self) -> str:
+        """Return the project's rules."""
+        return f"rules:{self.project_id}"

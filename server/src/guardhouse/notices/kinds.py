@@ -10,9 +10,10 @@ from guardhouse.notices.agent_kinds import (
     AgentRecovered,
     AgentSilent,
     AgentUnaccounted,
+    AgentUndecryptable,
     TelemetryReceived,
 )
-from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
+from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
 from guardhouse.notices.identity_kinds import (
@@ -25,6 +26,7 @@ from guardhouse.notices.identity_kinds import (
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
+from guardhouse.notices.policy_kinds import RulesPolicyPaused, RulesProposed
 from guardhouse.notices.risk_kinds import (
     RiskBandCrossed,
     RiskIncidentClosed,
@@ -55,10 +57,14 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentDegraded,
         AgentUnaccounted,
         AgentLoss,
+        AgentUndecryptable,
         AgentAlert,
         IpScoreCrossed,
         RulesPublished,
+        RulesAdopted,
         RulesRolledBack,
+        RulesProposed,
+        RulesPolicyPaused,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

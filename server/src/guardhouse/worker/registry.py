@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guardhouse.agents.instances import jobs as instance_jobs
+from guardhouse.agents.projects import jobs as project_jobs
+from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
+from guardhouse.events.policies import jobs as policies_jobs
+from guardhouse.events.streams import jobs as streams_jobs
 from guardhouse.foundation.jobs import Job
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity import jobs as identity_jobs
 from guardhouse.identity.audit_log import jobs as audit_log_jobs
 from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
+from guardhouse.ingest.envelopes import jobs as envelope_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
@@ -43,6 +48,7 @@ class LongLoop:
 
 JOBS: Final[tuple[Job[Any], ...]] = (
     webhooks_jobs.run_replay,
+    app_rules_jobs.follow_rules,
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
@@ -50,7 +56,11 @@ JOBS: Final[tuple[Job[Any], ...]] = (
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
     events_jobs.keep_partitions,
+    events_jobs.keep_projects,
+    project_jobs.end_projects,
     ips_jobs.forget_addresses,
+    streams_jobs.seal,
+    streams_jobs.forget_minutes,
     identity_jobs.prune_nonces,
     token_jobs.keep_signing_keys,
     token_jobs.prune_tokens,
@@ -60,7 +70,12 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    envelope_jobs.open_held,
+    envelope_jobs.prune_held,
     silence_jobs.tell_silent,
+    app_rules_jobs.find_due_rules,
+    app_rules_jobs.tell_adopted_rules,
+    app_rules_jobs.prune_rule_documents,
     instance_jobs.fold_contacts,
     instance_jobs.watch_instances,
     scores_jobs.keep_partitions,
@@ -84,6 +99,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
     LongLoop("rate_addresses", ips_jobs.rate),
+    LongLoop("judge_addresses", policies_jobs.judge),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
 )

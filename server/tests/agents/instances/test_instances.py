@@ -1,50 +1,18 @@
 """Processes of in-app agents: made by their first request, told apart, and shown with what they say."""
 
+import hmac
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 
 from guardhouse.foundation.clock import SetClock
 from server.tests.agents.instances.say import lane, ledger, status
+from server.tests.agents.instances.seen import G1, G3, GH, INSTALL, get, project_id, shown, tell
 from server.tests.components.door_at_noon import clock, door, resources
-from server.tests.ingest.make import Door, batch, counts
+from server.tests.ingest.make import Door, batch, counts, packed
 
 __all__ = ["clock", "door", "resources"]
-
-G1 = "FastAPI-Guard-Agent/1.1.0"
-G3 = "guard-agent/3.2.4"
-GH = "guardhouse-agent/0.1.0 (guard-agent-api 3.2.4)"
-INSTALL = "fcb99e91-a3aa-4001-af1d-9b35c88058a6"
-
-
-async def get(door: Door, path: str, code: int = 200) -> Any:
-    answer = await door.client.get(f"/api/v1{path}", headers={"x-api-key": door.key})
-    assert answer.status_code == code, answer.text
-    return answer.json()
-
-
-async def shown(door: Door, project: str = "default", **query: Any) -> list[dict[str, Any]]:
-    text = "&".join(f"{name}={value}" for name, value in query.items())
-    found: list[dict[str, Any]] = (
-        await get(door, f"/projects/{await number(door, project)}/instances?{text}")
-    )["data"]
-    return found
-
-
-async def number(door: Door, slug: str) -> UUID:
-    (row,) = await door.rows("SELECT project_id FROM projects WHERE slug = $1", slug)
-    found: UUID = row["project_id"]
-    return found
-
-
-async def tell(door: Door, body: Any, **headers: str | None) -> httpx.Response:
-    answer = await door.post("/api/v1/status", body, **headers)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["success"] is True
-    assert "errors" not in answer.json()
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -205,7 +173,7 @@ async def test_rules_that_an_app_says_it_applied_are_noted(door: Door) -> None:
 async def test_pages_are_stable_and_the_youngest_come_first(door: Door) -> None:
     for place in range(5):
         await tell(door, status(door.now, events_sent=place), x_guardhouse_instance=str(UUID(int=place + 1)))
-    path = f"/projects/{await number(door, 'default')}/instances"
+    path = f"/projects/{await project_id(door)}/instances"
     first = await get(door, f"{path}?limit=2")
     rest = await get(door, f"{path}?limit=9&cursor={first['pagination']['cursor']}")
     assert [UUID(one["id"]).int for one in first["data"] + rest["data"]] == [5, 4, 3, 2, 1]
@@ -221,3 +189,20 @@ async def test_an_instance_that_a_tenant_names_in_two_projects_stays_in_the_firs
         "instance_id"
     ] is None
     assert lane(captured=1)["captured"] == 1
+
+
+async def test_how_payloads_are_signed_and_sealed_is_shown(door: Door) -> None:
+    signature = "v1=" + "0" * 64
+    counts(
+        await door.events(batch([door.event()]), x_agent_install_id=INSTALL, x_payload_signature=signature)
+    )
+    (made,) = await shown(door)
+    assert [remark["code"] for remark in made["remarks"]] == ["unverified"]
+    path = f"/api/v1/projects/{await project_id(door)}/signing-secrets"
+    secret = (await door.post(path, {})).json()["signing_secret"]
+    body = packed(batch([door.event(ip_address="192.0.2.8")], batch_id="b-2"))
+    signed = "v1=" + hmac.digest(secret.encode(), body, "sha256").hex()
+    signed_as = {"x_payload_signature": signed, "content_encoding": "gzip"}
+    counts(await door.events(body, x_agent_install_id=INSTALL, **signed_as))
+    detail = await get(door, f"/instances/{made['id']}")
+    assert (detail["signature_form"], detail["encryption"]) == ("wire", "plain")

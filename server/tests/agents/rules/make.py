@@ -7,6 +7,7 @@ import httpx
 
 from guardhouse.agents.resolve_project import Project, resolve_project
 from guardhouse.audit.record import Actor
+from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from server.tests.identity import make
@@ -18,6 +19,7 @@ class Shop:
 
     client: httpx.AsyncClient
     resources: Resources
+    tenant: TenantKey
     project: Project
     admin: dict[str, str]
     agent: dict[str, str]
@@ -37,6 +39,19 @@ class Shop:
     async def post(self, kind: str, /, **members: Any) -> httpx.Response:
         """Ask for a rule."""
         return await self.client.post(self.url, json={"kind": kind} | members, headers=self.admin)
+
+    async def apply(self, operations: list[dict[str, Any]], **body: Any) -> httpx.Response:
+        """Apply operations together."""
+        asked = {"operations": operations} | body
+        answer = await self.client.post(f"{self.url}:apply", json=asked, headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    async def told(self, kind: str) -> list[dict[str, Any]]:
+        """Return what notices of a kind say, in order."""
+        async with system_transaction(self.resources.database) as tx:
+            rows = await tx.fetch("SELECT data FROM notices WHERE kind = $1 ORDER BY epoch, txid, id", kind)
+        return [row[0] for row in rows]
 
     async def poll(self, **headers: str) -> httpx.Response:
         """Ask for the document as its agent does."""
@@ -60,4 +75,4 @@ async def shop(client: httpx.AsyncClient, resources: Resources) -> Shop:
         )
     _, admin = await make.key(resources, tenant)
     _, agent = await make.key(resources, tenant, "agent", project_id=project.id)
-    return Shop(client, resources, project, make.bearing(admin), make.bearing(agent))
+    return Shop(client, resources, tenant.key, project, make.bearing(admin), make.bearing(agent))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from guardhouse.agents.instances import store
+from guardhouse.agents.instances import queries, store
 from guardhouse.agents.instances.ledger import Ledger, is_backwards
 from guardhouse.agents.instances.note_contact import Contact, read_contact
 from guardhouse.agents.instances.settle import settle
@@ -17,6 +17,10 @@ from guardhouse.foundation.ids import new_id
 AT_ONCE: Final = 2_000
 MAX_INSTANCES: Final = 10_000
 """Per project, archived ones aside. Whoever makes up more names than that gets no more instances."""
+
+_SAID: Final = (
+    "user_agent", "agent_version", "guard_version", "guard_core_version", "signature_form", "encryption",
+)  # fmt: skip
 
 
 async def fold(tx: Tx, place: Place) -> bool:
@@ -54,7 +58,7 @@ class Heard:
             ids.update(said for said in (contact.instance_id, contact.heir_id) if said is not None)
             if contact.instance_id is None:
                 installations.add(contact.installation)
-        heard = cls(place, MAX_INSTANCES - await store.count_instances(tx, place.project_no))
+        heard = cls(place, MAX_INSTANCES - await queries.count_instances(tx, place.project_no))
         for instance_id, (project_no, instance) in (await store.find_named(tx, place.tenant.no, ids)).items():
             if project_no == place.project_no:
                 heard.named[instance_id] = instance
@@ -121,8 +125,10 @@ class Heard:
 
 
 def hear(instance: Instance, at: datetime) -> None:
-    """Note that a process is alive; it is not over, whatever was said before."""
-    instance.last_seen_at = max(instance.last_seen_at, at)
+    """Note that a process was alive; if nothing later is known of it, it is not over, whatever was said before."""
+    if at < instance.last_seen_at:
+        return  # what came long ago and is counted now: a sealed envelope that was opened at last
+    instance.last_seen_at = at
     instance.closed = instance.heir_id = instance.archived_at = None
 
 
@@ -141,12 +147,11 @@ def take_ledger(instance: Instance, seq: int | None, ledger: Ledger | None, at: 
 
 
 def _describe(instance: Instance, contact: Contact, at: datetime) -> None:
-    if contact.heir_id is None:
-        for name in ("agent_version", "guard_version", "guard_core_version", "signature_form", "encryption"):
-            said = getattr(contact, name)
-            if said is not None:
-                setattr(instance, name, said)
-        instance.user_agent = contact.user_agent or instance.user_agent
+    for name in _SAID:
+        said = getattr(contact, name)
+        # An heir speaks for itself: of the dead one it only says what nobody has said before.
+        if said and (contact.heir_id is None or not getattr(instance, name)):
+            setattr(instance, name, said)
     for remark in contact.remarks:
         note_remark(instance, remark, at)
     if contact.rules_served is not None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from guardhouse.agents.instances import store
+from guardhouse.agents.instances import queries, store
 from guardhouse.agents.instances.fold import fold
 from guardhouse.agents.instances.settle import settle
 from guardhouse.agents.instances.state import AHEAD
@@ -19,7 +19,7 @@ async def fold_contacts(context: JobContext) -> None:
     """Take the contacts of every project into its instances, in short steps."""
     resources = context.resources
     async with system_transaction(resources.database) as tx:
-        places = await store.list_waiting_projects(tx, resources.clock.now())
+        places = await queries.list_waiting_projects(tx, resources.clock.now())
     for place in places:
         more = True
         while more:
@@ -33,7 +33,7 @@ async def watch_instances(context: JobContext) -> None:
     resources = context.resources
     now = resources.clock.now()
     async with system_transaction(resources.database) as tx:
-        places = await store.list_due_projects(tx, now, now + AHEAD)
+        places = await queries.list_due_projects(tx, now, now + AHEAD)
     for place in places:
         looked_at = SETTLED_AT_ONCE
         while looked_at == SETTLED_AT_ONCE:

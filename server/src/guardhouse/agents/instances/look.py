@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from guardhouse.agents.instances import store
+from guardhouse.agents.instances import queries, store
 from guardhouse.agents.instances.fold import fold
 from guardhouse.agents.instances.store import Instance, Place, Report
 from guardhouse.agents.projects.read import reach_project
@@ -38,7 +38,11 @@ async def get_instance(
     Raises:
         NotFound: the caller reaches no such instance.
     """
-    place = await store.find_place(tx, caller.tenant, instance_id, now)
+    place = await queries.find_place(tx, caller.tenant, instance_id, now)
+    if place is None:  # unless it was heard a moment ago for the first time
+        for waiting in await queries.list_waiting_projects(tx, now, caller.tenant.no):
+            await fold(tx, waiting)
+        place = await queries.find_place(tx, caller.tenant, instance_id, now)
     if place is None or caller.project_id not in {None, place.project_id}:
         raise NotFound("There is no such instance.")
     await fold(tx, place)

@@ -60,11 +60,11 @@ async def record_status(
 
 
 def _contact(sender: Sender, installation: str, status: Status) -> Contact:
-    spoken_of = status.instance_id or sender.instance_id
+    spoken_of, heir = sender.speaks_of(status.instance_id)
     return Contact(
         installation=installation,
         instance_id=spoken_of,
-        heir_id=None if sender.instance_id in (None, spoken_of) else sender.instance_id,
+        heir_id=heir,
         user_agent=sender.user_agent,
         remarks=[*status.remarks, *(["doubled_path"] if sender.doubled_path else [])],
         seq=status.seq,

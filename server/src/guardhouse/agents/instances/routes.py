@@ -5,11 +5,13 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 
-from guardhouse.agents.instances import look
+from guardhouse.agents.instances import delivery, look
 from guardhouse.agents.instances.wire import (
+    DeliveryShape,
     InstanceDetail,
     InstanceList,
     InstanceQuery,
+    delivery_shape,
     instance_detail,
     instance_shape,
 )
@@ -42,6 +44,17 @@ async def list_instances(
     before = None if page.after is None else page.after[0]
     rows = await look.list_instances(tx, place, archived=wanted.archived, limit=page.limit + 1, before=before)
     return page.answer(rows, lambda row: (row.no,), lambda row: instance_shape(row, now))
+
+
+@router.get(
+    "/projects/{project_id}/delivery", operation_id="get_project_delivery", responses=refusals(NotFound)
+)
+async def get_project_delivery(
+    caller: Reader, tx: RequestTx, shared: Shared, project_id: UUID
+) -> DeliveryShape:
+    """Show what of everything captured in a project has arrived, and where the rest is."""
+    place = await look.place_of(tx, caller, project_id, shared.clock.now())
+    return delivery_shape(project_id, await delivery.get_delivery(tx, place))
 
 
 @router.get("/instances/{instance_id}", operation_id="get_instance", responses=refusals(NotFound))

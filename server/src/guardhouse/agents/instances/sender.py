@@ -22,7 +22,8 @@ _RELEASED: Final[Mapping[str, Generation]] = {"1": "G1", "2": "G2", "3": "G3"}
 class Sender:
     """What the headers say. ``credential_id`` and ``address`` stand in for an installation that is not named.
 
-    ``instance_id``: the process itself, from clients that know one. ``doubled_path``: `/api/v1` was called twice.
+    ``instance_id``: the process whose items these are, from clients that say it; ``heir_id``: the one that sends them
+    when that one is dead. ``doubled_path``: `/api/v1` was called twice.
     """
 
     installation: str | None
@@ -31,6 +32,7 @@ class Sender:
     doubled_path: bool
     credential_id: str
     address: str | None
+    heir_id: UUID | None = None
 
     def installation_in(self, tenant_id: UUID, project_id: UUID, pepper: bytes) -> str:
         """Return the installation: as named, else one that stays the same for key, address and project."""
@@ -39,12 +41,19 @@ class Sender:
         told = f"{tenant_id}\0{project_id}\0{self.credential_id}\0{self.address}"
         return f"legacy-{hmac.digest(pepper, told.encode(), hashlib.sha256).hex()[:_LEGACY_DIGITS]}"
 
+    def speaks_of(self, named: UUID | None) -> tuple[UUID | None, UUID | None]:
+        """Return the process that a body is about, which may name it, and its heir if that is who sent it."""
+        about = named or self.instance_id
+        speaker = self.heir_id or self.instance_id
+        return about, None if speaker in {None, about} else speaker
+
 
 def sender_of(headers: Mapping[str, str], path: str, *, credential_id: str, address: str | None) -> Sender:
     """Read the headers of a request that came on ``path``; what cannot be read is as if it were absent."""
     return Sender(
         installation=_installation(headers.get("x-agent-install-id", "").strip()),
-        instance_id=read_instance_id(headers.get("x-guardhouse-instance", "")),
+        instance_id=read_instance_id(headers.get("x-guardhouse-instance")),
+        heir_id=read_instance_id(headers.get("x-guardhouse-heir")),
         user_agent=_printable(headers.get("user-agent", "")[:MAX_USER_AGENT]),
         doubled_path=path.startswith(DOUBLED_PREFIX),
         credential_id=credential_id,

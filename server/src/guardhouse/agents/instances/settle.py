@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from guardhouse.agents.instances import store
+from guardhouse.agents.instances import queries, store
 from guardhouse.agents.instances.ledger import settle as settle_lane
 from guardhouse.agents.instances.state import AHEAD, due_after, interval_of, state_of
 from guardhouse.agents.instances.store import Instance, Place
@@ -24,7 +24,7 @@ async def settle(tx: Tx, place: Place, changed: Sequence[Instance]) -> None:
     for instance in changed:
         refresh(instance, now)
     fell_silent = [i.no for i in changed if is_silent(i) and i.told not in _TOLD_OF_SILENCE]
-    succeeded = await store.list_succeeded(tx, place.project_no, fell_silent) if fell_silent else set()
+    succeeded = await queries.list_succeeded(tx, place.project_no, fell_silent) if fell_silent else set()
     drafts = [
         Draft(data, place.tenant.id, instance.told_seq, Origin(project_id=place.project_id))
         for instance in changed

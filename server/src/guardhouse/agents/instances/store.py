@@ -78,7 +78,7 @@ instances = Table(
     Column("rules_applied_at", _INSTANT),
     Column("process", JSONB, nullable=False),
     Column("seq", BigInteger),
-    Column("ledger", JSONB),
+    Column("ledger", JSONB(none_as_null=True)),
     Column("ledger_at", _INSTANT),
     Column("batches", BigInteger, nullable=False),
     Column("replays", BigInteger, nullable=False),
@@ -232,43 +232,6 @@ async def take_contacts(tx: Tx, project_no: int, limit: int) -> list[tuple[datet
     return [(row["at"], row["data"]) for row in rows]
 
 
-async def list_waiting_projects(tx: Tx, now: datetime) -> list[Place]:
-    """Return the projects with contacts in the queue."""
-    rows = await tx.fetch(
-        "SELECT p.tenant_id, c.tenant_no, p.project_no, p.project_id"
-        " FROM (SELECT DISTINCT tenant_no, project_no FROM instance_contacts) AS c JOIN projects p USING (project_no)"
-        " ORDER BY p.project_no"
-    )
-    return [_place(row, now) for row in rows]
-
-
-async def list_due_projects(tx: Tx, now: datetime, ahead: datetime) -> list[Place]:
-    """Return the projects in which time alone has changed an instance, or one was heard after ``ahead``."""
-    rows = await tx.fetch(
-        "SELECT DISTINCT p.tenant_id, i.tenant_no, p.project_no, p.project_id"
-        " FROM instances i JOIN projects p USING (project_no)"
-        " WHERE i.archived_at IS NULL AND (i.due_at <= $1 OR i.last_seen_at > $2) ORDER BY p.project_no",
-        now,
-        ahead,
-    )
-    return [_place(row, now) for row in rows]
-
-
-def _place(row: Any, now: datetime) -> Place:
-    return Place(TenantKey(row["tenant_id"], row["tenant_no"]), row["project_no"], row["project_id"], now)
-
-
-async def find_place(tx: Tx, tenant: TenantKey, instance_id: UUID, now: datetime) -> Place | None:
-    """Return the project of one of a tenant's instances."""
-    row = await tx.fetch_row(
-        "SELECT p.project_no, p.project_id FROM instances i JOIN projects p USING (project_no)"
-        " WHERE i.tenant_no = $1 AND i.instance_id = $2",
-        tenant.no,
-        instance_id,
-    )
-    return None if row is None else Place(tenant, row["project_no"], row["project_id"], now)
-
-
 async def find_named(tx: Tx, tenant_no: int, ids: Collection[UUID]) -> dict[UUID, tuple[int, Instance]]:
     """Return processes of a tenant by id, each with the number of its project."""
     if not ids:
@@ -309,26 +272,6 @@ async def list_due(tx: Tx, project_no: int, now: datetime, ahead: datetime, limi
         .limit(limit)
     )
     return [_instance(row) for row in rows]
-
-
-async def list_succeeded(tx: Tx, project_no: int, instance_nos: Sequence[int]) -> set[int]:
-    """Return which of these have a younger process of the same installation that was heard after them."""
-    rows = await tx.fetch(
-        "SELECT i.instance_no FROM instances i WHERE i.instance_no = ANY($2::bigint[]) AND EXISTS"
-        " (SELECT FROM instances y WHERE y.project_no = $1 AND y.installation = i.installation"
-        "  AND y.first_seen_at > i.first_seen_at AND y.last_seen_at > i.last_seen_at)",
-        project_no,
-        list(instance_nos),
-    )
-    return {row["instance_no"] for row in rows}
-
-
-async def count_instances(tx: Tx, project_no: int) -> int:
-    """Return how many unarchived instances a project has."""
-    found: int = await tx.fetch_value(
-        "SELECT count(*) FROM instances WHERE project_no = $1 AND archived_at IS NULL", project_no
-    )
-    return found
 
 
 async def save(tx: Tx, place: Place, changed: Sequence[Instance]) -> None:
@@ -382,6 +325,21 @@ async def list_instances(
     if before is not None:
         query = query.where(instances.c.instance_no < before)
     rows = await tx.execute(query.order_by(instances.c.instance_no.desc()).limit(limit))
+    return [_instance(row) for row in rows]
+
+
+async def list_with_ledger(tx: Tx, project_no: int, *, after: int, limit: int) -> list[Instance]:
+    """Return instances of a project that keep a ledger, archived ones too, from after a number on."""
+    rows = await tx.execute(
+        select(instances)
+        .where(
+            instances.c.project_no == project_no,
+            instances.c.instance_no > after,
+            instances.c.ledger.is_not(None),
+        )
+        .order_by(instances.c.instance_no)
+        .limit(limit)
+    )
     return [_instance(row) for row in rows]
 
 

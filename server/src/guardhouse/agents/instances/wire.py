@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from guardhouse.agents.instances.delivery import Delivery
 from guardhouse.agents.instances.ledger import Account
 from guardhouse.agents.instances.ledger import settle as settle_lane
 from guardhouse.agents.instances.sender import Generation, generation_of
-from guardhouse.agents.instances.settle import interval_in, refresh
+from guardhouse.agents.instances.settle import interval_in, refresh, unaccounted_in
 from guardhouse.agents.instances.state import State
 from guardhouse.agents.instances.store import Instance, Report
 from guardhouse.foundation.clock import rfc3339
@@ -23,9 +25,15 @@ REMARKS: Final = {
     "doubled_path": "The endpoint is configured with /api/v1 at its end, which this client adds itself; take it off.",
     "no_rules": "This client does not apply dynamic rules.",
     "unverified": "Payloads are signed, and the project has no signing secret to check them with.",
+    "undecryptable": "Sealed envelopes came that no key of the project opens; they are held until one does.",
     "ledger_unreadable": "The delivery ledger had a figure that is no count; it was left out.",
     "ledger_backwards": "A later delivery ledger counted less than an earlier one.",
 }
+
+WHY_NO_MORE: Final = (
+    "These clients do not report what they captured, dropped or still hold, so what never arrived cannot be known;"
+    " received, duplicates and the re-send factor are all that can be counted here."
+)
 
 
 class InstanceQuery(BaseModel):
@@ -146,6 +154,82 @@ class InstanceList(BaseModel):
 
     data: list[InstanceShape]
     pagination: Pagination
+
+
+class OpenShape(BaseModel):
+    """A process that captured something nobody can account for."""
+
+    id: str
+    installation: str
+    unaccounted: Annotated[int, Field(description="Items too few or too many, both lanes together.")]
+    since: str | None
+
+
+class ExactShape(BaseModel):
+    """Processes that keep a ledger, together; what is printed here is counted, never estimated."""
+
+    instances: int
+    events: AccountShape
+    metrics: AccountShape
+    unaccounted: Annotated[list[OpenShape], Field(max_length=100)]
+
+
+class ReleasedShape(BaseModel):
+    """Clients of one generation that keep no ledger."""
+
+    generation: Generation
+    installations: int
+    batches: int
+    replays: Annotated[int, Field(description="Batches that came once more, unchanged.")]
+    events: ReceivedShape
+    metrics: ReceivedShape
+    resend_factor: Annotated[
+        float | None, Field(description="Items received for each one that was new; 1 is no re-send.")
+    ]
+
+
+class DeliveryShape(BaseModel):
+    """What of everything captured in a project has arrived, and where the rest is."""
+
+    project_id: str
+    exact: ExactShape
+    without_ledger: list[ReleasedShape]
+    why: Annotated[str | None, Field(description="Why there is no more to say of those without a ledger.")]
+
+
+def delivery_shape(project_id: UUID, delivery: Delivery) -> DeliveryShape:
+    """Return the delivery view of a project."""
+    exact = delivery.exact
+    return DeliveryShape(
+        project_id=str(project_id),
+        exact=ExactShape(
+            instances=exact.instances,
+            events=account_shape(exact.events),
+            metrics=account_shape(exact.metrics),
+            unaccounted=[
+                OpenShape(
+                    id=str(instance.id),
+                    installation=instance.installation,
+                    unaccounted=unaccounted_in(instance),
+                    since=_time(instance.unaccounted_since),
+                )
+                for instance in exact.open
+            ],
+        ),
+        without_ledger=[
+            ReleasedShape(
+                generation=counts.generation,
+                installations=counts.installations,
+                batches=counts.batches,
+                replays=counts.replays,
+                events=received_shape(counts.events),
+                metrics=received_shape(counts.metrics),
+                resend_factor=None if counts.resend_factor is None else round(counts.resend_factor, 4),
+            )
+            for counts in delivery.released
+        ],
+        why=WHY_NO_MORE if delivery.released else None,
+    )
 
 
 def instance_shape(instance: Instance, now: datetime) -> InstanceShape:

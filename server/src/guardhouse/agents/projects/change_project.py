@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from guardhouse.agents.projects import store
+from guardhouse.agents.projects.secrets.store import delete_all
 from guardhouse.agents.projects.settings import ProjectSettings
 from guardhouse.agents.projects.store import Project
 from guardhouse.audit.record import Actor, Entry, record
@@ -18,9 +19,12 @@ from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import TenantKey, Tx
 from guardhouse.foundation.errors import Conflict
 from guardhouse.foundation.ids import new_id
+from guardhouse.identity import keys
+from guardhouse.identity.store import KeyFilter
 
 DEFAULT_SLUG: Final = "default"
 ARCHIVE_KEPT: Final = timedelta(days=30)
+MOST_KEYS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,26 @@ async def restore_project(tx: Tx, tenant: TenantKey, project: Project, *, by: Ac
     restored = await store.change_project(tx, tenant.id, project.id, {"state": "active", "archived_at": None})
     await record(tx, by, Entry("project.restore", f"project:{project.id}", after={"slug": project.slug}))
     return restored
+
+
+async def end_project(tx: Tx, tenant: TenantKey, project: Project) -> None:
+    """End an archived project that the caller has locked for good: keys, secrets, settings and names go, its row stays.
+
+    Telemetry bears its number as long as the platform keeps telemetry.
+    """
+    for key in await keys.list_keys(tx, tenant.id, MOST_KEYS, wanted=KeyFilter(project_id=project.id)):
+        await keys.revoke_key(tx, tenant.id, key.id, revoked_by="projects")
+    await delete_all(tx, tenant.id, project.id)
+    ended: dict[str, Any] = {
+        "state": "deleted",
+        "slug": str(project.id),
+        "name": None,
+        "external_ids": [],
+        "settings": {},
+    }
+    await store.change_project(tx, tenant.id, project.id, ended)
+    by = keys.actor_in(tenant.id, "projects")
+    await record(tx, by, Entry("project.delete", f"project:{project.id}", before={"slug": project.slug}))
 
 
 async def let_create_projects(tx: Tx, tenant: TenantKey, *, allowed: bool, by: Actor) -> None:

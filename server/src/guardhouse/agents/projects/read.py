@@ -8,7 +8,7 @@ from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound
 from guardhouse.identity.caller import Caller
 
-__all__ = ["Project", "load_project", "reach_project"]
+__all__ = ["Project", "list_retentions", "load_project", "reach_project"]
 
 
 async def reach_project(tx: Tx, caller: Caller, project_id: UUID, *, lock: bool = False) -> Project:
@@ -32,3 +32,8 @@ async def load_project(tx: Tx, tenant_id: UUID, project_id: UUID, *, lock: bool 
     if project is None:
         raise NotFound("There is no such project.")
     return project
+
+
+async def list_retentions(tx: Tx) -> list[tuple[int, int, int]]:
+    """Return tenant number, project number and days of every project, of all tenants, that keeps telemetry shorter."""
+    return await store.list_retentions(tx)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from guardhouse.agents.projects.settings import ProjectSettings
-from guardhouse.foundation.database import Tx, metadata
+from guardhouse.foundation.database import TenantKey, Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
 
@@ -200,3 +200,22 @@ async def note_skew(tx: Tx, project_no: int, at: datetime) -> None:
         project_no,
         at,
     )
+
+
+async def list_retentions(tx: Tx) -> list[tuple[int, int, int]]:
+    """Return tenant number, project number and days of every project, of all tenants, that keeps telemetry shorter."""
+    rows = await tx.fetch(
+        "SELECT t.tenant_no, p.project_no, (p.settings->>'retention_days')::integer FROM projects p"
+        " JOIN tenants t USING (tenant_id) WHERE p.settings->>'retention_days' IS NOT NULL ORDER BY p.project_no"
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def list_archived(tx: Tx, before: datetime) -> list[tuple[TenantKey, UUID]]:
+    """Return the projects of all tenants that were archived before an instant."""
+    rows = await tx.fetch(
+        "SELECT t.tenant_id, t.tenant_no, p.project_id FROM projects p JOIN tenants t USING (tenant_id)"
+        " WHERE p.state = 'archived' AND p.archived_at < $1 ORDER BY p.project_no",
+        before,
+    )
+    return [(TenantKey(row[0], row[1]), row[2]) for row in rows]

@@ -13,88 +13,37 @@ import msgspec
 
 from guardhouse.agents.projects.store import Project
 from guardhouse.agents.rules import queries, store
-from guardhouse.agents.rules.check_rule import (
-    NOTHING_GUARDED,
-    RELEASE,
-    Faults,
-    Guarded,
-    check_guarded,
-    checked,
-)
+from guardhouse.agents.rules.ask import asker_of_known
+from guardhouse.agents.rules.check_rule import RELEASE
 from guardhouse.agents.rules.documents import make_document
+from guardhouse.agents.rules.operations import (
+    Add,
+    Authorship,
+    Change,
+    NewRule,
+    Operation,
+    Remove,
+    apply_to,
+    guarded_of,
+    made,
+)
 from guardhouse.agents.rules.store import Place, Revision, StoredRule
-from guardhouse.analysis.abuse.compile_rules import AppRule
+from guardhouse.agents.rules.warn import warnings_of
 from guardhouse.analysis.abuse.due import next_due
-from guardhouse.analysis.abuse.target import EVERYONE, Target
-from guardhouse.audit.record import Actor, Entry, record
+from guardhouse.analysis.abuse.target import EVERYONE, Target, matched
+from guardhouse.audit.record import Entry, record
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
-from guardhouse.foundation.errors import Conflict, NotFound
-from guardhouse.foundation.ids import new_id
 from guardhouse.notices.app_rule_kinds import RulesPublished, RulesRolledBack
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.publish import Origin, publish, take_turn
 
-MAX_RULES: Final = 5000
+__all__ = [
+    "Add", "Authorship", "Change", "NewRule", "Operation", "Outcome", "Published", "Remove", "apply_operations",
+    "guarded_of", "outcome_of", "place_of", "publish_rules", "recorded", "take_rules_turn",
+]  # fmt: skip
 CHANNEL: Final = "app_rules"  # NOTIFY with the project's id: agents that wait for its next revision
-_OF_RULE: Final = frozenset({"value", "target", "priority", "enabled", "starts_at", "expires_at"})
-
-
-@dataclass(frozen=True, slots=True)
-class NewRule:
-    """A rule to be made; see :class:`AppRule` for its members. ``source``: manual, auto or import."""
-
-    kind: str
-    value: Mapping[str, Any]
-    target: Target = EVERYONE
-    priority: int = 500
-    enabled: bool = True
-    starts_at: datetime | None = None
-    expires_at: datetime | None = None
-    reason: str | None = None
-    source: str = "manual"
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """Make a rule. ``where`` is the JSON pointer of it in the body that asked, for refusals."""
-
-    rule: NewRule
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Change members of a rule, by the names of :class:`NewRule`."""
-
-    rule_id: UUID
-    members: Mapping[str, Any]
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Take a rule out."""
-
-    rule_id: UUID
-
-
-Operation = Add | Change | Remove
-
-
-@dataclass(frozen=True, slots=True)
-class Authorship:
-    """Who changes rules, when and why. ``force`` lets a ban hit guarded addresses; it needs a reason.
-
-    ``operator``: the address that the person calls from; ``proxies``: what the server itself trusts.
-    """
-
-    actor: Actor
-    now: datetime
-    cause: str = "change"
-    reason: str | None = None
-    force: bool = False
-    guarded: Guarded = NOTHING_GUARDED
+BY_TIME: Final = frozenset({"start", "expiry", "renewal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +63,6 @@ class Published:
 def place_of(tenant_id: UUID, project: Project) -> Place:
     """Return whose rules those of a project are."""
     return Place(tenant_id, project.id)
-
-
-def guarded_of(project: Project, operator: str | None = None, proxies: Sequence[Any] = ()) -> Guarded:
-    """Return the addresses that bans of a project must not hit."""
-    return Guarded(operator, project.settings.never_ban, tuple(proxies))
 
 
 async def take_rules_turn(tx: Tx, place: Place) -> None:
@@ -148,86 +92,31 @@ async def apply_operations(
     return replace(published, made=tuple(added[rule_id] for rule_id in asked))
 
 
-def apply_to(
-    before: Iterable[StoredRule], operations: Sequence[Operation], by: Authorship
-) -> list[StoredRule]:
-    """Return the rule set after some operations.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule set comes to at an instant: all its rules, which of them are new or changed, which are over."""
 
-    Raises:
-        AppRuleInvalid, NotFound, Conflict: as :func:`apply_operations`.
-    """
-    rules = {rule.id: rule for rule in before}
-    faults = Faults()
-    for operation in operations:
-        if isinstance(operation, Remove):
-            if rules.pop(operation.rule_id, None) is None:
-                raise NotFound("There is no such rule.")
-            continue
-        if isinstance(operation, Add):
-            made = _made(operation.rule, by)
-        else:
-            known = rules.get(operation.rule_id)
-            if known is None:
-                raise NotFound("There is no such rule.")
-            made = _changed(known, operation.members)
-            if made == known:
-                continue
-        made = replace(made, rule=checked(made.rule, by.now, faults, operation.where))
-        _check_forced(made.rule, by, faults, operation.where)
-        rules[made.id] = made
-    faults.raise_any()
-    if len(rules) > MAX_RULES:
-        raise Conflict(f"A project has at most {MAX_RULES} rules.", limit=MAX_RULES)
-    return list(rules.values())
+    rules: tuple[StoredRule, ...]
+    added: tuple[StoredRule, ...]
+    ended: tuple[StoredRule, ...]
+    revision: Revision
 
 
-def _check_forced(rule: AppRule, by: Authorship, faults: Faults, where: str) -> None:
-    if not by.force:
-        check_guarded(rule, by.guarded, faults, where)
-    elif not by.reason:
-        faults.add(
-            "/reason",
-            "reason_needed",
-            "Force needs a reason.",
-            "Say why in `reason`; it stands in the audit log.",
-        )
-
-
-def _made(new: NewRule, by: Authorship) -> StoredRule:
-    rule = AppRule(
-        new_id(), new.kind, new.value, new.target, new.priority, new.enabled, new.starts_at, new.expires_at
-    )
-    return StoredRule(rule, new.reason, new.source, by.now, by.actor.name)
-
-
-def _changed(known: StoredRule, members: Mapping[str, Any]) -> StoredRule:
-    rule = replace(known.rule, **{name: value for name, value in members.items() if name in _OF_RULE})
-    rest = {name: value for name, value in members.items() if name == "reason"}
-    return replace(known, rule=rule, **rest)
-
-
-async def publish_rules(
-    tx: Tx,
+def outcome_of(
     project: Project,
+    newest: Revision | None,
     before: Sequence[StoredRule],
     after: Iterable[StoredRule],
     by: Authorship,
-    restored: int | None = None,
-) -> Published:
-    """Make a rule set the one in force as the next revision; the turn is the caller's.
+) -> Outcome:
+    """Return what publishing a rule set would come to.
 
     Rules that are over are ended with it, and bans that end with it are released in the apps.
     """
-    place = place_of(by.actor.tenant_id, project)
-    newest = await queries.get_newest(tx, place)
     number = newest.number + 1 if newest else 1
     standing = {rule.id: rule for rule in before}
     kept = {rule.id: rule for rule in after if not _is_over(rule, by.now)}
     kept |= {rule.id: rule for rule in released(before, kept.values(), by)}
-    added = [replace(rule, since=number) for rule in kept.values() if standing.get(rule.id) != rule]
-    ended = [rule for rule in before if kept.get(rule.id) != rule]
-    if newest is not None and not added and not ended and by.cause != "renewal":
-        return Published(newest, (), ())
     rules = [rule.rule for rule in kept.values()]
     targets = {rule.target for rule in rules} - {EVERYONE}
     revision = Revision(
@@ -236,26 +125,58 @@ async def publish_rules(
         author=by.actor.name,
         cause=by.cause,
         reason=by.reason,
-        restored=restored,
+        restored=by.restored,
         baseline=baseline_of(project),
         targets=tuple(sorted(targets, key=repr)),
         due_at=next_due(rules, by.now),
     )
+    return Outcome(
+        tuple(kept.values()),
+        tuple(replace(rule, since=number) for rule in kept.values() if standing.get(rule.id) != rule),
+        tuple(rule for rule in before if kept.get(rule.id) != rule),
+        revision,
+    )
+
+
+async def publish_rules(
+    tx: Tx, project: Project, before: Sequence[StoredRule], after: Iterable[StoredRule], by: Authorship
+) -> Published:
+    """Make a rule set the one in force as the next revision; the turn is the caller's."""
+    place = place_of(by.actor.tenant_id, project)
+    newest = await queries.get_newest(tx, place)
+    found = outcome_of(project, newest, before, after, by)
+    revision = found.revision
+    if newest is not None and not found.added and not found.ended and by.cause not in BY_TIME:
+        return Published(newest, (), ())
     await store.add_revision(tx, place, revision)
-    await store.end_rules(tx, place, [rule.id for rule in ended], number)
-    await store.add_rules(tx, place, added)
-    await store.keep_document(tx, place, number, make_document(project.slug, revision, rules, ()))
+    await store.end_rules(tx, place, [rule.id for rule in found.ended], revision.number)
+    await store.add_rules(tx, place, found.added)
+    rules = [rule.rule for rule in found.rules]
+    for group in await living_groups(tx, place, revision.targets):
+        await store.keep_document(
+            tx, place, revision.number, make_document(project.slug, revision, rules, group)
+        )
     await tx.run("SELECT pg_notify($1, $2)", CHANNEL, str(project.id))
-    published = Published(revision, tuple(added), tuple(ended))
+    published = Published(revision, found.added, found.ended)
     if by.cause != "renewal":  # it changes nothing for anyone
         await _tell(tx, project, published, by, len(rules))
     return published
 
 
+async def living_groups(tx: Tx, place: Place, targets: Sequence[Target]) -> dict[tuple[Target, ...], int]:
+    """Return the groups that the processes of a project fall into, with how many; everyone's is among them."""
+    found: dict[tuple[Target, ...], int] = {(): 0}
+    for known in await queries.list_living(tx, place):
+        asker = asker_of_known(known)
+        group = matched(targets, asker)
+        found[group] = found.get(group, 0) + 1
+    return found
+
+
 def baseline_of(project: Project) -> Mapping[str, Any]:
-    """Return what a project's app sets in its own code, in the words of the document."""
-    known: dict[str, Any] = msgspec.to_builtins(project.settings.baseline) or {}
-    return known
+    """Return what a project's app sets in its own code, every member of it; nothing when that is not known."""
+    known = project.settings.baseline
+    return {} if known is None else msgspec.to_builtins(msgspec.structs.asdict(known))
 
 
 def released(before: Iterable[StoredRule], after: Iterable[StoredRule], by: Authorship) -> list[StoredRule]:
@@ -275,7 +196,7 @@ def released(before: Iterable[StoredRule], after: Iterable[StoredRule], by: Auth
                 reason=f"The ban {old.id} has ended.",
                 source="auto",
             )
-            found[key] = _made(new, by)
+            found[key] = made(new, by)
     return list(found.values())
 
 
@@ -297,6 +218,8 @@ async def _tell(tx: Tx, project: Project, published: Published, by: Authorship, 
     }
     after |= {"forced": True} if by.force else {}
     after |= {"restored": revision.restored} if revision.restored else {}
+    warned = sorted({warning.code for warning in warnings_of(published.added, revision)})
+    after |= {"warnings": warned} if warned else {}
     before = {"rules": [recorded(rule) for rule in published.ended]}
     await record(tx, by.actor, Entry("app_rules.publish", f"project:{project.id}", before, after, by.reason))
     changed = {rule.id for rule in published.added} & {rule.id for rule in published.ended}

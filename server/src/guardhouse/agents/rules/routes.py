@@ -6,18 +6,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from guardhouse.agents.projects.read import Project, reach_project
+from guardhouse.agents.instances.note_contact import Contact, note_contact
+from guardhouse.agents.instances.sender import Sender, sender_of, version_of
+from guardhouse.agents.instances.store import Place as Contacts
+from guardhouse.agents.projects.read import reach_project
 from guardhouse.agents.resolve_project import ProjectMismatch, UnknownProject, resolve_project
 from guardhouse.agents.rules import queries
-from guardhouse.agents.rules.ask import read_headers
+from guardhouse.agents.rules.ask import Asked, find_asker, named_project
+from guardhouse.agents.rules.changing import authorship_of, reach_open_project
 from guardhouse.agents.rules.check_rule import AppRuleInvalid
 from guardhouse.agents.rules.publish import (
     Add,
-    Authorship,
     Change,
     Remove,
     apply_operations,
-    guarded_of,
     place_of,
     take_rules_turn,
 )
@@ -49,7 +51,6 @@ from guardhouse.foundation.request import (
     resources_of,
     tenant_transaction,
 )
-from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller, Require, identify
 
 router = api_router("app-rules")
@@ -113,12 +114,28 @@ async def get_dynamic_rules(
     With `If-None-Match` and `wait` the answer comes as soon as there is a newer version. When too many agents wait
     already, it comes at once, with `Retry-After`.
     """
-    asked = read_headers(request.headers)
+    sender = sender_of(
+        request.headers,
+        request.scope["raw_path"].decode("latin-1"),
+        credential_id=caller.credential_id,
+        address=peer.current().address,
+    )
     async with tenant_transaction(shared, caller.tenant) as tx:
         project = await resolve_project(
-            tx, shared.clock, caller.tenant, bound=caller.project_id, named=asked.project, by=caller.actor
+            tx,
+            shared.clock,
+            caller.tenant,
+            bound=caller.project_id,
+            named=named_project(request.headers),
+            by=caller.actor,
         )
+        installation = sender.installation_in(caller.tenant.id, project.id, shared.peppers[0].value)
+        place = place_of(caller.tenant.id, project)
+        asker = await find_asker(tx, place, sender, installation)
+        asked = Asked(asker, request.headers.get("if-none-match"))
         served = await serve_rules(tx, caller.tenant, project, asked)
+        heard = Contacts(caller.tenant, project.no, project.id, shared.clock.now())
+        note_contact(tx, heard, _contact(sender, installation, served.revision))
     marks = {"Cache-Control": "private, no-cache"}
     waiters: RuleWaiters = request.app.state.rule_waiters
     if served.text is None and wait and waiters.full:
@@ -147,8 +164,8 @@ async def create_app_rule(
     response: Response,
 ) -> AppRuleShape:
     """Make a rule; agents get it with the revision that this publishes."""
-    project = await _open(tx, caller, project_id)
-    by = _authorship(caller, shared, project, wanted.reason, force=wanted.force)
+    project = await reach_open_project(tx, caller, project_id)
+    by = authorship_of(caller, shared, project, wanted.reason, force=wanted.force)
     published = await apply_operations(tx, project, [Add(new_rule_of(wanted))], by)
     made = published.made[0]
     response.headers["ETag"] = etag(made.since)
@@ -206,10 +223,10 @@ async def update_app_rule(
 ) -> AppRuleShape:
     """Change a rule, with If-Match, and publish; its kind stays."""
     shared = resources_of(request)
-    project = await _open(tx, caller, at.project_id)
+    project = await reach_open_project(tx, caller, at.project_id)
     place = place_of(caller.tenant.id, project)
     await _match(tx, place, at.rule_id, request)
-    by = _authorship(caller, shared, project, change.reason, force=change.force)
+    by = authorship_of(caller, shared, project, change.reason, force=change.force)
     await apply_operations(tx, project, [Change(at.rule_id, members_of(change))], by)
     changed = await _rule(tx, place, at.rule_id)
     response.headers["ETag"] = etag(changed.since)
@@ -227,25 +244,23 @@ async def delete_app_rule(
 ) -> Response:
     """Take a rule out, with If-Match, and publish; apps lift its ban at their next call."""
     shared = resources_of(request)
-    project = await _open(tx, caller, at.project_id)
+    project = await reach_open_project(tx, caller, at.project_id)
     await _match(tx, place_of(caller.tenant.id, project), at.rule_id, request)
     await apply_operations(
-        tx, project, [Remove(at.rule_id)], _authorship(caller, shared, project, None, force=False)
+        tx, project, [Remove(at.rule_id)], authorship_of(caller, shared, project, None, force=False)
     )
     return Response(status_code=204)
 
 
-async def _open(tx: Tx, caller: Caller, project_id: UUID) -> Project:
-    """Return a project whose rules may be changed.
-
-    Raises:
-        NotFound: out of reach.
-        Conflict: it is archived.
-    """
-    project = await reach_project(tx, caller, project_id)
-    if project.state != "active":
-        raise Conflict("The project is archived: its rules stay as they are.")
-    return project
+def _contact(sender: Sender, installation: str, revision: int) -> Contact:
+    return Contact(
+        installation=installation,
+        instance_id=sender.instance_id,
+        user_agent=sender.user_agent,
+        agent_version=version_of(sender.user_agent),
+        remarks=["doubled_path"] if sender.doubled_path else [],
+        rules_served=revision,
+    )
 
 
 async def _rule(tx: Tx, place: Place, rule_id: UUID) -> StoredRule:
@@ -259,10 +274,3 @@ async def _match(tx: Tx, place: Place, rule_id: UUID, request: Request) -> None:
     """Hold the rules of a project and compare If-Match with what stands now."""
     await take_rules_turn(tx, place)
     check_match(request.headers, (await _rule(tx, place, rule_id)).since, required=True)
-
-
-def _authorship(
-    caller: Caller, shared: Resources, project: Project, reason: str | None, *, force: bool
-) -> Authorship:
-    guarded = guarded_of(project, peer.current().address, shared.settings.trusted_proxies)
-    return Authorship(caller.actor, shared.clock.now(), reason=reason, force=force, guarded=guarded)

@@ -57,6 +57,7 @@ rule_revisions = Table(
     Column("baseline", JSONB, nullable=False),
     Column("targets", JSONB, nullable=False),
     Column("due_at", _INSTANT),
+    Column("adopted_at", _INSTANT),
     PrimaryKeyConstraint("project_id", "revision"),
     _of_project(),
     CheckConstraint("cause IN ('change', 'restore', 'start', 'expiry', 'renewal', 'policy')", name="cause"),
@@ -139,6 +140,7 @@ class Revision:
     """The outcome of a change for a project. ``due_at``: when time alone makes the next one; newest only.
 
     ``targets``: all that its rules are for, so that an agent's group is known without reading them.
+    ``adopted_at``: when every process that polls had said that it applied it.
     """
 
     number: int
@@ -150,6 +152,7 @@ class Revision:
     baseline: Mapping[str, Any]
     targets: tuple[Target, ...]
     due_at: datetime | None
+    adopted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,27 @@ async def keep_document(tx: Tx, place: Place, number: int, document: Document) -
         _json([target.conditions for target in document.targets]),
         document.text,
         list(document.not_served),
+    )
+
+
+async def mark_adopted(tx: Tx, place: Place, number: int, now: datetime) -> None:
+    """Note that every process that polls has applied a revision."""
+    await tx.run(
+        "UPDATE rule_revisions SET adopted_at = $4 WHERE tenant_id = $1 AND project_id = $2 AND revision = $3",
+        place.tenant_id,
+        place.project_id,
+        number,
+        now,
+    )
+
+
+async def prune_documents(tx: Tx, before: datetime) -> None:
+    """Delete documents of revisions published before an instant, but those in force; they can be made again."""
+    await tx.run(
+        "DELETE FROM rule_documents d USING rule_revisions r WHERE r.project_id = d.project_id"
+        " AND r.revision = d.revision AND r.tenant_id = d.tenant_id AND r.published_at < $1"
+        " AND EXISTS (SELECT FROM rule_revisions n WHERE n.project_id = d.project_id AND n.revision > d.revision)",
+        before,
     )
 
 

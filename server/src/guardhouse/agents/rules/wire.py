@@ -1,7 +1,7 @@
 """Shapes of app rules on the wire, for people; and the document that agents read."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -12,6 +12,7 @@ from guardhouse.analysis.abuse.target import EVERYONE, Target
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.pages import Pagination
 
+MOST_OPERATIONS: Final = 500
 Kind = Literal[
     "ban_net",
     "release_net",
@@ -113,6 +114,54 @@ class ForcedAppRuleChange(AppRuleChange):
 
     model_config = ConfigDict(extra="forbid", title="AppRulePatch")
 
+    force: Force = False
+
+
+class AddOperation(BaseModel):
+    """Make a rule."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: Literal["add"]
+    rule: AppRuleRequest
+
+
+class ChangeOperation(BaseModel):
+    """Change a rule."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: Literal["change"]
+    id: UUID
+    change: AppRuleChange
+
+
+class RemoveOperation(BaseModel):
+    """Take a rule out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: Literal["remove"]
+    id: UUID
+
+
+OperationShape = Annotated[AddOperation | ChangeOperation | RemoveOperation, Field(discriminator="op")]
+
+
+class OperationsRequest(BaseModel):
+    """What `POST /projects/{project_id}/rules:apply` and `rules:preview` take: all of it or nothing happens."""
+
+    model_config = ConfigDict(extra="forbid", title="RuleOperations")
+
+    operations: Annotated[
+        list[OperationShape],
+        Field(
+            min_length=1,
+            max_length=MOST_OPERATIONS,
+            examples=[[{"op": "add", "rule": {"kind": "ban_net", "value": {"net": "203.0.113.7"}}}]],
+        ),
+    ]
+    reason: Reason | None = None
     force: Force = False
 
 

@@ -74,6 +74,7 @@ WEIGHTS_IN_THOUSANDTHS: Final[dict[str, int]] = {
     for weights in _WEIGHTS_IN_THOUSANDTHS.values()
     for event_type, weight in weights.items()
 }
+WEIGHING_TYPES: Final = frozenset(name for name, weight in WEIGHTS_IN_THOUSANDTHS.items() if weight)
 
 
 def class_of(event_type: str) -> EventClass:

@@ -49,6 +49,53 @@ class SeenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """How many user agents a network's events name, and whether they are over a share of the project's."""
+
+    user_agents: int
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What an address did within a window: events, endpoints they were at, and ids of the newest of them."""
+
+    events: int
+    endpoints: int
+    ids: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class TypedEvent:
+    """When an address was where."""
+
+    at: datetime
+    ip: str
+    endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeShare:
+    """How many events were seen since an instant, and how many of them are of one type."""
+
+    since: datetime
+    events: int
+    of_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroup:
+    """Events that agree in where they came from, how, and what they were after."""
+
+    address: str | None
+    country: str | None
+    user_agent: str | None
+    endpoint: str | None
+    event_class: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AppEventFilter:
     """Which events a list shows; None = all."""
 
@@ -65,6 +112,14 @@ SELECT e.event_id, e.occurred_at, e.received_at, e.claimed_at, p.slug, e.install
        e.metadata, e.extra
 FROM events e JOIN projects p USING (project_no)
 """
+
+
+# As analysis.abuse.echo has it.
+_NO_ECHO: Final = (
+    "NOT (event_type = 'ip_banned' AND coalesce(reason, '') LIKE 'dynamic_rule%')"
+    " AND NOT (event_type = 'ip_blocked' AND coalesce(metadata->>'filter_type', '') = 'banned')"
+    " AND event_type NOT LIKE 'dynamic\\_rule\\_%' AND event_type NOT LIKE 'emergency\\_mode\\_%'"
+)
 
 
 async def list_newest(
@@ -130,6 +185,115 @@ async def list_by_ids(
         limit,
     )
     return [SeenEvent(*tuple(row)) for row in rows]
+
+
+async def count_type(
+    tx: Tx, owner: tuple[int, int], event_type: str, since: datetime, limit: int
+) -> TypeShare:
+    """Count the newest events of a project, ``limit`` rows at most, with what was rolled up in the same time.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch_row(
+        "SELECT count(*), count(*) FILTER (WHERE event_type = $4), min(occurred_at)"
+        " FROM (SELECT event_type, occurred_at FROM events WHERE tenant_no = $1 AND project_no = $2"
+        " AND occurred_at >= $3 ORDER BY event_id DESC LIMIT $5) AS e",
+        *owner,
+        since,
+        event_type,
+        limit,
+    )
+    stored, of_type, oldest = (0, 0, None) if rows is None else rows
+    begin: datetime = oldest if oldest is not None and stored == limit else since
+    rolled = await tx.fetch_row(
+        "SELECT coalesce(sum(count), 0)::bigint, coalesce(sum(count) FILTER (WHERE event_type = $4), 0)::bigint"
+        " FROM event_rollups WHERE tenant_no = $1 AND project_no = $2 AND minute >= $3",
+        *owner,
+        begin.replace(second=0, microsecond=0),
+        event_type,
+    )
+    noise, of_noise = (0, 0) if rolled is None else rolled
+    return TypeShare(begin, stored + noise, of_type + of_noise)
+
+
+async def group_newest(
+    tx: Tx, owner: tuple[int, int], since: datetime, limit: int
+) -> tuple[list[EventGroup], bool]:
+    """Return the newest events of a project since an instant in groups, and whether these are all of them.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch(
+        "SELECT coalesce(host(ip), ip_text), country, user_agent, endpoint, class, count(*) FROM (SELECT ip, ip_text,"
+        " country, user_agent, endpoint, class FROM events WHERE tenant_no = $1 AND project_no = $2"
+        " AND occurred_at >= $3 ORDER BY event_id DESC LIMIT $4) AS e GROUP BY 1, 2, 3, 4, 5",
+        *owner,
+        since,
+        limit,
+    )
+    groups = [EventGroup(*tuple(row)) for row in rows]
+    return groups, sum(group.count for group in groups) < limit
+
+
+async def measure_share(
+    tx: Tx, owner: tuple[int, int], network: object, since: datetime, one_in: int
+) -> Share:
+    """Tell whether a network made more than one in so many of a project's events from ``since`` on.
+
+    ``owner``: numbers of tenant and project. No more events of the project are counted than that needs.
+    """
+    own = await tx.fetch_row(
+        "SELECT count(*) AS events, count(DISTINCT user_agent) AS agents FROM events WHERE tenant_no = $1"
+        " AND project_no = $2 AND ip <<= $3 AND occurred_at >= $4",
+        *owner,
+        network,
+        since,
+    )
+    events, agents = (own["events"], own["agents"]) if own is not None else (0, 0)
+    enough = events * one_in
+    counted = await tx.fetch_value(
+        "SELECT count(*) FROM (SELECT FROM events WHERE tenant_no = $1 AND project_no = $2 AND occurred_at >= $3"
+        " LIMIT $4) AS e",
+        *owner,
+        since,
+        enough,
+    )
+    return Share(agents, counted < enough)
+
+
+async def list_typed(
+    tx: Tx, owner: tuple[int, int], types: Sequence[str], since: datetime, limit: int
+) -> list[TypedEvent]:
+    """Return events of some types with an address, in order, without what our own rules caused.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch(
+        "SELECT occurred_at, host(ip), endpoint FROM events WHERE tenant_no = $1 AND project_no = $2"
+        f" AND ip IS NOT NULL AND occurred_at >= $3 AND event_type = ANY($4) AND {_NO_ECHO}"
+        " ORDER BY occurred_at, event_id LIMIT $5",
+        *owner,
+        since,
+        list(types),
+        limit,
+    )
+    return [TypedEvent(*tuple(row)) for row in rows]
+
+
+async def find_burst(
+    tx: Tx, owner: tuple[int, int], network: object, types: Sequence[str], since: datetime
+) -> Burst:
+    """Return what a network did of some types from ``since`` on, without what our own rules caused."""
+    row = await tx.fetch_row(
+        "SELECT count(*), count(DISTINCT endpoint), (array_agg(event_id ORDER BY occurred_at DESC))[1:10] FROM events"
+        " WHERE tenant_no = $1 AND project_no = $2 AND ip <<= $3 AND occurred_at >= $4 AND event_type = ANY($5)"
+        f" AND {_NO_ECHO}",
+        *owner,
+        network,
+        since,
+        list(types),
+    )
+    return Burst(0, 0, []) if row is None else Burst(row[0], row[1], row[2] or [])
 
 
 def _event(row: Any) -> StoredAppEvent:

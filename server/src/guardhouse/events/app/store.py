@@ -184,3 +184,20 @@ async def add_rollups(
         project_no,
         *map(list, zip(*rows, strict=True)),
     )
+
+
+async def delete_old(tx: Tx, tenant_no: int, project_no: int, before: datetime, limit: int) -> int:
+    """Delete a project's telemetry from before an instant, at most ``limit`` rows of each table; returns the most."""
+    most = 0
+    for table, column in (("events", "occurred_at"), ("metrics", "occurred_at"), ("event_rollups", "minute")):
+        tag = await tx.run(
+            f"DELETE FROM {table} d USING (SELECT tableoid AS part, ctid AS place FROM {table}"
+            f" WHERE tenant_no = $1 AND project_no = $2 AND {column} < $3 LIMIT $4) AS old"
+            f" WHERE d.tableoid = old.part AND d.ctid = old.place AND d.{column} < $3",
+            tenant_no,
+            project_no,
+            before,
+            limit,
+        )
+        most = max(most, int(tag.rpartition(" ")[2]))
+    return most

@@ -5,13 +5,13 @@ for each other wherever many come from the same few addresses, which is what an 
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from guardhouse.analysis.abuse.address import name_of
-from guardhouse.analysis.abuse.classes import WEIGHTS_IN_THOUSANDTHS
+from guardhouse.analysis.abuse.classes import WEIGHING_TYPES
 from guardhouse.analysis.abuse.echo import BLOCKED, is_echo
 from guardhouse.analysis.abuse.score import bucket_of
 from guardhouse.events.ips import store
@@ -20,7 +20,6 @@ from guardhouse.foundation.clock import microseconds
 from guardhouse.foundation.database import Tx
 
 KEPT: Final = timedelta(days=8)  # what a policy can be tried out over
-_WEIGHING: Final = frozenset(name for name, weight in WEIGHTS_IN_THOUSANDTHS.items() if weight)
 
 
 class Note(msgspec.Struct, array_like=True):
@@ -35,18 +34,32 @@ class Note(msgspec.Struct, array_like=True):
     samples: list[bytes]
 
 
+class Word(msgspec.Struct, array_like=True):
+    """What one batch leaves: its notes, and the minutes since 1970 in which anything of it happened."""
+
+    notes: list[Note]
+    minutes: list[int]
+
+
 class _Filter(msgspec.Struct):
     filter_type: Any = None
 
 
-async def note_activity(tx: Tx, owner: AppOwner, stored: Iterable[NewRow]) -> None:
-    """Leave word of events that were stored just now, but of what weighs nothing or our own rules caused."""
+async def note_activity(
+    tx: Tx, owner: AppOwner, stored: Iterable[NewRow], others: Iterable[datetime]
+) -> None:
+    """Leave word of events that were stored just now: of addresses only what weighs, and is not our own rules' doing.
+
+    ``others``: when everything else of the batch happened that was new, rolled-up events and metrics.
+    """
+    minutes = {int(at.timestamp()) // 60 for at in others}
     notes: dict[tuple[str, int, str], Note] = {}
     oldest = owner.received_at - KEPT
     for row in stored:
         fields = row.fields
+        minutes.add(int(row.occurred_at.timestamp()) // 60)
         event_type = fields["event_type"]
-        if event_type not in _WEIGHING or row.occurred_at < oldest:
+        if event_type not in WEIGHING_TYPES or row.occurred_at < oldest:
             continue
         address = name_of(fields["ip"], fields["ip_text"])
         if address is None or _is_echo(fields):
@@ -61,8 +74,8 @@ async def note_activity(tx: Tx, owner: AppOwner, stored: Iterable[NewRow]) -> No
         note.first, note.last = min(note.first, at), max(note.last, at)
         if len(note.samples) < store.SAMPLES:
             note.samples.append(row.row_id)
-    if notes:
-        packed = msgspec.msgpack.encode(list(notes.values()))
+    if minutes:
+        packed = msgspec.msgpack.encode(Word(list(notes.values()), sorted(minutes)))
         await store.add_note(tx, owner.tenant.no, owner.project_no, packed)
 
 

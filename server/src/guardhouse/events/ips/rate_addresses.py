@@ -12,8 +12,9 @@ from guardhouse.agents.rules.queries import list_released
 from guardhouse.analysis.abuse import score
 from guardhouse.analysis.abuse.echo import BANS, RELEASE_SECONDS
 from guardhouse.events.ips import store
-from guardhouse.events.ips.note_activity import Note
+from guardhouse.events.ips.note_activity import Note, Word
 from guardhouse.events.ips.store import Bucket, Place, Rated, Standing
+from guardhouse.events.streams.store import mark
 from guardhouse.events.write_process import DayMissing
 from guardhouse.foundation.clock import from_microseconds
 from guardhouse.foundation.database import Tx
@@ -24,7 +25,7 @@ NOTES_AT_ONCE: Final = 100
 DUE_AT_ONCE: Final = 500
 SPAN: Final = timedelta(seconds=score.BUCKET_SECONDS * score.BUCKETS)
 _LISTED: Final = 5
-_decode: Final = msgspec.msgpack.Decoder(list[Note]).decode
+_decode: Final = msgspec.msgpack.Decoder(Word).decode
 
 
 async def rate_addresses(tx: Tx, now: datetime) -> bool:
@@ -59,7 +60,11 @@ def start_of(bucket: int) -> datetime:
 
 
 async def _fold(tx: Tx, taken: Sequence[tuple[int, int, bytes]], now: datetime) -> set[Place]:
-    decoded = [(tenant_no, project_no, _decode(packed)) for tenant_no, project_no, packed in taken]
+    words = [(tenant_no, project_no, _decode(packed)) for tenant_no, project_no, packed in taken]
+    minutes = {(tenant_no, no, _minute(number)) for tenant_no, no, word in words for number in word.minutes}
+    if minutes:
+        await mark(tx, minutes, now)
+    decoded = [(tenant_no, project_no, word.notes) for tenant_no, project_no, word in words]
     released = await _released(tx, decoded, now)
     counts: dict[Place, dict[tuple[datetime, str], tuple[int, list[UUID]]]] = {}
     spans: dict[Place, tuple[datetime, datetime]] = {}
@@ -106,6 +111,10 @@ async def _rate(tx: Tx, places: Sequence[Place], now: datetime) -> None:
             drafts.append(_crossing(standing, rated[-1], own))
     await store.put_rated(tx, rated)
     await publish_all(tx, drafts)
+
+
+def _minute(number: int) -> datetime:
+    return datetime.fromtimestamp(number * 60, UTC)
 
 
 def _rated(standing: Standing, buckets: Sequence[Bucket], now: datetime) -> Rated:

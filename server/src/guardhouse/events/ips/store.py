@@ -129,6 +129,16 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressBucket:
+    """How many events of a type an address made in the ten minutes that begin at ``starts_at``."""
+
+    address: str
+    starts_at: datetime
+    event_type: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What is known of an address in a project."""
 
@@ -248,6 +258,21 @@ async def list_buckets(tx: Tx, places: Sequence[Place], since: datetime) -> dict
         place = Place(row["tenant_no"], row["project_no"], row["address"])
         found[place].append(Bucket(row["bucket"], row["event_type"], row["count"], row["sample_ids"]))
     return found
+
+
+async def list_span(tx: Tx, owner: tuple[int, int], since: datetime, limit: int) -> list[AddressBucket]:
+    """Return the buckets of a project's addresses from ``since`` on, by address and time.
+
+    ``owner``: numbers of tenant and project.
+    """
+    rows = await tx.fetch(
+        "SELECT address, bucket, event_type, count FROM ip_buckets WHERE tenant_no = $1 AND project_no = $2"
+        " AND bucket >= $3 ORDER BY address, bucket, event_type LIMIT $4",
+        *owner,
+        since,
+        limit,
+    )
+    return [AddressBucket(*tuple(row)) for row in rows]
 
 
 async def put_rated(tx: Tx, rated: Sequence[Rated]) -> None:

@@ -1,0 +1,1 @@
+"""Keys with which a project's envelopes are opened, and secrets with which its payloads are signed."""

@@ -1,0 +1,1 @@
+"""Revisions of an app's rules: what each changed, who has it, and the way back to it."""

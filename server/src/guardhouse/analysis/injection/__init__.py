@@ -1,0 +1,1 @@
+"""Signs of prompt injection in a text: readings of it, two linear heads, rules, a calibrated score, its reasons."""

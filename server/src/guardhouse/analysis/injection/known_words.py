@@ -1,0 +1,41 @@
+"""Small word lists: what makes a text a language, and what attacks are made of."""
+
+import json
+import re
+from importlib.resources import files
+from typing import Any, Final
+
+_DATA: Final = files("guardhouse.analysis.injection") / "data"
+
+
+def _read(name: str) -> Any:
+    return json.loads((_DATA / name).read_text(encoding="utf-8"))
+
+
+FUNCTION_WORDS: Final[frozenset[str]] = frozenset(
+    word for words in _read("function_words.json").values() for word in words
+)
+ATTACK_WORDS: Final[frozenset[str]] = frozenset(_read("scrambled_words.json"))
+CATEGORY_WORDS: Final[dict[str, frozenset[str]]] = {
+    category: frozenset(words) for category, words in _read("category_words.json").items()
+}
+WORD: Final = re.compile(r"[^\W\d_]+")
+
+
+_LETTERS_AT_LEAST: Final = 2
+
+
+def known_share(text: str) -> tuple[float, int]:
+    """Return which share of a text's words is known, and how many words it has.
+
+    Known are the function words of 13 languages, from two letters on, and the words of attacks.
+    """
+    words = WORD.findall(text.lower())
+    if not words:
+        return 0.0, 0
+    known = sum(
+        1
+        for word in words
+        if (word in FUNCTION_WORDS and len(word) >= _LETTERS_AT_LEAST) or word in ATTACK_WORDS
+    )
+    return known / len(words), len(words)

@@ -1,0 +1,146 @@
+"""The engine's one entry: texts in, judgements out, whole batches at once.
+
+A judgement depends on its own text and the engine's version, never on its neighbours in a batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from guardhouse.analysis.injection.artefact import Model
+from guardhouse.analysis.injection.calibrate import band_of, score_milli
+from guardhouse.analysis.injection.features import buckets
+from guardhouse.analysis.injection.head import logits_milli
+from guardhouse.analysis.injection.normalise import Normalised, View, normalise
+from guardhouse.analysis.injection.rules import MOST_POINTS, Hit, Pack, match
+from guardhouse.analysis.injection.windows import Window, external_windows, user_windows
+
+EMPTY: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model and the rules that go with it."""
+
+    model: Model
+    pack: Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text and the channel it came by: ``user`` or ``external``; ``rules_off`` are ids of rules to leave out."""
+
+    text: str
+    channel: str = "user"
+    rules_off: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedView:
+    """One reading's judgement.
+
+    ``windows`` are stretches of the reading with the logit (milli) that the head gave them; ``worst`` is the index
+    of the greatest. ``logit_milli`` is that logit and the points of ``hits``, of which ``capped`` were taken off.
+    """
+
+    view: View
+    windows: tuple[Window, ...]
+    logits: tuple[int, ...]
+    worst: int
+    hits: tuple[Hit, ...]
+    capped: int
+    logit_milli: int
+    band: int
+    score_milli: int
+
+    def window_score(self, engine: Engine, channel: str, number: int) -> int:
+        """Return what one window alone would score, without rules."""
+        return score_milli(engine.model.curves[channel], self.band, self.logits[number])
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the engine says of one text: thousandths, the reading that decided, all readings that hold text."""
+
+    question: Question
+    score_milli: int
+    decisive: JudgedView | None
+    views: tuple[JudgedView, ...]
+    flags: tuple[str, ...]
+
+
+def judge(engine: Engine, questions: Sequence[Question]) -> list[Judgement]:
+    """Judge texts; a text that normalises to white space scores 0."""
+    read = [normalise(q.text, external=q.channel == "external") for q in questions]
+    windows = [[_windows(view, q.channel) for view in n.views] for q, n in zip(questions, read, strict=True)]
+    logits = _logits(engine, questions, read, windows)
+    judgements: list[Judgement] = []
+    for number, question in enumerate(questions):
+        views = tuple(
+            _judge_view(engine, question, view, cut, logits[number, place])
+            for place, (view, cut) in enumerate(zip(read[number].views, windows[number], strict=True))
+            if cut
+        )
+        decisive = max(views, key=lambda view: view.score_milli, default=None)
+        judgements.append(
+            Judgement(
+                question,
+                decisive.score_milli if decisive else EMPTY,
+                decisive,
+                views,
+                read[number].flags,
+            )
+        )
+    return judgements
+
+
+def _windows(view: View, channel: str) -> list[Window]:
+    text = view.reading.text
+    if not text.strip():
+        return []
+    return user_windows(text) if channel == "user" else external_windows(text)
+
+
+def _logits(
+    engine: Engine,
+    questions: Sequence[Question],
+    read: Sequence[Normalised],
+    windows: Sequence[Sequence[Sequence[Window]]],
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Return the logits of the windows of each (text, view), one pass per head over all of them."""
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    for channel, head in engine.model.heads.items():
+        places = [
+            (number, place)
+            for number, question in enumerate(questions)
+            if question.channel == channel
+            for place in range(len(windows[number]))
+        ]
+        texts = [
+            read[number].views[place].reading.text[start:end]
+            for number, place in places
+            for start, end in windows[number][place]
+        ]
+        if not texts:
+            continue
+        values = logits_milli(head, buckets(texts)).tolist()
+        start = 0
+        for number, place in places:
+            end = start + len(windows[number][place])
+            found[number, place] = tuple(values[start:end])
+            start = end
+    return found
+
+
+def _judge_view(
+    engine: Engine, question: Question, view: View, windows: Sequence[Window], logits: tuple[int, ...]
+) -> JudgedView:
+    text = view.reading.text
+    hits = tuple(match(engine.pack, text, question.channel, question.rules_off))
+    points = sum(hit.rule.points_milli for hit in hits)
+    capped = max(points - MOST_POINTS, 0)
+    worst = max(range(len(logits)), key=logits.__getitem__)
+    logit = logits[worst] + points - capped
+    band = band_of(question.channel, len(text) if question.channel == "user" else len(windows))
+    score = score_milli(engine.model.curves[question.channel], band, logit)
+    return JudgedView(view, tuple(windows), logits, worst, hits, capped, logit, band, score)

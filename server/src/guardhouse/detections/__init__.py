@@ -1,0 +1,1 @@
+"""Verdicts on prompts, documents, conversations and the answers of models."""

@@ -1,0 +1,331 @@
+"""Read the body of a detection: every string of JSON is a text, also one that cannot be stored elsewhere.
+
+NUL, controls and invisible characters are what an attack hides in; a refusal would hide the attack. Unpaired
+surrogates alone cannot be text: they become U+FFFD, and the answer says so.
+"""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, NoReturn
+
+from guardhouse.detections.decide import POINTS, OperatingPoint
+from guardhouse.foundation.errors import InvalidJson, Problem
+from guardhouse.foundation.json_place import Place, first_constant, first_too_deep, place_at
+
+MAX_CHARS: Final = 10_000
+MAX_DEPTH: Final = 32
+METADATA_BYTES: Final = 1_024
+CHANNELS: Final = ("user", "external")
+TIERS: Final = ("fast",)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_TOP: Final = frozenset({"text", "channel", "config", "metadata", "context"})
+_CONFIG: Final = frozenset(
+    {
+        "confidence_threshold",
+        "include_reasoning",
+        "detailed_response",
+        "timeout_seconds",
+        "operating_point",
+        "tier",
+        "explain",
+        "sanitize",
+    }
+)
+_CONTEXT: Final = frozenset({"agent_id", "session_id", "run_id", "trace_id"})
+
+
+class _Refused(Problem):
+    """What every refusal of a detection's body shares; ``pointer`` says where."""
+
+    status: ClassVar[int] = 422
+    remediation = "Compare the body with POST /api/v1/detect in the API reference."
+
+    def __init__(self, detail: str, pointer: str, **extensions: Any) -> None:
+        error = {"pointer": pointer, "code": self.code, "detail": detail}
+        super().__init__(detail, errors=[error], **extensions)
+
+
+class ObjectExpected(_Refused):
+    """The body is JSON, but no object."""
+
+    code, title = "object_expected", "Object expected"
+
+
+class TextRequired(_Refused):
+    """There is nothing to judge."""
+
+    code, title = "text_required", "Text required"
+
+
+class TextType(_Refused):
+    """The text is no string."""
+
+    code, title = "text_type", "The text must be a string"
+
+
+class TextEmpty(_Refused):
+    """The text is the empty string."""
+
+    code, title = "text_empty", "The text is empty"
+
+
+class TextTooLong(_Refused):
+    """The text is longer than may be judged; it is never cut silently."""
+
+    code, title = "text_too_long", "Text too long"
+    remediation = (
+        "Send the text in parts; `limit` and `length` count code points, `cut` is where it would end."
+    )
+
+
+class UnknownChoice(_Refused):
+    """A member holds none of its allowed values; they are listed."""
+
+    code, title = "unknown_choice", "Unknown choice"
+    remediation = "Use one of the values in `allowed`."
+
+
+class ThresholdRange(_Refused):
+    """The threshold is no number from 0 to 1."""
+
+    code, title = "threshold_range", "Threshold out of range"
+    remediation = "Send a number from 0 to 1, such as 0.5."
+
+
+class UnknownConfig(_Refused):
+    """A member of ``config`` that does not exist; the nearest known name is said."""
+
+    code, title = "unknown_config", "Unknown setting of a detection"
+
+
+class MemberInvalid(_Refused):
+    """A member has the wrong type or is out of range."""
+
+    code, title = "member_invalid", "A member is invalid"
+
+
+class MetadataTooLarge(_Refused):
+    """Metadata or context is over 1 KiB of JSON."""
+
+    code, title = "metadata_too_large", "Metadata too large"
+    remediation = "Send an id and keep the rest with yourself."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A detection as asked for."""
+
+    text: str
+    channel: str = "user"
+    operating_point: OperatingPoint | None = None
+    threshold_milli: int | None = None
+    reasoning: bool = True
+    explain: bool = False
+    sanitize: bool = False
+    seconds: float = 30.0
+    context: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    invalid_unicode: bool = False
+
+
+def decode(body: bytes) -> tuple[Any, list[str], bool]:
+    """Return the value of a JSON text, what is odd about it, and whether surrogates were replaced.
+
+    Raises:
+        InvalidJson: not UTF-8, not JSON, NaN or Infinity, deeper than 32 levels; with line and column.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = body[: error.start].decode("utf-8")
+        raise _invalid("The body is not UTF-8", place_at(before, len(before))) from None
+    doubled: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and not doubled:
+            doubled.append("duplicate_key")
+        return found
+
+    deep = first_too_deep(text, MAX_DEPTH) if text.count("[") + text.count("{") > MAX_DEPTH else None
+    try:
+        value = json.loads(text, object_pairs_hook=members, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _invalid(error.msg, Place(error.lineno, error.colno)) from None
+    except RecursionError:
+        raise _invalid(f"The body is nested deeper than {MAX_DEPTH} levels", deep or Place(1, 1)) from None
+    except ValueError:
+        raise _invalid("This is no number that JSON has", first_constant(text)) from None
+    if deep is not None and _is_deep(value):
+        raise _invalid(f"The body is nested deeper than {MAX_DEPTH} levels", deep)
+    replaced = "\\u" in text and _has_surrogate(value)
+    return (_without_surrogates(value) if replaced else value), doubled, replaced
+
+
+def _invalid(sentence: str, place: Place) -> InvalidJson:
+    return InvalidJson(
+        f"{sentence}: line {place.line}, column {place.column}.", line=place.line, column=place.column
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _is_deep(value: Any, level: int = 1) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    if level > MAX_DEPTH:
+        return True
+    below = value.values() if isinstance(value, dict) else value
+    return any(_is_deep(item, level + 1) for item in below)
+
+
+def _has_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(_has_surrogate(item) for item in value)
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
+    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
+def read_wanted(body: bytes) -> Wanted:
+    """Read the body of ``POST /detect``.
+
+    Raises:
+        InvalidJson: as :func:`decode`.
+        Problem: 422 with the code of the first thing that is wrong and its pointer.
+    """
+    value, warnings, replaced = decode(body)
+    if not isinstance(value, dict):
+        raise ObjectExpected("The body must be a JSON object with `text`.", "")
+    config = _object(value, "config")
+    for name in config:
+        if name not in _CONFIG:
+            near = difflib.get_close_matches(str(name), _CONFIG, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UnknownConfig(f"`config` has no member {name[:64]!r}.{hint}", _pointer("config", name))
+    warnings += [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
+    reasoning = [_flag(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
+    _choice(config.get("tier", "fast"), TIERS, "/config/tier")
+    return Wanted(
+        text=_text(value),
+        channel=_choice(value.get("channel", "user"), CHANNELS, "/channel"),
+        operating_point=(
+            None
+            if config.get("operating_point") is None
+            else _choice(config["operating_point"], tuple(POINTS), "/config/operating_point")  # type: ignore[arg-type] # one of POINTS
+        ),
+        threshold_milli=_threshold(config.get("confidence_threshold")),
+        reasoning=all(reasoning),
+        explain=_flag(config, "explain", default=False),
+        sanitize=_flag(config, "sanitize", default=False),
+        seconds=_seconds(config.get("timeout_seconds", 30)),
+        context=_context(_object(value, "context")),
+        metadata=_small(_object(value, "metadata"), "/metadata"),
+        warnings=tuple(warnings),
+        invalid_unicode=replaced,
+    )
+
+
+def _text(value: dict[str, Any]) -> str:
+    if "text" not in value:
+        raise TextRequired("The body needs `text`.", "/text")
+    text = value["text"]
+    if not isinstance(text, str):
+        raise TextType(f"`text` must be a string, not {_kind(text)}.", "/text")
+    if not text:
+        raise TextEmpty("`text` is the empty string.", "/text")
+    if len(text) > MAX_CHARS:
+        raise TextTooLong(
+            f"`text` has {len(text):,} code points; at most {MAX_CHARS:,} are judged at once.",
+            "/text",
+            limit=MAX_CHARS,
+            length=len(text),
+            cut=text[MAX_CHARS - 40 : MAX_CHARS],
+        )
+    return text
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "an object"}
+    return names.get(type(value), "that")
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise MemberInvalid(f"`{name}` must be an object, not {_kind(found)}.", f"/{name}")
+    return found
+
+
+def _choice(given: Any, allowed: tuple[str, ...], pointer: str) -> str:
+    if given not in allowed:
+        raise UnknownChoice(
+            f"{pointer.rpartition('/')[2]} is one of {', '.join(allowed)}.", pointer, allowed=list(allowed)
+        )
+    found: str = given
+    return found
+
+
+def _flag(config: dict[str, Any], name: str, *, default: bool) -> bool:
+    given = config.get(name, default)
+    if not isinstance(given, bool):
+        raise MemberInvalid(f"`{name}` is true or false.", f"/config/{name}")
+    return given
+
+
+def _threshold(given: Any) -> int | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= 1:
+        raise ThresholdRange(
+            "`confidence_threshold` is a number from 0 to 1.", "/config/confidence_threshold"
+        )
+    return round(1_000 * given)
+
+
+def _seconds(given: Any) -> float:
+    most = 60
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1 <= given <= most:
+        raise MemberInvalid(f"`timeout_seconds` is a number from 1 to {most}.", "/config/timeout_seconds")
+    return float(given)
+
+
+def _context(given: dict[str, Any]) -> dict[str, str]:
+    for name, value in given.items():
+        if name not in _CONTEXT or not isinstance(value, str):
+            raise MemberInvalid(
+                f"`context` has {', '.join(sorted(_CONTEXT))}, each a string.", _pointer("context", name)
+            )
+    return _small(given, "/context")
+
+
+def _small(given: dict[str, Any], pointer: str) -> dict[str, Any]:
+    size = len(json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
+    if size > METADATA_BYTES:
+        raise MetadataTooLarge(
+            f"{pointer[1:]} is {size:,} bytes of JSON, at most {METADATA_BYTES:,} are kept.",
+            pointer,
+            limit_bytes=METADATA_BYTES,
+        )
+    return given
+
+
+def _pointer(*parts: str) -> str:
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1")[:64] for part in parts)

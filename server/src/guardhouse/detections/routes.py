@@ -1,0 +1,94 @@
+"""Routes of detections: judge a text, look at the engine."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Depends, Request, Response
+
+from guardhouse.detections.ask_engine import DetectionTimeout, EngineBusy, EngineFailed
+from guardhouse.detections.decide import POINTS
+from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.engine_pool import EnginePool
+from guardhouse.detections.model_file import model_sha256
+from guardhouse.detections.read_request import (
+    MemberInvalid,
+    MetadataTooLarge,
+    ObjectExpected,
+    TextEmpty,
+    TextRequired,
+    TextTooLong,
+    TextType,
+    ThresholdRange,
+    UnknownChoice,
+    UnknownConfig,
+    read_wanted,
+)
+from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.foundation.body_docs import raw_body
+from guardhouse.foundation.problem_docs import refusals
+from guardhouse.foundation.request import JSON_TYPE, Shared, api_router
+from guardhouse.identity.caller import Caller, Require
+
+router = api_router("detections")
+Reader = Annotated[Caller, Depends(Require("detect:read"))]
+Asker = Annotated[Caller, Depends(Require("detect:write"))]
+
+_BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
+
+
+def engine_of(request: Request) -> EnginePool:
+    """Return the engine of the application that serves this request."""
+    found: EnginePool = request.app.state.detection_engine
+    return found
+
+
+Engine = Annotated[EnginePool, Depends(engine_of)]
+
+
+@router.post(
+    "/detect",
+    operation_id="detect_text",
+    openapi_extra=_BODY,
+    responses={
+        200: {"model": DetectionShape, "description": "The verdict."},
+        **refusals(
+            ObjectExpected,
+            TextRequired,
+            TextType,
+            TextEmpty,
+            TextTooLong,
+            UnknownChoice,
+            UnknownConfig,
+            ThresholdRange,
+            MemberInvalid,
+            MetadataTooLarge,
+            EngineBusy,
+            EngineFailed,
+            DetectionTimeout,
+        ),
+    },
+)
+async def detect_text(_caller: Asker, engine: Engine, shared: Shared, request: Request) -> Response:
+    """Judge a text: is it an attempt to turn a model against its user or its owner?
+
+    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
+    of the text is stored.
+    """
+    found = await detect(engine, read_wanted(await request.body()))
+    return Response(msgspec.json.encode(answer(found, shared.clock)), media_type=JSON_TYPE)
+
+
+@router.get("/detect/engine", operation_id="get_detection_engine")
+async def get_detection_engine(_caller: Reader, engine: Engine) -> EngineShape:
+    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    return EngineShape(
+        tiers=["fast"],
+        processes=engine.processes,
+        queue_depth=engine.waiting,
+        artefact_sha256=model_sha256(engine.model),
+        operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+    )
+
+
+def _thresholds(name: Any, lines: tuple[int, int]) -> DetectionThresholds:
+    return DetectionThresholds(review=lines[0] / 1_000, block=lines[1] / 1_000, operating_point=name)

