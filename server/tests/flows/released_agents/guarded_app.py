@@ -1,10 +1,10 @@
 """An app as its author writes it: FastAPI, fastapi-guard and the agent, plus a back door for the test that runs it.
 
 It runs in the environment of its row, so it imports nothing of this repository. ``argv[1]`` is a JSON object:
-``port_file`` (where the app writes its port), ``security`` (the keywords of ``SecurityConfig``) and ``lifespan`` (the
-app starts the agent itself, as users of the first generation do). Behind ``/-/`` the app tells what went into the
-agent's ``send_event`` and ``send_metric`` and what every request of the agent was answered, and makes it send or ask
-now instead of at its next interval.
+``port_file`` (where the app writes its port), ``security`` (the keywords of ``SecurityConfig``) and ``old_adapter``
+(fastapi-guard 4, which leaves it to the app to start the agent and to apply rules). Behind ``/-/`` the app tells what
+went into the agent's ``send_event`` and ``send_metric`` and what every request of the agent was answered, and makes it
+send or ask now instead of at its next interval.
 """
 
 import importlib
@@ -32,6 +32,8 @@ produced: dict[str, list[Any]] = {"event": [], "metric": []}
 answers: list[tuple[str, str, int]] = []
 agents: list[Any] = []
 config = SecurityConfig(**given["security"])
+HANDLERS = "guard.handlers" if given["old_adapter"] else "guard_core.handlers"
+RULES: Any = importlib.import_module(f"{HANDLERS}.dynamic_rule_handler").DynamicRuleManager
 
 
 def listen_to(kind: str) -> None:
@@ -67,13 +69,14 @@ def listen_to_answers() -> None:
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Start and stop the agent where the adapter of the row does not."""
-    if given["lifespan"]:
-        agent = package.guard_agent(config.to_agent_config())
-        await agent.start()
+    if not given["old_adapter"]:
         yield
-        await agent.stop()
-    else:
-        yield
+        return
+    agent = package.guard_agent(config.to_agent_config())
+    await agent.start()
+    await RULES(config).initialize_agent(agent)
+    yield
+    await agent.stop()
 
 
 listen_to("event")
@@ -119,14 +122,10 @@ async def status() -> None:
 @back.post("/-/poll")
 async def poll() -> dict[str, Any]:
     """Ask for rules now, past the agent's cache, and let the adapter apply them as its own loop does."""
-    from guard_core.handlers.dynamic_rule_handler import (  # type: ignore[import-not-found] # noqa: PLC0415 -- the row's
-        DynamicRuleManager,
-    )
-
     agent = agents[0]
     if transport := getattr(agent, "transport", None):
         agent.get_dynamic_rules = transport.fetch_dynamic_rules
-    manager = DynamicRuleManager(config)
+    manager = RULES(config)
     await manager.update_rules()
     rules = manager.current_rules
     return {"rule_id": rules.rule_id, "version": rules.version} if rules else {}

@@ -30,23 +30,26 @@ from tools.agent_environments import NotInstalledError, interpreter
 pytestmark = pytest.mark.timeout(240)
 APP = Path(__file__).parent / "guarded_app.py"
 SECRETS = ("geheim-authorization", "geheim-cookie", "geheim-key")
-BLACKLISTED, BURSTING, BANNED = "203.0.113.9", "192.0.2.50", "198.51.100.77"
+BLACKLISTED, BURSTING, BANNED = "203.0.113.9", "192.0.2.50", "45.155.204.17"
 
 
 @dataclass(frozen=True)
 class Row:
-    """An environment and what its app sets."""
+    """An environment, the generation of its agent, and what its app sets."""
 
     environment: str
-    lifespan: bool = False
+    generation: str
+    old_adapter: bool = False
     security: dict[str, Any] = field(default_factory=dict)
 
 
 ROWS = {
-    "g1": Row("g1", lifespan=True),
-    "g2": Row("g2"),
-    "g3": Row("g3"),
-    "g3-enriched": Row("g3", security={"enable_enrichment": True}),
+    "g1": Row("g1", "G1", old_adapter=True),
+    "g2": Row("g2", "G2"),
+    "g3": Row("g3", "G3"),
+    "g3-enriched": Row("g3", "G3", security={"enable_enrichment": True}),
+    "ours-8": Row("ours_8", "GH"),
+    "ours-4": Row("ours_4", "GH", old_adapter=True),
 }
 
 
@@ -55,6 +58,7 @@ class GuardedApp:
     """A running app of a row, asked as its visitors do, and through its back door."""
 
     client: httpx.Client
+    project: str = ""
 
     def visit(
         self, path: str, address: str, agent: str = "Mozilla/5.0", method: str = "GET"
@@ -73,6 +77,22 @@ class GuardedApp:
 
     def do(self, what: str) -> Any:
         return self.client.post(f"/-/{what}").raise_for_status().json()
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Who runs the house, with its admin key."""
+
+    house: RunningHouse
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        key = {"X-API-Key": self.house.ready["admin_key"]}
+        url = f"{self.house.ready['url']}/api/v1{path}"
+        return httpx.request(method, url, json=body, headers=key | headers).raise_for_status()
+
+    def post(self, path: str, body: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("POST", path, body).json()
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +116,13 @@ def app(house: RunningHouse, row: str, tmp_path: Path) -> Iterator[GuardedApp]:
         if os.environ.get("GUARDHOUSE_REQUIRE_ALL"):
             raise
         pytest.skip(f"the released packages of {row} could not be installed: {error}")
-    made = httpx.post(
-        f"{house.ready['url']}/api/v1/keys",
-        json={"name": row, "role": "agent", "scopes": ["telemetry:write", "app_rules:read"]},
-        headers={"X-API-Key": house.ready["admin_key"]},
-    )
-    assert made.status_code == 201, made.text
+    operator = Operator(house)
+    project = operator.post("/projects", {"slug": row, "name": row})["id"]
+    made = operator.post(f"/projects/{project}/keys", {"name": row})
     security = {
         "enable_agent": True,
         "agent_endpoint": house.ready["url"],
-        "agent_api_key": made.json()["api_key"],
+        "agent_api_key": made["api_key"],
         "agent_project_id": row,
         "agent_buffer_size": 1000,
         "enable_dynamic_rules": True,
@@ -115,17 +132,18 @@ def app(house: RunningHouse, row: str, tmp_path: Path) -> Iterator[GuardedApp]:
         "blocked_user_agents": ["sqlmap"],
         "endpoint_rate_limits": {"/limited": [5, 60]},
     }
-    with running_app(python, tmp_path, security | wanted.security, lifespan=wanted.lifespan) as running:
+    with running_app(python, tmp_path, security | wanted.security, old_adapter=wanted.old_adapter) as running:
+        running.project = project
         yield running
 
 
 @contextlib.contextmanager
 def running_app(
-    python: Path, folder: Path, security: dict[str, Any], *, lifespan: bool
+    python: Path, folder: Path, security: dict[str, Any], *, old_adapter: bool
 ) -> Iterator[GuardedApp]:
     """Start the app with a home of its own, so that each row is an installation; end it by its pid."""
     log, place = folder / "app.log", folder / "port"
-    given = {"port_file": str(place), "security": security, "lifespan": lifespan}
+    given = {"port_file": str(place), "security": security, "old_adapter": old_adapter}
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -230,9 +248,9 @@ def instant(text: str) -> datetime:
 
 
 def refused(said: dict[str, Any]) -> list[Any]:
-    """Return the requests of the agent that were not answered with 200."""
+    """Return the requests of the agent that were neither taken nor answered that nothing is new."""
     return [
-        answer for answer in said["answers"] if answer[2] != httpx.codes.OK and answer[1] != "/api/v1/rules"
+        answer for answer in said["answers"] if answer[2] not in {httpx.codes.OK, httpx.codes.NOT_MODIFIED}
     ]
 
 
@@ -252,19 +270,47 @@ async def kept_secrets(house: RunningHouse) -> list[tuple[str, str]]:
     return found
 
 
-def test_everything_arrives_once(house: RunningHouse, app: GuardedApp, row: str) -> None:
+def test_attacks_arrive_once_the_instance_is_known_and_a_ban_works(
+    house: RunningHouse, app: GuardedApp, row: str
+) -> None:
     attack(app)
     app.do("flush")
     app.do("flush")  # G1 also starts a flush of its own when its buffer fills
-    said = app.said()
-    sent = given(said)
-    assert {"penetration_attempt", "user_agent_blocked", "ip_blocked"} <= {
-        event[1] for event in sent["events"]
-    }
+    sent = given(app.said())
+    seen = {event[1] for event in sent["events"]}
+    assert {"penetration_attempt", "user_agent_blocked", "ip_blocked"} <= seen
     assert len(sent["metrics"]) == 2 * 26  # of the requests that were let in
     assert arrived(house, row, sent) == sent
-    assert refused(said) == []
+
+    app.do("status")
+    instance = wait_for(lambda: reported(house, app), "no instance reported")
+    assert (instance["generation"], instance["state"]) == (ROWS[row].generation, "healthy")
+
+    ban_and_take_back(house, app)
+    assert refused(app.said()) == []
     assert asyncio.run(kept_secrets(house)) == []
+
+
+def reported(house: RunningHouse, app: GuardedApp) -> dict[str, Any] | None:
+    """Return the app's instance once it is the one of its project and has reported."""
+    found = Operator(house).ask("GET", f"/projects/{app.project}/instances").json()["data"]
+    return found[0] if len(found) == 1 and found[0]["last_report"] else None
+
+
+def ban_and_take_back(house: RunningHouse, app: GuardedApp) -> None:
+    """See an address banned by the first poll after the publication, and let in again by the first after its end."""
+
+    def polled() -> int:
+        app.do("poll")
+        return app.visit("/", BANNED).status_code
+
+    assert app.visit("/", BANNED).status_code == 200
+    operator, rules = Operator(house), f"/projects/{app.project}/rules"
+    made = operator.ask("POST", rules, {"kind": "ban_net", "value": {"net": BANNED}, "reason": "scans"})
+    assert polled() == 403
+    assert app.visit("/", "192.0.2.8").status_code == 200
+    operator.ask("DELETE", f"{rules}/{made.json()['id']}", **{"If-Match": made.headers["ETag"]})
+    assert polled() == 200
 
 
 def arrived(house: RunningHouse, row: str, sent: dict[str, Any]) -> dict[str, Any]:
