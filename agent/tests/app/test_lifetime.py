@@ -20,6 +20,8 @@ from guard_agent.client import GuardAgentHandler
 from guard_agent.config import AgentConfig
 from guard_agent.models import SecurityEvent
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts the tests may ignore it
+
 def event(name, kind="access_denied"):
     return SecurityEvent(timestamp=datetime.now(UTC), event_type=kind, reason=str(name))
 

@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from guardhouse.detections import engine_pool
 from guardhouse.detections.engine_pool import EnginePool
 from server.tests.components.door_at_noon import clock, door, host, resources
+from server.tests.detections.engines import children
 from server.tests.ingest.make import Door
 
 __all__ = ["clock", "door", "host", "resources"]
@@ -196,3 +198,26 @@ async def test_the_doors_other_refusals(door: Door) -> None:
     assert (await send(door, {"text": "x"}, content_type="text/plain")).status_code == 415
     assert (await send(door, {"text": "x"}, content_encoding="gzip")).status_code == 415
     assert (await send(door, {"text": "x"}, x_api_key="gh_live_wrong")).status_code == 401
+
+
+async def test_more_than_may_wait_is_refused_with_a_time(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pool, "MOST_WAITING", 0)
+    answer = await send(door, {"text": "Hello"})
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+        503,
+        "engine_busy",
+        "1",
+    )
+
+
+async def test_without_a_verdict_none_is_invented(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await send(door, {"text": "Hello"})).status_code == 200
+    (process,) = children()
+    process.suspend()
+    answer = await send(door, {"text": "Hello there", "config": {"timeout_seconds": 1}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "detection_timeout")
+    process.kill()
+    assert (await send(door, {"text": "Hello"})).status_code == 200
+    monkeypatch.setattr(engine_pool, "PATIENCE_SECONDS", -1.0)  # no process is ever given the time it needs
+    answer = await send(door, {"text": "Hello"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "engine_failed")

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from guardhouse.detections import engine_pool
@@ -14,6 +13,7 @@ from guardhouse.detections.engine_pool import EngineBusyError, EngineFailedError
 from guardhouse.detections.judge_texts import verdicts
 from guardhouse.detections.load_engine import load_engine
 from guardhouse.detections.verdict import Ask, Verdict
+from server.tests.detections.engines import children
 
 WORDS = [
     "please",
@@ -50,14 +50,6 @@ async def pool(model: Path, processes: int) -> AsyncIterator[EnginePool]:
         yield opened
     finally:
         await opened.close()
-
-
-def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "guardhouse.detections.engine_process" in child.cmdline()
-    ]
 
 
 async def test_one_by_one_in_batches_and_in_processes_the_verdicts_are_the_same(model: Path) -> None:

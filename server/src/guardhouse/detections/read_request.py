@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
 from guardhouse.foundation.errors import InvalidJson, Problem
@@ -39,7 +39,6 @@ _CONTEXT: Final = frozenset({"agent_id", "session_id", "run_id", "trace_id"})
 class _Refused(Problem):
     """What every refusal of a detection's body shares; ``pointer`` says where."""
 
-    status: ClassVar[int] = 422
     remediation = "Compare the body with POST /api/v1/detect in the API reference."
 
     def __init__(self, detail: str, pointer: str, **extensions: Any) -> None:
@@ -50,31 +49,31 @@ class _Refused(Problem):
 class ObjectExpected(_Refused):
     """The body is JSON, but no object."""
 
-    code, title = "object_expected", "Object expected"
+    status, code, title = 422, "object_expected", "Object expected"
 
 
 class TextRequired(_Refused):
     """There is nothing to judge."""
 
-    code, title = "text_required", "Text required"
+    status, code, title = 422, "text_required", "Text required"
 
 
 class TextType(_Refused):
     """The text is no string."""
 
-    code, title = "text_type", "The text must be a string"
+    status, code, title = 422, "text_type", "The text must be a string"
 
 
 class TextEmpty(_Refused):
     """The text is the empty string."""
 
-    code, title = "text_empty", "The text is empty"
+    status, code, title = 422, "text_empty", "The text is empty"
 
 
 class TextTooLong(_Refused):
     """The text is longer than may be judged; it is never cut silently."""
 
-    code, title = "text_too_long", "Text too long"
+    status, code, title = 422, "text_too_long", "Text too long"
     remediation = (
         "Send the text in parts; `limit` and `length` count code points, `cut` is where it would end."
     )
@@ -83,33 +82,33 @@ class TextTooLong(_Refused):
 class UnknownChoice(_Refused):
     """A member holds none of its allowed values; they are listed."""
 
-    code, title = "unknown_choice", "Unknown choice"
+    status, code, title = 422, "unknown_choice", "Unknown choice"
     remediation = "Use one of the values in `allowed`."
 
 
 class ThresholdRange(_Refused):
     """The threshold is no number from 0 to 1."""
 
-    code, title = "threshold_range", "Threshold out of range"
+    status, code, title = 422, "threshold_range", "Threshold out of range"
     remediation = "Send a number from 0 to 1, such as 0.5."
 
 
 class UnknownConfig(_Refused):
     """A member of ``config`` that does not exist; the nearest known name is said."""
 
-    code, title = "unknown_config", "Unknown setting of a detection"
+    status, code, title = 422, "unknown_config", "Unknown setting of a detection"
 
 
 class MemberInvalid(_Refused):
     """A member has the wrong type or is out of range."""
 
-    code, title = "member_invalid", "A member is invalid"
+    status, code, title = 422, "member_invalid", "A member is invalid"
 
 
 class MetadataTooLarge(_Refused):
     """Metadata or context is over 1 KiB of JSON."""
 
-    code, title = "metadata_too_large", "Metadata too large"
+    status, code, title = 422, "metadata_too_large", "Metadata too large"
     remediation = "Send an id and keep the rest with yourself."
 
 

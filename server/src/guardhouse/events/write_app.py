@@ -44,12 +44,13 @@ class NewRow(msgspec.Struct, gc=False):
 
 
 class Noise(msgspec.Struct, gc=False):
-    """An event that is kept as a count only. ``sample`` is JSON text."""
+    """An event that is kept as a count only. ``sample`` is JSON text; ``count``: as many in one."""
 
     occurred_at: datetime
     event_type: str
     fingerprint: bytes
     sample: str
+    count: int = 1
 
 
 async def write_rows(
@@ -93,7 +94,7 @@ async def write_noise(tx: Tx, owner: AppOwner, noise: Iterable[Noise]) -> None:
     rows = [
         (
             *key,
-            len(group),
+            sum(event.count for event in group),
             min(event.occurred_at for event in group),
             max(event.occurred_at for event in group),
             group[0].sample,

@@ -42,7 +42,16 @@ from guardhouse.ingest.contact_of import contact_of
 from guardhouse.ingest.counters import ACCEPTED, BATCH_SIZE, DUPLICATES, REJECTED
 from guardhouse.ingest.decode_body import decode_member
 from guardhouse.ingest.decode_lenient import Cut, MalformedBody, storable_text
-from guardhouse.ingest.parse_telemetry import ANY_KIND, PAST, AppEvent, AppMetric, Parsed, Parser, fingerprint
+from guardhouse.ingest.parse_telemetry import (
+    ANY_KIND,
+    PAST,
+    AppEvent,
+    AppMetric,
+    Parsed,
+    Parser,
+    fingerprint,
+    stands_for,
+)
 from guardhouse.ingest.quota import Meter
 from guardhouse.ingest.store import Owner, Receipt
 from guardhouse.ingest.telemetry_fields import Remark, milliseconds
@@ -295,6 +304,7 @@ def _sort(parsed: Parsed, identify: Callable[[int, str], bytes], project: Projec
                 event.event_type,
                 ANY_KIND if parsed.crowded else fingerprint(event),
                 _sample(event),
+                stands_for(event),
             )
             batch.unsure.append(item_id)
             continue

@@ -35,6 +35,7 @@ MAX_KEY_LENGTH: Final = 128
 MAX_TYPE_LENGTH: Final = 64
 UNKNOWN_TYPE: Final = "unknown"
 _ENUM_LIKE: Final = re.compile(r"[A-Za-z_]\w*\.([A-Z][A-Z0-9_]*)")
+MOST_MERGED: Final = 1_000_000  # events in one; more is nothing that a flush holds
 _VARYING: Final = re.compile(r"[0-9a-fA-F]*\d[0-9a-fA-F]*")
 _TEXTS: Final = {
     "country": 512,
@@ -237,6 +238,17 @@ def fingerprint(event: AppEvent) -> bytes:
     parts = (event.fields["handler_name"], event.fields["action_taken"], event.fields["reason"])
     text = "\0".join(_VARYING.sub("0", part or "") for part in parts)
     return hashlib.sha256(text.encode()).digest()[:8]
+
+
+def stands_for(event: AppEvent) -> int:
+    """Return how many events a piece of noise is: our agent merges equal ones and says `count`, `first` and `last`."""
+    text = event.fields["metadata"]
+    if not text or '"count"' not in text:
+        return 1
+    said = msgspec.json.decode(text)
+    count = said.get("count")
+    merged = isinstance(count, int) and "first" in said and "last" in said
+    return min(max(count, 1), MOST_MERGED) if merged else 1
 
 
 def _refusal(kind: Kind, raw: bytes, value: Any) -> tuple[str, str] | None:

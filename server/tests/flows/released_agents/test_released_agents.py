@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -209,15 +210,17 @@ async def stored(house: RunningHouse, project: str) -> dict[str, Any]:
             "SELECT event_type, sum(count)::int FROM event_rollups WHERE project_no = $1 GROUP BY 1", number
         )
         metrics = await connection.fetch(
-            "SELECT occurred_at, metric_type, value, tags FROM metrics WHERE project_no = $1", number
+            "SELECT occurred_at, metric_type, coalesce(sum / count, value), tags, coalesce(count, 1)::int"
+            " FROM metrics WHERE project_no = $1",
+            number,
         )
+    kept: Counter[tuple[Any, ...]] = Counter()
+    for at, kind, value, tags, count in metrics:
+        kept[at, kind, value, json.dumps(json.loads(tags), sort_keys=True)] += count
     return {
         "events": Counter(tuple(value or "" for value in event) for event in events),
         "noise": dict(map(tuple, noise)),
-        "metrics": Counter(
-            (at, kind, value, json.dumps(json.loads(tags), sort_keys=True))
-            for at, kind, value, tags in metrics
-        ),
+        "metrics": kept,
     }
 
 
@@ -241,6 +244,20 @@ def given(said: dict[str, Any]) -> dict[str, Any]:
         for metric in said["produced"]["metric"]
     )
     return {"events": events, "noise": dict(noise), "metrics": metrics}
+
+
+def summed(items: dict[str, Any]) -> dict[str, Any]:
+    """Return items with metrics as our agent tells them to a Guardhouse: how many of each kind, and their sum.
+
+    A kind has the class of a status, not the status.
+    """
+    number: Counter[tuple[Any, ...]] = Counter()
+    sums: dict[tuple[Any, ...], float] = defaultdict(float)
+    for (_, kind, value, each), count in items["metrics"].items():
+        tags = re.sub(r'("status": "[1-5])\d\d"', r'\1xx"', each)
+        number[kind, tags] += count
+        sums[kind, tags] += value * count
+    return items | {"metrics": number, "sums": {key: round(1000 * value) for key, value in sums.items()}}
 
 
 def instant(text: str) -> datetime:
@@ -280,6 +297,8 @@ def test_attacks_arrive_once_the_instance_is_known_and_a_ban_works(
     seen = {event[1] for event in sent["events"]}
     assert {"penetration_attempt", "user_agent_blocked", "ip_blocked"} <= seen
     assert len(sent["metrics"]) == 2 * 26  # of the requests that were let in
+    if ROWS[row].generation == "GH":
+        sent = summed(sent)
     assert arrived(house, row, sent) == sent
 
     app.do("status")
@@ -326,6 +345,8 @@ def arrived(house: RunningHouse, row: str, sent: dict[str, Any]) -> dict[str, An
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         kept = asyncio.run(stored(house, row))
+        if "sums" in sent:
+            kept = summed(kept)
         if total(kept) >= total(sent) or time.monotonic() > deadline:
             return kept
         time.sleep(0.1)

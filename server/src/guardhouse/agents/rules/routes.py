@@ -33,6 +33,7 @@ from guardhouse.agents.rules.wire import (
     DynamicRulesShape,
     ForcedAppRuleChange,
     ForcedAppRuleRequest,
+    NoRulesShape,
     app_rule_shape,
     members_of,
     new_rule_of,
@@ -92,7 +93,7 @@ class Polling(Require):
     operation_id="get_dynamic_rules",
     responses={
         200: {
-            "model": DynamicRulesShape,
+            "model": DynamicRulesShape | NoRulesShape,
             "description": "The document, or `{}` before the first publication.",
         },
         304: {"description": "The agent has it: only for a request with `If-None-Match`."},

@@ -207,8 +207,14 @@ class BanShape(BaseModel):
     until: str | None
 
 
+class NoRulesShape(BaseModel):
+    """`{}`: nothing was ever published for the project, and what an app sets in its code stands."""
+
+    model_config = ConfigDict(extra="forbid", title="NoRules")
+
+
 class DynamicRulesShape(BaseModel):
-    """The document that agents apply; `{}` as long as nothing was ever published for the project."""
+    """The document that agents apply."""
 
     model_config = ConfigDict(title="DynamicRules")
 
