@@ -33,6 +33,9 @@ APP = Path(__file__).parent / "guarded_app.py"
 SECRETS = ("geheim-authorization", "geheim-cookie", "geheim-key")
 BLACKLISTED, BURSTING, BANNED = "203.0.113.9", "192.0.2.50", "45.155.204.17"
 
+SIGNED = {"agent_payload_signing_secret": "correct-horse-battery-staple"}
+SEALED = {"agent_project_encryption_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -49,7 +52,10 @@ ROWS = {
     "g2": Row("g2", "G2"),
     "g3": Row("g3", "G3"),
     "g3-enriched": Row("g3", "G3", security={"enable_enrichment": True}),
+    "g2-signed": Row("g2", "G2", security=SIGNED),
+    "g3-sealed": Row("g3", "G3", security=SIGNED | SEALED),
     "ours-8": Row("ours_8", "GH"),
+    "ours-8-sealed": Row("ours_8", "GH", security=SIGNED | SEALED),
     "ours-4": Row("ours_4", "GH", old_adapter=True),
 }
 
@@ -119,6 +125,7 @@ def app(house: RunningHouse, row: str, tmp_path: Path) -> Iterator[GuardedApp]:
         pytest.skip(f"the released packages of {row} could not be installed: {error}")
     operator = Operator(house)
     project = operator.post("/projects", {"slug": row, "name": row})["id"]
+    insist(operator, project, wanted)
     made = operator.post(f"/projects/{project}/keys", {"name": row})
     security = {
         "enable_agent": True,
@@ -136,6 +143,19 @@ def app(house: RunningHouse, row: str, tmp_path: Path) -> Iterator[GuardedApp]:
     with running_app(python, tmp_path, security | wanted.security, old_adapter=wanted.old_adapter) as running:
         running.project = project
         yield running
+
+
+def insist(operator: Operator, project: str, row: Row) -> None:
+    """Give the project the secrets of its app, and let it take nothing without them."""
+    demands = {}
+    if secret := row.security.get("agent_payload_signing_secret"):
+        operator.post(f"/projects/{project}/signing-secrets", {"signing_secret": secret})
+        demands["signature"] = "required"
+    if key := row.security.get("agent_project_encryption_key"):
+        operator.post(f"/projects/{project}/encryption-keys", {"encryption_key": key})
+        demands["encryption"] = "required"
+    if demands:
+        operator.ask("PATCH", f"/projects/{project}", {"settings": demands}, **{"If-Match": "*"})
 
 
 @contextlib.contextmanager
