@@ -1,5 +1,6 @@
 """Hints about an app's settings from its own events."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,9 +24,8 @@ async def report(door: Door, suspicious: int, others: int) -> None:
 async def test_forwarding_headers_nobody_trusts(
     door: Door, suspicious: int, others: int, codes: list[str], *, keep_noise: bool
 ) -> None:
-    await door.events(
-        batch([door.event(timestamp="2026-11-01T00:00:00Z")], batch_id="old"), x_project_id="shop"
-    )
+    yesterday = (door.now - timedelta(hours=25)).isoformat()
+    await door.events(batch([door.event(timestamp=yesterday)], batch_id="old"), x_project_id="shop")
     body = {"settings": {"keep_noise": keep_noise}}
     url = f"/api/v1/projects/{await project_of(door)}"
     answer = await door.client.patch(url, json=body, headers={"x-api-key": door.key})
