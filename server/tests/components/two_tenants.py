@@ -297,6 +297,7 @@ async def _fill_webhooks(made: TwoTenants) -> None:
     await post("/keys", name=MARK)
     stop = asyncio.Event()
     turning = asyncio.create_task(turning_jobs.turn_notices(made.resources, stop))
+    made.ids["webhook_id"] = webhook["id"]  # the short paths list only what was made by them
     path = f"/api/v1/webhooks/{webhook['id']}/deliveries"
     async with asyncio.timeout(30):
         while not (listed := await made.client.get(path, headers=made.first.headers)).json()["data"]:
