@@ -9,8 +9,10 @@ some of them though they would be harmless.
 import re
 import warnings
 from collections.abc import Iterator
-from re import _parser  # type: ignore[attr-defined]  # the only parser of the syntax that apps compile
+from importlib import import_module
 from typing import Any, Final
+
+_parser: Any = import_module("re._parser")  # the only parser of the syntax that apps compile; it has no types
 
 MAX_LENGTH: Final = 1000
 _LOOPS: Final = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
