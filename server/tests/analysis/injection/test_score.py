@@ -7,7 +7,7 @@ from guardhouse.analysis.injection.artefact import BadArtefactError, parse
 from guardhouse.analysis.injection.calibrate import SCORES, Curve, band_of, curve_of, score_milli
 from guardhouse.analysis.injection.explain import evidence, explain, sentence, threat_types
 from guardhouse.analysis.injection.score import Engine, Question, judge
-from server.tests.analysis.injection.conftest import KNOTS, random_model
+from server.tests.analysis.injection.conftest import DATA, KNOTS, random_model
 
 WORDS = [
     "please",
@@ -126,8 +126,7 @@ def test_knots_rise(knots: list[int]) -> None:
 
 
 def test_a_damaged_or_foreign_model_file_is_refused_with_both_values() -> None:
-    whole = random_model()
-    data = {"core.json": "a" * 64}
+    whole, data = random_model(DATA), DATA
     with pytest.raises(BadArtefactError, match="GHIM"):
         parse(b"PK" + whole[2:], data)
     with pytest.raises(BadArtefactError, match="GHIM"):

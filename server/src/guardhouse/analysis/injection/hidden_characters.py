@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Final
 
 from guardhouse.analysis.injection.findings import Findings
-from guardhouse.analysis.injection.offsets import Edit, Reading, edited
+from guardhouse.analysis.injection.offsets import Edit, Reading, decoded, edited
 from guardhouse.analysis.injection.plausible import is_plausible
 
 _DATA = files("guardhouse.analysis.injection") / "data"
@@ -99,8 +99,7 @@ def without_selectors(reading: Reading, found: Findings) -> Reading:
             spelt = codes.decode("utf-8")
         except UnicodeDecodeError:
             continue
-        place = reading.span(*run.span())
-        found.add("variation_bytes", Reading(spelt, [place[0]] * len(spelt), [place[1]] * len(spelt)))
+        found.add("variation_bytes", decoded(reading, *run.span(), spelt))
     return edited(reading, [(m.start(), m.end(), "") for m in runs])
 
 
@@ -115,8 +114,7 @@ def without_invisible(reading: Reading, found: Findings) -> Reading:
     for run in runs:
         spelt = _bits(reading.text[run.start() : run.end()])
         if spelt:
-            place = reading.span(*run.span())
-            found.add("zero_width_bits", Reading(spelt, [place[0]] * len(spelt), [place[1]] * len(spelt)))
+            found.add("zero_width_bits", decoded(reading, *run.span(), spelt))
     return edited(reading, [(m.start(), m.end(), "") for m in runs])
 
 

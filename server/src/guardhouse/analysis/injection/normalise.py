@@ -62,8 +62,8 @@ def _steps(reading: Reading, found: Findings, *, external: bool) -> Reading:
     ):
         reading = step(reading, found)
     accepted = list(payloads(reading, found))
-    turned(reading, masked(reading.text, accepted), found)
-    reading = without_leet(reading, masked(reading.text, accepted), found)
-    if "leet" in found.flags:  # the stretches may have moved
-        return unscrambled(reading, reading.text, found)
-    return unscrambled(reading, masked(reading.text, accepted), found)
+    bare = masked(reading.text, accepted)
+    turned(reading, bare, found)
+    repaired = without_leet(reading, bare, found)
+    # where words were repaired the stretches may have moved
+    return unscrambled(repaired, bare if repaired is reading else repaired.text, found)
