@@ -29,7 +29,7 @@ KINDS = {
 
 
 def upgrade() -> None:
-    for statement in (_POST, _ON_HOLD, _ON_RESOLUTION, _ON_DEPOSIT, _ON_REFUND, _REFUSE):
+    for statement in (_POST, _LOCK, _ON_HOLD, _ON_RESOLUTION, _ON_DEPOSIT, _ON_REFUND, _REFUSE):
         op.execute(statement)
     for table in ("holds", "resolutions", "deposits", "refunds"):
         op.execute(
@@ -111,6 +111,21 @@ BEGIN
     WHERE tenant_id = the_tenant;
 END $$
 """  # noqa: S608 - constants of this file
+# A submit locks the balance before it makes anything: the roles of the application may not, and need not, update it.
+_LOCK = """
+CREATE FUNCTION ledger_lock(the_tenant uuid) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+  asking uuid := nullif(current_setting('guardhouse.tenant', true), '')::uuid;
+  found bigint;
+BEGIN
+  IF asking <> the_tenant THEN
+    RAISE EXCEPTION 'the balance belongs to another tenant' USING ERRCODE = 'GH403';
+  END IF;
+  SELECT available INTO found FROM ledger_balances WHERE tenant_id = the_tenant FOR UPDATE;
+  RETURN coalesce(found, 0);
+END $$
+"""
 _FOREIGN = """
   IF EXISTS (SELECT FROM made LEFT JOIN runs USING (run_id) WHERE runs.tenant_id IS DISTINCT FROM made.tenant_id) THEN
     RAISE EXCEPTION 'the run belongs to another tenant, or is none' USING ERRCODE = 'GH403';
@@ -143,17 +158,17 @@ BEGIN {_FOREIGN}
         FROM made WHERE tenant_id = the_tenant AND released > 0
       ) AS moved;
   END LOOP;
-  INSERT INTO run_usage_daily AS old
+  INSERT INTO run_usage_daily AS kept
     SELECT tenant_id, (created_at AT TIME ZONE 'UTC')::date, pack_type, price_version, count(*),
            count(*) FILTER (WHERE status = 'COMPLETED'), count(*) FILTER (WHERE status = 'FAILED'),
            count(*) FILTER (WHERE status = 'CANCELLED'), sum(posted), sum(hold_amount)
     FROM made JOIN runs USING (run_id, tenant_id) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (tenant_id, usage_date, pack_type, price_version) DO UPDATE SET
-      runs_count = old.runs_count + EXCLUDED.runs_count, success_count = old.success_count + EXCLUDED.success_count,
-      fail_count = old.fail_count + EXCLUDED.fail_count,
-      cancelled_count = old.cancelled_count + EXCLUDED.cancelled_count,
-      cost_micros = old.cost_micros + EXCLUDED.cost_micros,
-      reserved_micros = old.reserved_micros + EXCLUDED.reserved_micros;
+      runs_count = kept.runs_count + EXCLUDED.runs_count, success_count = kept.success_count + EXCLUDED.success_count,
+      fail_count = kept.fail_count + EXCLUDED.fail_count,
+      cancelled_count = kept.cancelled_count + EXCLUDED.cancelled_count,
+      cost_micros = kept.cost_micros + EXCLUDED.cost_micros,
+      reserved_micros = kept.reserved_micros + EXCLUDED.reserved_micros;
   RETURN NULL;
 END $$
 """  # noqa: S608 - constants of this file
@@ -203,8 +218,10 @@ def _privileges() -> None:
     op.execute("REVOKE ALL ON FUNCTION ledger_post(uuid, text[], bigint[], uuid[], text[]) FROM PUBLIC")
     for name in ("hold", "resolution", "deposit", "refund"):
         op.execute(f"REVOKE ALL ON FUNCTION ledger_on_{name}() FROM PUBLIC")
+    op.execute("REVOKE ALL ON FUNCTION ledger_lock(uuid) FROM PUBLIC")
     if op.get_context().opts.get("single_role"):
         return
+    op.execute("GRANT EXECUTE ON FUNCTION ledger_lock(uuid) TO guardhouse_tenant, guardhouse_system")
     for table in APPENDED:
         op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM guardhouse_system")
     for table in (*POSTED, "run_usage_daily"):
@@ -222,5 +239,6 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER ledger_balances_kept ON ledger_balances")
     for name in ("hold", "resolution", "deposit", "refund"):
         op.execute(f"DROP FUNCTION ledger_on_{name}()")
+    op.execute("DROP FUNCTION ledger_lock(uuid)")
     op.execute("DROP FUNCTION ledger_post(uuid, text[], bigint[], uuid[], text[])")
     op.execute("DROP FUNCTION ledger_refuse()")

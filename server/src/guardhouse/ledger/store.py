@@ -320,3 +320,10 @@ async def read_blocks(tx: Tx, tenant_id: UUID, after: int, most: int) -> list[Bl
         most,
     )
     return [Block(*row) for row in rows]
+
+
+async def lock_available(tx: Tx, tenant_id: UUID) -> int:
+    """Return what a tenant may still hold, and keep all others from its balance until the transaction ends."""
+    rows = await tx.fetch("SELECT ledger_lock($1)", tenant_id)
+    found: int = rows[0][0]
+    return found
