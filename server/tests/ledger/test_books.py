@@ -133,11 +133,11 @@ async def test_any_order_of_moves_keeps_the_books_whole(resources: Resources) ->
         assert accounts(balance) == (model["available"], model["held"], model["revenue"])
         assert balance.funding == sum(model.values())
     async with tenant_transaction(resources.database, tenant.key) as tx:
-        (usage,) = await tx.fetch(
+        (used,) = await tx.fetch(
             "SELECT sum(runs_count) AS runs, sum(cost_micros) AS cost FROM run_usage_daily"
         )
-        (posted,) = await tx.fetch("SELECT count(*) AS runs, sum(posted) AS cost FROM ledger_resolutions")
-    assert tuple(usage) == tuple(posted)
+        (resolved,) = await tx.fetch("SELECT count(*) AS runs, sum(posted) AS cost FROM ledger_resolutions")
+    assert tuple(used) == tuple(resolved)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Money: integer micro-dollars, always whole hundreds of them, so that four digits on the wire are exact."""
 
 import re
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from guardhouse.foundation.errors import Problem
 
@@ -27,11 +29,11 @@ class InvalidMoneyScale(Problem):
     remediation = "Send at most four digits after the point."
 
 
-def parse_usd(value: object, pointer: str) -> int:
+def parse_usd(value: object, pointer: str, least: int = 0) -> int:
     """Return the micros of an amount as sent: a string of up to five digits and four decimals.
 
     Raises:
-        InvalidMoney: another type, form or sign, or over 10,000 dollars.
+        InvalidMoney: another type, form or sign, below ``least`` micros, or over 10,000 dollars.
         InvalidMoneyScale: more than four decimals.
     """
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
@@ -44,9 +46,10 @@ def parse_usd(value: object, pointer: str) -> int:
             f"{value} has more than {_DIGITS} decimals.", errors=[_error(pointer, "invalid_money_scale")]
         )
     micros = int(whole) * MICROS_PER_USD + int(part.ljust(6, "0"))
-    if micros > MOST_MICROS:
+    if not least <= micros <= MOST_MICROS:
         raise InvalidMoney(
-            f"At most {format_usd(MOST_MICROS)} dollars.", errors=[_error(pointer, "invalid_money")]
+            f"From {format_usd(least)} to {format_usd(MOST_MICROS)} dollars.",
+            errors=[_error(pointer, "invalid_money")],
         )
     return micros
 
@@ -71,3 +74,18 @@ def format_usd(micros: int) -> str:
 def round_up(micros: int) -> int:
     """Return a metered cost as it is charged: the next whole hundred."""
     return -(-micros // GRAIN) * GRAIN
+
+
+def _read(value: Any, info: ValidationInfo) -> int:
+    return parse_usd(value, f"/{info.field_name}", LEAST_MICROS)
+
+
+# A member of a body that holds dollars as a string and arrives as micros.
+UsdIn = Annotated[
+    int,
+    BeforeValidator(_read),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}(\.\d{1,4})?$", "examples": ["5.00"]}),
+]
+UsdOut = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": r"^-?\d+\.\d{4}$", "examples": ["5.0000"]})
+]

@@ -66,7 +66,7 @@ async def deposit(
     if made:
         return Deposit(deposit_id, payment.amount, created=True, created_at=now)
     known = await store.find_deposit(tx, tenant_id, payment.provider, payment.payment_ref)
-    if known is None or (known["amount"], known["kind"]) != (payment.amount, payment.kind):
-        was = "" if known is None else f" with {format_usd(known['amount'])} dollars"
+    if known is None or (known.amount, known.kind) != (payment.amount, payment.kind):
+        was = "" if known is None else f" with {format_usd(known.amount)} dollars"
         raise PaymentRefReused(f"{payment.payment_ref!r} is in the books{was}.")
-    return Deposit(known["deposit_id"], known["amount"], created=False, created_at=known["created_at"])
+    return Deposit(known.deposit_id, known.amount, created=False, created_at=known.created_at)

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -232,6 +231,25 @@ class Block:
     hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class DepositRow:
+    """Money that came in, as it is in the books."""
+
+    deposit_id: UUID
+    kind: str
+    provider: str
+    payment_ref: str
+    amount: int
+    method: str
+    note: str
+    actor: str
+    created_at: datetime
+
+
+TRANSFER: Final = "seq, kind, debit, credit, amount, run_id, ref, created_at"
+DEPOSIT: Final = "deposit_id, kind, provider, payment_ref, amount, method, note, actor, created_at"
+
+
 async def read_balance(tx: Tx, tenant_id: UUID) -> Balance:
     """Return the accounts of a tenant; one that never had money has zeros."""
     rows = await tx.fetch(
@@ -278,15 +296,15 @@ async def insert_deposit(tx: Tx, values: Sequence[Any]) -> bool:
     return bool(rows)
 
 
-async def find_deposit(tx: Tx, tenant_id: UUID, provider: str, payment_ref: str) -> asyncpg.Record | None:
+async def find_deposit(tx: Tx, tenant_id: UUID, provider: str, payment_ref: str) -> DepositRow | None:
     """Return the deposit of a payment, or None."""
     rows = await tx.fetch(
-        "SELECT * FROM ledger_deposits WHERE tenant_id = $1 AND provider = $2 AND payment_ref = $3",
+        f"SELECT {DEPOSIT} FROM ledger_deposits WHERE tenant_id = $1 AND provider = $2 AND payment_ref = $3",
         tenant_id,
         provider,
         payment_ref,
     )
-    return rows[0] if rows else None
+    return DepositRow(*rows[0]) if rows else None
 
 
 async def insert_refund(tx: Tx, values: Sequence[Any]) -> None:
@@ -301,8 +319,7 @@ async def insert_refund(tx: Tx, values: Sequence[Any]) -> None:
 async def read_transfers(tx: Tx, tenant_id: UUID, after: int, most: int) -> list[Transfer]:
     """Return transfers after a number, in order."""
     rows = await tx.fetch(
-        "SELECT seq, kind, debit, credit, amount, run_id, ref, created_at FROM ledger_transfers"
-        " WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        f"SELECT {TRANSFER} FROM ledger_transfers WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
         tenant_id,
         after,
         most,
@@ -327,3 +344,8 @@ async def lock_available(tx: Tx, tenant_id: UUID) -> int:
     rows = await tx.fetch("SELECT ledger_lock($1)", tenant_id)
     found: int = rows[0][0]
     return found
+
+
+async def has_tenant(tx: Tx, tenant_id: UUID) -> bool:
+    """Say whether there is such a tenant."""
+    return bool(await tx.fetch("SELECT 1 FROM tenants WHERE tenant_id = $1", tenant_id))
