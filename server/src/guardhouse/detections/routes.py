@@ -7,9 +7,10 @@ from fastapi import Depends, Request, Response
 
 from guardhouse.detections.ask_engine import DetectionTimeout, EngineBusy, EngineFailed
 from guardhouse.detections.decide import POINTS
+from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import answer, detect
-from guardhouse.detections.engine_pool import EnginePool
 from guardhouse.detections.model_file import model_sha256
+from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -26,7 +27,7 @@ from guardhouse.detections.read_request import (
 from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import JSON_TYPE, Shared, api_router
+from guardhouse.foundation.request import JSON_TYPE, api_router
 from guardhouse.identity.caller import Caller, Require
 
 router = api_router("detections")
@@ -36,13 +37,13 @@ Asker = Annotated[Caller, Depends(Require("detect:write"))]
 _BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
 
 
-def engine_of(request: Request) -> EnginePool:
-    """Return the engine of the application that serves this request."""
-    found: EnginePool = request.app.state.detection_engine
+def desk_of(request: Request) -> Desk:
+    """Return the desk of the application that serves this request."""
+    found: Desk = request.app.state.detection_desk
     return found
 
 
-Engine = Annotated[EnginePool, Depends(engine_of)]
+AtDesk = Annotated[Desk, Depends(desk_of)]
 
 
 @router.post(
@@ -68,19 +69,20 @@ Engine = Annotated[EnginePool, Depends(engine_of)]
         ),
     },
 )
-async def detect_text(_caller: Asker, engine: Engine, shared: Shared, request: Request) -> Response:
+async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
     of the text is stored.
     """
-    found = await detect(engine, read_wanted(await request.body()))
-    return Response(msgspec.json.encode(answer(found, shared.clock)), media_type=JSON_TYPE)
+    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    return Response(msgspec.json.encode(answer(found)), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
-async def get_detection_engine(_caller: Reader, engine: Engine) -> EngineShape:
+async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
     """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    engine = desk.engine
     return EngineShape(
         tiers=["fast"],
         processes=engine.processes,

@@ -155,8 +155,8 @@ class DetectionShape(BaseModel):
     request_id: str
     status: Literal["completed"]
     is_malicious: bool
-    confidence: Annotated[Score, Field(description="Equal to `score`.")]
-    score: Score
+    confidence: Annotated[Score | None, Field(description="Equal to `score`.")]
+    score: Annotated[Score | None, Field(description="null: no engine could answer, the fail mode decides.")]
     reason: str | None
     threat_types: list[
         Literal[
@@ -169,6 +169,10 @@ class DetectionShape(BaseModel):
         ]
     ]
     decision: Decided
+    would_decide: Annotated[
+        Decided,
+        Field(description="The real decision; `decision` is `allow` while the policy is in the shadow."),
+    ]
     thresholds: DetectionThresholds
     channel: Channel
     reasons: list[DetectionReason]
@@ -178,12 +182,20 @@ class DetectionShape(BaseModel):
     ]
     instructions: list[DetectedInstruction]
     warnings: list[str]
-    engine: Literal["embedded"]
-    engine_version: str
+    engine: Annotated[str, Field(description="`embedded`, or the name of a remote engine.")]
+    engine_version: str | None
     tier: Literal["fast"]
-    verdict_source: Literal["engine"]
+    verdict_source: Annotated[
+        Literal["engine", "fallback", "list", "none"],
+        Field(
+            description="`fallback`: the embedded engine stood in. `list`: an entry of a list. `none`: no verdict."
+        ),
+    ]
     degraded: bool
     fallback_reason: str | None
+    policy: UUID
+    policy_version: int
+    cached: bool
     processing_time_ms: Annotated[int, Field(description="Rounded up.")]
     processing_time_us: int
     endpoint: str

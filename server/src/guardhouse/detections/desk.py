@@ -1,0 +1,19 @@
+"""The desk: the parts that a process needs to judge texts, made once, closed at its end.
+
+An API process has one, and so has a worker: what a detection does is the same wherever it runs.
+"""
+
+from guardhouse.detections.ask_engine import make_engine
+from guardhouse.foundation.resources import Resources
+
+
+class Desk:
+    """The engine, and what stands around it."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.engine = make_engine(resources.settings)
+
+    async def close(self) -> None:
+        """End what was begun."""
+        await self.engine.close()
