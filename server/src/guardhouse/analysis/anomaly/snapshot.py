@@ -15,7 +15,7 @@ import numpy as np
 MAGIC: Final = b"GHANOM"
 VERSION: Final = 1
 _HEAD: Final = struct.Struct("<6sHI")
-_DIGEST: Final = 32
+_CHECKSUM: Final = 32
 _SPARSE_BELOW: Final = 4
 """Positions take 4 bytes and values up to 8: writing them pays when fewer than one cell in four is used."""
 _ARRAY, _BYTES = "$array", "$bytes"
@@ -37,10 +37,10 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 
 def from_bytes(raw: bytes) -> dict[str, Any]:
     """Read a state; raises `BadSnapshotError`."""
-    if len(raw) < _HEAD.size + _DIGEST or not raw.startswith(MAGIC):
+    if len(raw) < _HEAD.size + _CHECKSUM or not raw.startswith(MAGIC):
         raise BadSnapshotError("these bytes are no state of a stream")
-    body, digest = raw[:-_DIGEST], raw[-_DIGEST:]
-    if hashlib.sha256(body).digest() != digest:
+    body = raw[:-_CHECKSUM]
+    if not raw.endswith(hashlib.sha256(body).digest()):
         raise BadSnapshotError("the state was changed or is incomplete")
     _, version, length = _HEAD.unpack_from(body)
     if version != VERSION:
