@@ -13,6 +13,7 @@ from guardhouse.detections import record as record_file
 from guardhouse.detections import routes
 from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.records import jobs, waiting
+from guardhouse.detections.records import write as write_file
 from guardhouse.detections.records.figures import NOT_RECORDED
 from guardhouse.detections.records.jobs import keep_records
 from guardhouse.detections.records.write import Entry
@@ -178,7 +179,7 @@ async def test_while_the_database_is_away_verdicts_are_given(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = True
-    write = jobs.write
+    write = write_file.write
 
     async def write_or_not(*args: Any) -> Any:
         if away:
