@@ -1,7 +1,7 @@
 """Tables of the ledger and the statements on them.
 
 The application inserts holds, resolutions, deposits and refunds and reads everything; balances, transfers and the
-chain of blocks are written by the database's own functions (migration 0036).
+chain of blocks are written by the database's own functions (migration 0037).
 """
 
 from collections.abc import Sequence
