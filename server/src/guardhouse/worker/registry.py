@@ -26,6 +26,7 @@ from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.ingest.envelopes import jobs as envelope_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
+from guardhouse.runs import jobs as run_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
 from guardhouse.scores.heads import jobs as heads_jobs
@@ -88,6 +89,9 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,
     record_jobs.keep_records,
+    run_jobs.reap_runs,
+    run_jobs.reconcile_runs,
+    run_jobs.expire_runs,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
@@ -102,6 +106,7 @@ LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
     LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("judge_addresses", policies_jobs.judge),
+    LongLoop("work_runs", run_jobs.work_runs),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
 )
