@@ -132,8 +132,10 @@ async def test_the_end_of_a_run_wins_over_a_late_cancel(house: House) -> None:
 
 async def test_a_silent_worker_loses_the_run_and_the_last_one_ends_it_free(house: House) -> None:
     run_id = await house.submitted()
+    seen = []
     for attempt in (1, 2):
         (run,) = await house.claim()
+        seen.append(run)
         assert run.attempt == attempt
         assert await jobs.reap_once(house.resources) == 0
         house.clock.move(LEASE.total_seconds() + 1)
@@ -146,7 +148,7 @@ async def test_a_silent_worker_loses_the_run_and_the_last_one_ends_it_free(house
     )
     assert ended["money_state"] == "REFUNDED"
     assert await house.balance() == ("100.0000", "0.0000", "0.0000")
-    await execute(house.resources, AtWork(run))  # the silent worker wakes up: nothing of it counts
+    await execute(house.resources, AtWork(seen[-1]))  # the silent worker wakes up: nothing of it counts
     assert await house.get(run_id) == ended
 
 
