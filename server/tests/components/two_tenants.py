@@ -25,9 +25,13 @@ from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
+from guardhouse.ledger.deposit import Payment, deposit
+from guardhouse.runs import lease
+from guardhouse.runs.execute import AtWork, execute
 from guardhouse.scores.heads import store as head_store
 from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
@@ -38,8 +42,11 @@ from server.tests.components.operations import documented
 from server.tests.components.postgres import Clone
 from server.tests.components.sampled import body_of
 
+OF_THE_HOUSE = "{pack_type}"  # names what is installed: the same for every tenant
 BEARING_IDS = [
-    operation for operation in documented() if "{" in operation.path and operation.scopes is not None
+    operation
+    for operation in documented()
+    if "{" in operation.path.replace(OF_THE_HOUSE, "") and operation.scopes is not None
 ]
 PUT_RULE = next(operation for operation in documented() if operation.id == "set_rule")
 MARK = "canary-a"
@@ -241,6 +248,25 @@ async def _fill(made: TwoTenants) -> None:
     await _fill_addresses(made)
     await _fill_people(made)
     await _fill_webhooks(made)
+    await _fill_runs(made)
+
+
+async def _fill_runs(made: TwoTenants) -> None:
+    """Give the first tenant money, and let it buy a run that is done."""
+    now = made.resources.clock.now()
+    tenant = made.first.tenant
+    async with system_transaction(made.resources.database) as tx:
+        await deposit(tx, tenant.id, Payment("test", MARK, 100_000_000), "test", new_id(), now)
+    body = {"pack_type": "decision", "inputs": {"question": MARK}, "max_cost_usd": "1.00", "label": MARK}
+    bought = await made.client.post(
+        "/api/v1/runs", json=body, headers=made.first.headers | {"Idempotency-Key": MARK}
+    )
+    assert bought.status_code == 201, bought.text
+    made.ids["run_id"] = bought.json()["run_id"]
+    async with system_transaction(made.resources.database) as tx:
+        claimed = await lease.claim(tx, 1, lease.BEFORE_ALL, now)
+    for run in claimed.runs:
+        await execute(made.resources, AtWork(run))
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
