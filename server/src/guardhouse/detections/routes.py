@@ -25,7 +25,13 @@ from guardhouse.detections.read_request import (
     UnknownConfig,
     read_wanted,
 )
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router
@@ -81,7 +87,7 @@ async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Respons
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
 async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
     engine = desk.engine
     return EngineShape(
         tiers=["fast"],
@@ -89,6 +95,16 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
 
 
