@@ -129,7 +129,9 @@ def test_remote_engines_are_a_json_object_that_may_stand_in_a_file(
         '{"go": {"url": "http://engine", "retries": 3}}',
     ],
 )
-def test_remote_engines_that_cannot_be_read_stop_the_start(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_engines_that_cannot_be_read_stop_the_start(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GUARDHOUSE_DETECT_REMOTES", given)
     with pytest.raises(ValidationError):
         Settings()
