@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from msgspec import structs
-from prometheus_client import Counter
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
 from guardhouse.detections.desk import Desk
@@ -17,11 +16,6 @@ from guardhouse.detections.remotes.remote import NoRemoteVerdictError
 from guardhouse.detections.verdict import THREATS, Ask, Verdict
 
 LAST_SECONDS: Final = 1.0  # for the engine here, after one elsewhere has taken the caller's time
-DEGRADED: Final = Counter(
-    "guardhouse_detection_degraded_total",
-    "Verdicts not by the engine that was chosen, by reason.",
-    ["reason"],
-)
 Source = Literal["engine", "fallback", "list", "none"]
 
 
@@ -59,12 +53,8 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         explain=wanted.explain,
     )
     if policy.engine.kind == "remote":
-        judged = await _judge_elsewhere(desk, policy, wanted, ask)
-    else:
-        judged = await _judge_here(desk, policy, ask, wanted.seconds)
-    if judged.fallback_reason is not None:
-        DEGRADED.labels(judged.fallback_reason).inc()
-    return judged
+        return await _judge_elsewhere(desk, policy, wanted, ask)
+    return await _judge_here(desk, policy, ask, wanted.seconds)
 
 
 async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:
