@@ -18,6 +18,7 @@ from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import answer, detect
 from guardhouse.detections.policy import EngineChoice, FailMode, Policy
 from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.remotes import engines
 from guardhouse.detections.remotes.breaker import IN_A_ROW, Breaker
 from guardhouse.detections.remotes.go_contract import read_answer
 from guardhouse.detections.verdict import THREATS
@@ -63,7 +64,7 @@ class House:
 @asynccontextmanager
 async def open_house(database_url: str, folder: Path, behave: Behaviour) -> AsyncIterator[House]:
     async with receiving(behave) as engine:
-        setting = RemoteEngine(url=engine.url(""), timeout_ms=2_000)
+        setting = RemoteEngine(url=engine.url(""), timeout_ms=30_000)
         async with opened(database_url, folder, detect_remotes={"go": setting}) as opened_resources:
             desk = Desk(opened_resources)
             house = House(desk, engine)
@@ -75,7 +76,8 @@ async def open_house(database_url: str, folder: Path, behave: Behaviour) -> Asyn
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def house(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setattr(engines, "CONNECT_SECONDS", 30.0)  # a busy machine is no engine that is away
     async with open_house(database_url, tmp_path, says(0.2)) as found:
         yield found
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from guardhouse.detections.remotes import remote
 from guardhouse.detections.remotes.breaker import IN_A_ROW, Breaker, State
 from guardhouse.detections.remotes.remote import NoRemoteVerdictError, Remote
 from guardhouse.foundation.egress import EgressRules, Opening
@@ -53,14 +54,14 @@ class Stub:
 @asynccontextmanager
 async def stub(behave: Behaviour, **setting: Any) -> AsyncIterator[Stub]:
     async with receiving(behave) as receiver:
-        outbound = Outbound(LOOPBACK, connect_seconds=0.25)
+        outbound = Outbound(LOOPBACK)
 
-        def changed(remote: Remote, before: State, reason: str) -> None:
-            made.changes.append((before, remote.breaker.state, reason))
+        def changed(one: Remote, before: State, reason: str) -> None:
+            made.changes.append((before, one.breaker.state, reason))
 
-        remote = Remote("go", RemoteEngine(url=receiver.url(""), **setting), outbound, changed)
-        made = Stub(receiver, remote)
-        remote.breaker = Breaker(lambda: made.now)
+        asked = Remote("go", RemoteEngine(url=receiver.url(""), **setting), outbound, changed)
+        made = Stub(receiver, asked)
+        asked.breaker = Breaker(lambda: made.now)
         try:
             yield made
         finally:
@@ -202,7 +203,11 @@ async def test_a_caller_that_hangs_up_leaves_the_breaker_and_its_place_as_they_w
         (reset, "unreachable"),
     ],
 )
-async def test_health_is_asked_for_and_kept_for_ten_seconds(behave: Behaviour, health: str) -> None:
+async def test_health_is_asked_for_and_kept_for_ten_seconds(
+    behave: Behaviour, health: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "HEALTH_SECONDS", PATIENT)
+    monkeypatch.setattr(remote, "HEALTH_EVERY_SECONDS", PATIENT)
     async with stub(behave) as made:
         assert [await made.remote.health(), await made.remote.health()] == [health, health]
         assert {request.path for request in made.receiver.requests} == {"/health"}
