@@ -132,7 +132,7 @@ def _fields_apart(read: Read, other: Read, seqs: NDArray[np.int64]) -> list[Fiel
 def _fitted_fields(
     numbers: Sequence[Mapping[str, float]], words: Sequence[Mapping[str, str]], seqs: NDArray[np.int64]
 ) -> list[Field]:
-    """Numeric fields, each block of the warm-up scored against the other three, then fitted on all."""
+    """Numeric fields, calibrated by four blocks and then fitted on all."""
     fields = choose_fields(numbers, words)
     values = columns([one.path for one in fields], numbers)
     for one, row in zip(fields, values, strict=True):
