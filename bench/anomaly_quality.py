@@ -9,6 +9,7 @@ to test. One set of defaults serves every file.
 import argparse
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ from _anomaly import (
     streamed,
 )
 
+from guardhouse.analysis.anomaly.coder import Coder
 from guardhouse.analysis.anomaly.config import PROFILES, Config
 from guardhouse.analysis.anomaly.engine import Engine
 from guardhouse.analysis.anomaly.glassbox import Compressor
+from guardhouse.analysis.anomaly.mask import Masker, choose_mask
 from guardhouse.analysis.anomaly.splitmix import uniform
 from guardhouse.analysis.anomaly.tail import surprise_of
+from guardhouse.analysis.anomaly.warmup import MOST_WEIGHT
 
 BALANCED = PROFILES["balanced"]
 AT_P = surprise_of(0.01)
@@ -107,7 +111,12 @@ def http_params(folder: Path) -> Checks:
         "HTTP: FPR <= .015 at p <= .01": got["FPR"] <= 0.015,
     }
     warm = Config(warmup_events=2000)
-    for rate, recall, precision in ((0.0, 0.0, 0.0), (0.01, 0.90, 0.85), (0.05, 0.92, 0.95), (0.1, 0.9, 0.95)):
+    for rate, recall, precision in (
+        (0.0, 0.0, 0.0),
+        (0.01, 0.90, 0.85),
+        (0.05, 0.92, 0.95),
+        (0.1, 0.9, 0.95),
+    ):
         found, false, bad = 0, 0, 0
         for seed in (1, 2, 3):
             contents, labels = mixed(drawn(normal, seed), drawn(attacks, seed), rate, seed)
@@ -157,9 +166,10 @@ def transactions(folder: Path) -> Checks:
     out = streamed(events_of(read["normal"]), BALANCED)
     alone = int(out.candidate.sum())
     show("transactions, normal alone", false=alone)
-    dirty = read["normal"][:380] + [one for one, bad in zip(read["mixed"], labels, strict=True) if bad][:20]
-    later = [(one, bad) for one, bad in zip(read["mixed"], labels, strict=True)][:600]
-    out = streamed(events_of(drawn(dirty, 5) + [one for one, _ in later]), BALANCED)
+    odd = [one for one, bad in zip(read["mixed"], labels, strict=True) if bad]
+    plain = [one for one, bad in zip(read["mixed"], labels, strict=True) if not bad]
+    later = drawn([(one, 0) for one in plain[:571]] + [(one, 1) for one in odd[21:]], 6)
+    out = streamed(events_of(drawn(read["normal"][:379] + odd[:21], 5) + [one for one, _ in later]), BALANCED)
     late = counted(out.candidate[400:], [bad for _, bad in later])
     show("transactions, 5 % of the warm-up anomalous", found=late.found, of=late.bad, false=late.false)
     return {
@@ -178,13 +188,15 @@ def fraud(folder: Path) -> Checks:
     normal = drawn([as_record(row) for row in rows if row["is_fraud"].strip('"') == "0"], 3)
     bad = [as_record(row) for row in rows if row["is_fraud"].strip('"').startswith("1")]
     got = apart("fraud", normal, bad, (2000, 2000, 5000))
-    amount = [{"amt": one["amt"]} for one in normal]
-    alone = apart("fraud, amount alone", amount, [{"amt": one["amt"]} for one in bad], (2000, 2000, 5000))
+    numbers, more = (
+        [{name: one[name] for name in ("amt", "category")} for one in part] for part in (normal, bad)
+    )
+    alone = apart("fraud, amount by category", numbers, more, (2000, 2000, 5000))
     return {
         "fraud: AUROC >= .89": got["AUROC"] >= 0.89,
         "fraud: AUPRC >= .80": got["AUPRC"] >= 0.80,
         "fraud: best F1 >= .80": got["bestF1"] >= 0.80,
-        "fraud, amount alone: AUROC >= .90": alone["AUROC"] >= 0.90,
+        "fraud, amount by category: AUROC >= .90": alone["AUROC"] >= 0.90,
     }
 
 
@@ -202,28 +214,43 @@ def as_record(row: dict[str, str]) -> dict[str, Any]:
 
 
 def bgl(folder: Path) -> Checks:
-    """BGL: windows of 50 every 10 after 400 lines, by the sum of the five dearest lines; plain NCD beside it."""
-    rows = (folder / "loghub" / "BGL" / "BGL_2k.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    """BGL: each window of 50 lines, every 10, told by a model of the 400 lines before it; plain NCD beside it."""
+    rows = (
+        (folder / "loghub" / "BGL" / "BGL_2k.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    )
     lines = [row.partition(" ")[2] for row in rows]
     labels = [int(not row.startswith("- ")) for row in rows]
     out = streamed(events_of(lines), BALANCED)
     ends = range(450, len(lines) + 1, 10)
     truth = [int(any(labels[end - 50 : end])) for end in ends]
     top = [float(np.sort(out.milli_bits[end - 50 : end])[-5:].sum()) for end in ends]
-    total = [float(out.milli_bits[end - 50 : end].sum()) for end in ends]
-    compressor = Compressor()
     raw = [line.encode() for line in lines]
+    masked = Masker(choose_mask(raw[:400])).lines(raw)
+    runs, total = [], []
+    for end in ends:
+        coder = Coder()
+        counts = Counter(masked[end - 450 : end - 50])
+        coder.learn(list(counts), [min(count, MOST_WEIGHT) for count in counts.values()])
+        costs = coder.costs(masked[end - 50 : end])
+        runs.append(float(costs.dearest_run().sum()))
+        total.append(float(costs.totals().sum()))
+    compressor = Compressor()
     plain = [
         compressor.distance(tuple(raw[end - 450 : end - 50]), tuple(raw[end - 50 : end])) for end in ends
     ]
-    for name, scores in (("top 5", top), ("sum", total), ("plain NCD", plain)):
-        show(f"BGL windows, {name}", AUROC=auroc(scores, truth), AUPRC=auprc(scores, truth), F1=best_f1(scores, truth))
+    rows_shown = (("dearest runs", runs), ("sum", total), ("live, top 5", top), ("plain NCD", plain))
+    for name, scores in rows_shown:
+        show(
+            f"BGL windows, {name}",
+            AUROC=auroc(scores, truth),
+            AUPRC=auprc(scores, truth),
+            F1=best_f1(scores, truth),
+        )
     show("BGL lines: candidates", **vars(counted(out.candidate, labels)))
-    best = max((top, total), key=lambda scores: auroc(scores, truth))
     return {
-        "BGL: AUROC >= .86": auroc(best, truth) >= 0.86,
-        "BGL: AUPRC >= .62": auprc(best, truth) >= 0.62,
-        "BGL: best F1 >= .75": best_f1(best, truth) >= 0.75,
+        "BGL: AUROC >= .88": auroc(runs, truth) >= 0.88,
+        "BGL: AUPRC >= .62": auprc(runs, truth) >= 0.62,
+        "BGL: best F1 >= .75": best_f1(runs, truth) >= 0.75,
     }
 
 
@@ -234,7 +261,12 @@ def unlabelled(folder: Path) -> Checks:
         path = folder / "loghub" / name / f"{name}_2k.log"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         out = streamed(events_of(lines), BALANCED)
-        show(f"{name}, 2000 lines", candidates=int(out.candidate.sum()), incidents=out.incidents, alerts=out.alerts)
+        show(
+            f"{name}, 2000 lines",
+            candidates=int(out.candidate.sum()),
+            incidents=out.incidents,
+            alerts=out.alerts,
+        )
         checks[f"{name}: <= 40 incidents"] = out.incidents <= 40
         checks[f"{name}: alerts within a day's budget"] = out.alerts <= BALANCED.alert_budget_per_day
     return checks
@@ -267,7 +299,12 @@ def any_file(path: Path) -> None:
     if bad:
         apart(path.name, normal, bad, (fifth, fifth, len(normal) - 2 * fifth))
     out = streamed(events_of(contents), BALANCED)
-    show(f"{path.name}, as a stream", **vars(counted(out.candidate, labels)), incidents=out.incidents, alerts=out.alerts)
+    show(
+        f"{path.name}, as a stream",
+        **vars(counted(out.candidate, labels)),
+        incidents=out.incidents,
+        alerts=out.alerts,
+    )
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ def rejected(surprise: NDArray[np.int64], q: float) -> NDArray[np.bool_]:
     n = surprise.size
     if not n:
         return np.zeros(0, np.bool_)
-    needed = np.ceil(-UNIT * np.log10(q * np.arange(1, n + 1) / n)).astype(np.int64)
+    needed = np.round(-UNIT * np.log10(q * np.arange(1, n + 1) / n)).astype(np.int64)
     passed = np.flatnonzero(np.sort(surprise)[::-1] >= needed)
     if not passed.size:
         return np.zeros(n, np.bool_)

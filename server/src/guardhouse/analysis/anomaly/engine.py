@@ -105,6 +105,10 @@ class Engine:
             raise RuntimeError("nothing can be explained before the warm-up ends")
         return explain_line(self.lines.learned, event)
 
+    def known_lines(self) -> list[bytes]:
+        """The lines learned last, at most 4,096: among them is the nearest usual one."""
+        return list(self.lines.learned.model.usual.values()) if self.lines.learned else []
+
     def spend(self, finding: Finding) -> bool:
         """Whether this candidate may alert: it bypasses the budget, or a token is left at its event time."""
         return finding.bypasses_budget or self.budget.spend(finding.time_us)

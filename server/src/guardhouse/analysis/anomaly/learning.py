@@ -25,6 +25,8 @@ WAIT_SURPRISE: Final = surprise_of(0.02)
 CENSOR_SURPRISE: Final = surprise_of(CENSOR_P)
 REGIME_SHARE: Final = 0.2
 REGIME_EPOCHS: Final = 2
+REGIME_EVENTS: Final = 200
+"""A change of regime lasts: a burst in the short epochs of a young stream is an attack, not a new normal."""
 ALLOWED_WEIGHT: Final = 4
 
 
@@ -58,10 +60,13 @@ def end_epoch(channel: LineChannel, config: Config, seed: int) -> EpochEnd:
         raise RuntimeError("there is no epoch to end")
     block = joined(run.blocks)
     share = int(np.count_nonzero(block.rejected))
-    run.high_epochs = run.high_epochs + 1 if share > REGIME_SHARE * block.size else 0
-    changed = run.high_epochs >= REGIME_EPOCHS and channel.state == "ready"
+    high = share > REGIME_SHARE * block.size
+    run.high_epochs = run.high_epochs + 1 if high else 0
+    run.high_events = run.high_events + block.size if high else 0
+    sustained = run.high_epochs >= REGIME_EPOCHS and run.high_events >= REGIME_EVENTS
+    changed = sustained and channel.state == "ready"
     if changed:
-        run.high_epochs = 0
+        run.high_epochs = run.high_events = 0
         run.recalibrate_left = RECALIBRATE_EVENTS
         run.holding = config.on_regime_change == "hold"
     _apply_queued(channel, learned)
@@ -71,7 +76,7 @@ def end_epoch(channel: LineChannel, config: Config, seed: int) -> EpochEnd:
         pinned = _pinned(channel, learned, block)
         plainly = changed or run.recalibrate_left > 0
         _admit(channel, learned, block, positions[~pinned[positions]], config.fdr_q, plainly=plainly)
-        _note_first_sightings(channel, learned, block, pinned, config.fdr_q)
+        _note_first_sightings(channel, learned, block, pinned, config.fdr_q, plainly=plainly)
         _learn(channel, learned, block, derive(seed, Purpose.LEARN, int(block.seq[0])), everything=plainly)
         rotated = learned.model.rotate_if_due(run.times_us)
     sample = _sample(learned, block, positions)
@@ -143,23 +148,31 @@ def _enter(
 
 
 def _note_first_sightings(
-    channel: LineChannel, learned: Learned, block: Block, pinned: NDArray[np.bool_], q: float
+    channel: LineChannel,
+    learned: Learned,
+    block: Block,
+    pinned: NDArray[np.bool_],
+    q: float,
+    *,
+    plainly: bool,
 ) -> None:
-    """Remember when lines were first seen, and what first sightings cost."""
+    """Remember when lines were first seen, and what first sightings cost; rejected ones as in ``_admit``."""
     model = learned.model
     distinct, where = np.unique(block.line, return_index=True)
     new = np.array(
         [model.fresh[line] and model.templates[line] not in channel.quarantine for line in distinct], np.bool_
     )
     places = np.sort(where[new])
+    number = channel.run.rejected_new + np.cumsum(block.rejected[places])
+    channel.run.rejected_new = int(number[-1]) if number.size else channel.run.rejected_new
+    by_chance = number % math.ceil(1 / q) == 0
+    places = places[~pinned[places] & (plainly | ~block.rejected[places] | by_chance)]
     flags = np.zeros(block.size, np.bool_)
     flags[places] = True
     model.note_sightings(flags)
-    chance = np.cumsum(block.rejected[places]) % math.ceil(1 / q) == 0
-    places = places[~pinned[places] & (~block.rejected[places] | chance)]
     places = places[:: max(1, places.size // SAMPLED)]
     for reservoir, tail, row in zip(model.novel, model.novel_tails, model.scores, strict=True):
-        _enter(reservoir, tail, row[block.line[places]], block.seq[places], plainly=False)
+        _enter(reservoir, tail, row[block.line[places]], block.seq[places], plainly=plainly)
 
 
 def _learn(channel: LineChannel, learned: Learned, block: Block, seed: int, *, everything: bool) -> None:
@@ -171,7 +184,8 @@ def _learn(channel: LineChannel, learned: Learned, block: Block, seed: int, *, e
         taught = {t: (w.line, w.count) for t, w in quarantine.release_all() if t not in pins.bad}
     unseen: list[int] = []
     seen: list[int] = []
-    for line in np.flatnonzero(counts).tolist():
+    distinct, where = np.unique(block.line, return_index=True)
+    for line in distinct[np.argsort(where)].tolist():
         template = model.templates[line]
         if template in pins.bad:
             continue

@@ -41,8 +41,12 @@ class Running:
     times_us: int = 0
     """Event time of the last event."""
     rejected_sampled: int = 0
+    rejected_new: int = 0
+    """Rejected first sightings so far; each 20th of them counts as one by chance."""
     high_epochs: int = 0
     """Consecutive epochs with more than a fifth of the events rejected."""
+    high_events: int = 0
+    """Events in these epochs."""
     recalibrate_left: int = 0
     holding: bool = False
     guard: float = 0.5
@@ -164,10 +168,8 @@ class LineChannel:
         if read.numbers and fields:
             _score_fields(block, fields, read.numbers, read.words)
         if fields:
-            share = (1 - TEXT_WEIGHT) / len(fields)
-            block.surprise = combine(
-                [block.surprise, *block.field_surprise], [TEXT_WEIGHT] + [share] * len(fields)
-            )
+            weights = [(1 - TEXT_WEIGHT) * one.share for one in fields]
+            block.surprise = combine([block.surprise, *block.field_surprise], [TEXT_WEIGHT, *weights])
         return block
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -192,8 +194,8 @@ class LineChannel:
         run = self.run
         return {
             "numbers": [
-                run.begun, run.length, run.times_us, run.rejected_sampled, run.high_epochs,
-                run.recalibrate_left, int(run.holding),
+                run.begun, run.length, run.times_us, run.rejected_sampled, run.rejected_new, run.high_epochs,
+                run.high_events, run.recalibrate_left, int(run.holding),
             ],
             "guard": run.guard,
             "blocks": [self._block_state(block) for block in run.blocks],
@@ -228,8 +230,8 @@ class LineChannel:
         made.pins = Pins.from_state(state["pins"])
         run, made.run.guard = made.run, state["run"]["guard"]
         (
-            run.begun, run.length, run.times_us, run.rejected_sampled, run.high_epochs,
-            run.recalibrate_left, holding,
+            run.begun, run.length, run.times_us, run.rejected_sampled, run.rejected_new, run.high_epochs,
+            run.high_events, run.recalibrate_left, holding,
         ) = state["run"]["numbers"]  # fmt: skip
         run.holding = bool(holding)
         if state["learned"] is not None:

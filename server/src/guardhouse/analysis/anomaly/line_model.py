@@ -19,8 +19,11 @@ FLOOR: Final = 1000
 """Smallest mean excess of the tail of code lengths, in thousandths of a bit."""
 NOVEL_SIZE: Final = 500
 FEWEST_NOVEL: Final = 20
+USUAL: Final = 4096
+USUAL_LONGEST: Final = 1024
 RECENT: Final = 8192
-"""Events over which the rate of first sightings is taken."""
+REMEMBERED: Final = 65_536
+"""Events over which the rate of first sightings is taken: lately, and as far back as is remembered."""
 GENERATION_US: Final = 7 * 86_400_000_000
 
 
@@ -67,6 +70,8 @@ class LineModel:
         self.novel = [Reservoir(FLOOR, NOVEL_SIZE) for _ in self.families]
         self.known: set[int] = set()
         self.known_before: set[int] = set()
+        self.usual: dict[int, bytes] = {}
+        """The lines learned last, by template, for explanations."""
         self.generation_us: int | None = None
         """Event time at which the current generation began."""
         self.recent = np.zeros(0, np.bool_)
@@ -77,7 +82,7 @@ class LineModel:
         """Begin an epoch: tails as the reservoirs are now, no line scored yet."""
         self.tails = [reservoir.tail(guard) for reservoir in self.reservoirs]
         self.novel_tails = [reservoir.tail(guard) for reservoir in self.novel]
-        self.rate_surprise = surprise_of((1 + int(np.count_nonzero(self.recent))) / (1 + self.recent.size))
+        self.rate_surprise = surprise_of(self._first_sighting_rate())
         self._numbers: dict[bytes, int] = {}
         self.lines: list[bytes] = []
         self.templates: list[int] = []
@@ -85,6 +90,16 @@ class LineModel:
         self.surprise = np.empty(0, np.int64)
         self.fresh = np.empty(0, np.bool_)
         """Of each distinct line: never learned."""
+
+    def _first_sighting_rate(self) -> float:
+        """How usual a first sighting is: lately, but never less than what all remembered events let us say.
+
+        The estimate of Krichevsky and Trofimov, (k + 1/2) / (n + 1): after n events without any, one more has half the
+        p-value of 1 / (n + 1), so that a lone new line passes the control of false discoveries over an epoch.
+        """
+        lately = self.recent[-RECENT:]
+        all_along = (int(np.count_nonzero(self.recent)) + 0.5) / (self.recent.size + 1)
+        return max(int(np.count_nonzero(lately)) / max(1, lately.size), all_along)
 
     def look_up(self, lines: Sequence[bytes]) -> NDArray[np.int64]:
         """The numbers of lines among the epoch's distinct lines; those not met before are scored."""
@@ -98,6 +113,12 @@ class LineModel:
         """Learn distinct lines and remember that they were."""
         self.coder.learn(lines, weights)
         self.known.update(templates)
+        for template, line in zip(templates, lines, strict=True):
+            if len(line) <= USUAL_LONGEST:
+                self.usual.pop(template, None)
+                self.usual[template] = line
+        while len(self.usual) > USUAL:
+            self.usual.pop(next(iter(self.usual)))
 
     def rotate_if_due(self, time_us: int) -> bool:
         """End the generation when it has its lines and its days, or when its tables fill up."""
@@ -113,7 +134,7 @@ class LineModel:
 
     def note_sightings(self, first: NDArray[np.bool_]) -> None:
         """Keep of the last events which were first sightings."""
-        self.recent = np.concatenate([self.recent, first])[-RECENT:]
+        self.recent = np.concatenate([self.recent, first])[-REMEMBERED:]
 
     def _score(self, missing: list[bytes]) -> None:
         scores = line_scores(self.coder, missing)
@@ -145,6 +166,7 @@ class LineModel:
             "reservoirs": [reservoir.to_state() for reservoir in self.reservoirs],
             "novel": [reservoir.to_state() for reservoir in self.novel],
             "known": np.array(sorted(self.known), np.int64),
+            "usual": list(self.usual.values()),
             "known_before": np.array(sorted(self.known_before), np.int64),
             "generation_us": self.generation_us,
             "recent": self.recent,
@@ -161,6 +183,7 @@ class LineModel:
         made.novel = [Reservoir.from_state(one) for one in state["novel"]]
         made.known = set(state["known"].tolist())
         made.known_before = set(state["known_before"].tolist())
+        made.usual = {fingerprint(line): line for line in state["usual"]}
         made.generation_us = state["generation_us"]
         made.recent = state["recent"]
         made.freeze(guard)

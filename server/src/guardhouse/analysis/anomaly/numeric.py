@@ -25,6 +25,10 @@ _SOFT: Final = 100_000
 _FEWEST_VALUES: Final = 20
 _GROUPS: Final = (2, 50)
 _LEAST_EFFECT: Final = 0.05
+_REPEATS: Final = 0.95
+"""Explained share of the variance from which one field repeats another."""
+_LEAST_REPEATED: Final = 4
+"""Records per value, on average, from which a string field can be seen to determine a number."""
 _MISSING: Final = np.iinfo(np.int64).min
 _NONE: Final = np.empty(0, np.int64)
 
@@ -62,8 +66,10 @@ class Moments:
 class Field:
     """One numeric field: moments by group, reference values, reservoir of scores and its frozen tail."""
 
-    def __init__(self, path: str, grouping: str = "") -> None:
+    def __init__(self, path: str, grouping: str = "", share: float = 1.0) -> None:
         self.path = path
+        self.share = share
+        """Part of the numeric weight; fields that repeat each other have one part together."""
         self.grouping = grouping
         """Path of the string field whose value is the group; empty when there is none."""
         self.overall = Moments(0, 0, 0)
@@ -125,6 +131,7 @@ class Field:
         """The field for ``snapshot``."""
         return {
             "path": self.path,
+            "share": self.share,
             "grouping": self.grouping,
             "overall": [self.overall.count, self.overall.mean, self.overall.deviation],
             "groups": {name: [m.count, m.mean, m.deviation] for name, m in self.groups.items()},
@@ -135,7 +142,7 @@ class Field:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """The field that ``to_state`` described; its tail is made by ``freeze``."""
-        made = cls(state["path"], state["grouping"])
+        made = cls(state["path"], state["grouping"], state["share"])
         made.overall = Moments(*state["overall"])
         made.groups = {name: Moments(*moments) for name, moments in state["groups"].items()}
         made.reference = state["reference"]
@@ -170,7 +177,50 @@ def choose_fields(
     row_of = {path: number for number, path in enumerate(paths)}
     chosen = sorted(paths, key=lambda path: (-spread[path], path))[:MOST_FIELDS]
     candidates = _groupings(strings)
-    return [Field(path, _best_grouping(values[row_of[path]], candidates)) for path in chosen]
+    rows = [values[row_of[path]] for path in chosen]
+    return [
+        Field(path, _best_grouping(row, candidates), share)
+        for path, row, share in zip(chosen, rows, _shares(rows, strings), strict=True)
+    ]
+
+
+def _shares(rows: Sequence[NDArray[np.int64]], strings: Sequence[Mapping[str, str]]) -> list[float]:
+    """Equal parts for fields that say different things; those that repeat each other divide one part.
+
+    Fields repeat each other when they rise and fall together, or when one string field determines them.
+    """
+    decided_by = [_determining(row, strings) for row in rows]
+    cluster = list(range(len(rows)))
+    for one in range(len(rows)):
+        for other in range(one):
+            same = decided_by[one] & decided_by[other] or _together(rows[one], rows[other])
+            if same and cluster[one] != cluster[other]:
+                left, right = cluster[one], cluster[other]
+                cluster = [right if number == left else number for number in cluster]
+    sizes = Counter(cluster)
+    return [1 / (len(sizes) * sizes[number]) for number in cluster]
+
+
+def _determining(row: NDArray[np.int64], strings: Sequence[Mapping[str, str]]) -> set[str]:
+    """String fields, repeated often enough to tell, whose value leaves a number hardly any freedom."""
+    found = set()
+    for path in sorted({path for record in strings for path in record}):
+        column = [record.get(path, "") for record in strings]
+        repeated = len(set(column)) * _LEAST_REPEATED <= len(column)
+        if repeated and _effect(row, column) >= _REPEATS:
+            found.add(path)
+    return found
+
+
+def _together(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether the correlation of two fields is almost 1, or -1, where both are given."""
+    known = (one != _MISSING) & (other != _MISSING)
+    left, right = one[known].astype(np.float64), other[known].astype(np.float64)
+    if left.size < _FEWEST_VALUES:
+        return False
+    left, right = left - left.mean(), right - right.mean()
+    square = float((left * left).sum() * (right * right).sum())
+    return square > 0 and float((left * right).sum()) ** 2 >= _REPEATS * square
 
 
 def _groupings(strings: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:

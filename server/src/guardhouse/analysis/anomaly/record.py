@@ -119,9 +119,9 @@ def trace_record(found: Sequence[tuple[str, Leaf]], rules: Rules) -> Traced:
         ends += range(len(raw) + 1, len(raw) + len(rest) + 1)
         raw, masked = raw + rest, masked + rest
     if len(masked) > LONGEST:
-        tail = to_lines([masked.decode(errors="replace")])[0][LONGEST:]
-        begins, ends = begins[:LONGEST] + [len(raw)] * len(tail), ends[:LONGEST] + [len(raw)] * len(tail)
-        masked = masked[:LONGEST] + tail
+        masked = record_line(found, rules)
+        rest_of_line = [len(raw)] * (len(masked) - LONGEST)
+        begins, ends = begins[:LONGEST] + rest_of_line, ends[:LONGEST] + rest_of_line
     return Traced(raw, masked, np.array(begins, np.int64), np.array(ends, np.int64))
 
 
