@@ -10,7 +10,7 @@ from guardhouse.detections.decide import POINTS
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import answer, detect
 from guardhouse.detections.model_file import model_sha256
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -63,19 +63,22 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             ThresholdRange,
             MemberInvalid,
             MetadataTooLarge,
+            PolicyNotFound,
             EngineBusy,
             EngineFailed,
             DetectionTimeout,
         ),
     },
 )
-async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Response:
+async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
     of the text is stored.
     """
-    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    wanted = read_wanted(await request.body())
+    policy = await desk.policies.in_force(caller, wanted.policy)
+    found = await detect(desk, policy, wanted)
     return Response(msgspec.json.encode(answer(found)), media_type=JSON_TYPE)
 
 

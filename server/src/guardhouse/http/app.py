@@ -13,6 +13,7 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -102,6 +103,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_routes.router,
     verdict_routes.router,
     detection_routes.router,
+    detection_policy_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

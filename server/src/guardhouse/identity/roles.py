@@ -23,7 +23,14 @@ _TELEMETRY: Final = _OWN | {
     "usage:own",
     "webhooks:own",
 }
-_ANALYST: Final = _READ | {"scores:write", "anomalies:write", "detect:write", "audit:read", "webhooks:replay"}
+_ANALYST: Final = _READ | {
+    "scores:write",
+    "anomalies:write",
+    "detect:write",
+    "policies:read",
+    "audit:read",
+    "webhooks:replay",
+}
 _BILLING: Final = _OWN | {"usage:read", "audit:own"}
 _ADMIN: Final = (
     _ANALYST
@@ -35,6 +42,7 @@ _ADMIN: Final = (
         "app_rules:write",
         "risk:write",
         "anomalies:admin",
+        "policies:write",
         "webhooks:write",
         "keys:read",
         "keys:write",
