@@ -64,7 +64,7 @@ async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
 
     Raises:
         TextTooLong: the policy judges shorter texts only.
-        EngineBusy, EngineFailed, DetectionTimeout: there is no verdict.
+        EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
     check_length(wanted.text, policy.max_chars)
     begun = time.perf_counter_ns()

@@ -136,6 +136,13 @@ async def test_the_shadow_decides_but_does_not_block(door: Door) -> None:
     assert (body["decision"], body["would_decide"], body["is_malicious"]) == ("allow", "block", True)
 
 
+async def test_a_tier_that_is_not_installed_is_stood_in_for(door: Door) -> None:
+    policy = await made(door, tier="standard")
+    body = await judged(door, policy=policy["id"])
+    assert (body["tier"], body["verdict_source"], body["degraded"]) == ("fast", "fallback", True)
+    assert (body["fallback_reason"], body["decision"]) == ("tier_unavailable", "block")
+
+
 async def test_the_policy_says_how_long_a_text_may_be(door: Door) -> None:
     long, short = await made(door, "long", max_chars=100_000), await made(door, "short", max_chars=5)
     text = "All quiet here. " * 1_000
