@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 from guardhouse.detections.ask_engine import EngineBusy
 from guardhouse.detections.decide import POINTS
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.detect import detect
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policies.in_force import PolicyNotFound
@@ -25,10 +25,17 @@ from guardhouse.detections.read_request import (
     UnknownConfig,
     read_wanted,
 )
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.record import NotRecorded, record
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import JSON_TYPE, api_router
+from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
 
@@ -67,24 +74,27 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             MetadataTooLarge,
             PolicyNotFound,
             EngineBusy,
+            NotRecorded,
         ),
     },
 )
+@two_step
 async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
-    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
-    of the text is stored.
+    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
+    is recorded, the text only where the policy says so.
     """
     wanted = read_wanted(await request.body())
     policy = await desk.policies.in_force(caller, wanted.policy)
     found = await detect(desk, policy, wanted)
-    return Response(msgspec.json.encode(answer(found)), headers=_degraded(found.judged), media_type=JSON_TYPE)
+    body = await record(desk, caller, found)
+    return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
 async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
     engine = desk.engine
     return EngineShape(
         tiers=["fast"],
@@ -92,6 +102,16 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
 
 
