@@ -66,6 +66,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -104,7 +105,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
     detection_policy_routes.router,
     record_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
