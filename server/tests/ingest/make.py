@@ -101,7 +101,7 @@ async def open_door(
         async with httpx.AsyncClient(transport=transport, base_url="http://guard.example") as client:
             yield Door(client, resources, tenant, key, behind)
     finally:
-        await app.state.detection_engine.close()
+        await app.state.detection_desk.close()
         await behind.close()
 
 

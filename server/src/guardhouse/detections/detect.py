@@ -3,93 +3,134 @@
 import math
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from guardhouse.detections.ask_engine import ask_engine
-from guardhouse.detections.decide import Decision, Thresholds, decide, thresholds_of
-from guardhouse.detections.engine_pool import EnginePool
+from guardhouse.detections.decide import Decision, Thresholds, decide
+from guardhouse.detections.desk import Desk
+from guardhouse.detections.judge import Judged, judge
+from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted
-from guardhouse.detections.verdict import Ask, Verdict
-from guardhouse.foundation.clock import Clock, rfc3339
-from guardhouse.foundation.ids import new_id
+from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.ids import id_at
 
 REMOVED: Final = "[removed]"
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A judged text: the verdict, the decision by these thresholds, how long it took in microseconds."""
+    """A judged text: the verdict, what is decided by these thresholds, how long it took in microseconds.
+
+    ``would_decide`` is the real decision; ``decision`` is ``allow`` instead as long as the policy stands in the shadow.
+    """
 
     id: UUID
+    at: datetime
     wanted: Wanted
-    verdict: Verdict
+    policy: Policy
+    judged: Judged
     thresholds: Thresholds
-    decision: Decision
+    would_decide: Decision
     took_us: int
 
+    @property
+    def decision(self) -> Decision:
+        """What the caller is told to do."""
+        return "allow" if self.policy.shadow else self.would_decide
 
-async def detect(pool: EnginePool, wanted: Wanted) -> Detection:
-    """Judge a text.
+    @property
+    def score_milli(self) -> int | None:
+        """The score in thousandths; None without a verdict."""
+        return None if self.judged.verdict is None else self.judged.verdict.score_milli
+
+    @property
+    def malicious(self) -> bool:
+        """Whether the block threshold is reached; without a verdict, whether the fail mode blocks."""
+        score = self.score_milli
+        return self.would_decide == "block" if score is None else score >= self.thresholds.block
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the review threshold is reached, so that reasons are told."""
+        score = self.score_milli
+        return score is not None and score >= self.thresholds.review
+
+
+async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
+    """Judge a text under a policy.
 
     Raises:
-        EngineBusy, EngineFailed, DetectionTimeout: there is no verdict.
+        EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
     begun = time.perf_counter_ns()
-    thresholds = thresholds_of(wanted.operating_point or "balanced", wanted.threshold_milli)
-    ask = Ask(wanted.text, wanted.channel, detail_from=thresholds.review, explain=wanted.explain)
-    verdict = await ask_engine(pool, ask, wanted.seconds)
-    decision = decide(verdict.score_milli, verdict.flags, thresholds)
-    return Detection(
-        new_id(), wanted, verdict, thresholds, decision, (time.perf_counter_ns() - begun) // 1_000
+    thresholds = policy.lines(wanted.channel, wanted.operating_point, wanted.threshold_milli)
+    judged = await judge(desk, policy, wanted, detail_from=thresholds.review)
+    verdict = judged.verdict
+    decision = (
+        policy.without_verdict()
+        if verdict is None
+        else decide(verdict.score_milli, verdict.flags, thresholds)
     )
+    took_us = (time.perf_counter_ns() - begun) // 1_000
+    now = desk.resources.clock.now()
+    return Detection(id_at(now), now, wanted, policy, judged, thresholds, decision, took_us)
 
 
-def answer(found: Detection, clock: Clock) -> dict[str, Any]:
+def answer(found: Detection) -> dict[str, Any]:
     """Return the body of an answer; scores are thousandths over 1,000."""
-    wanted, verdict = found.wanted, found.verdict
-    flagged = verdict.score_milli >= found.thresholds.review
-    flags = {*verdict.flags, *(("invalid_unicode",) if wanted.invalid_unicode else ())}
+    wanted, judged, verdict = found.wanted, found.judged, found.judged.verdict
+    score = None if verdict is None else verdict.score_milli / 1_000
+    told = verdict if found.flagged and wanted.reasoning else None
+    flags = {
+        *(verdict.flags if verdict else ()),
+        *(("invalid_unicode",) if wanted.invalid_unicode else ()),
+    }
     body: dict[str, Any] = {
         "id": str(found.id),
         "request_id": str(found.id),
         "status": "completed",
-        "is_malicious": verdict.score_milli >= found.thresholds.block,
-        "confidence": verdict.score_milli / 1_000,
-        "score": verdict.score_milli / 1_000,
-        "reason": verdict.reason if flagged and wanted.reasoning else None,
-        "threat_types": list(verdict.threat_types) if flagged else [],
+        "is_malicious": found.malicious,
+        "confidence": score,
+        "score": score,
+        "reason": told.reason if told else None,
+        "threat_types": list(verdict.threat_types) if verdict and found.flagged else [],
         "decision": found.decision,
+        "would_decide": found.would_decide,
         "thresholds": {
             "review": found.thresholds.review / 1_000,
             "block": found.thresholds.block / 1_000,
             "operating_point": found.thresholds.operating_point,
         },
         "channel": wanted.channel,
-        "reasons": [_plain(reason) for reason in verdict.reasons] if flagged and wanted.reasoning else [],
-        "views": [_scored(view) for view in verdict.views],
+        "reasons": [_plain(reason) for reason in told.reasons] if told else [],
+        "views": [_scored(view) for view in verdict.views] if verdict else [],
         "flags": sorted(flags),
-        "instructions": [_scored(one) for one in verdict.instructions],
+        "instructions": [_scored(one) for one in verdict.instructions] if verdict else [],
         "warnings": list(wanted.warnings),
-        "engine": "embedded",
-        "engine_version": verdict.engine_version,
-        "tier": "fast",
-        "verdict_source": "engine",
-        "degraded": False,
-        "fallback_reason": None,
+        "engine": judged.engine,
+        "engine_version": verdict.engine_version if verdict else None,
+        "tier": judged.tier,
+        "verdict_source": judged.source,
+        "degraded": judged.degraded,
+        "fallback_reason": judged.fallback_reason,
+        "policy": str(found.policy.id),
+        "policy_version": found.policy.version,
+        "cached": judged.cached,
         "processing_time_ms": math.ceil(found.took_us / 1_000),
         "processing_time_us": found.took_us,
-        "endpoint": "embedded/fast",
+        "endpoint": judged.endpoint,
         "context": wanted.context,
         "metadata": wanted.metadata,
-        "created_at": rfc3339(clock.now()),
+        "created_at": rfc3339(found.at),
     }
-    if wanted.explain and verdict.explain is not None:
+    if wanted.explain and verdict is not None and verdict.explain is not None:
         body["explain"] = _plain(verdict.explain)
     if wanted.sanitize:
-        body["sanitized_text"] = sanitized(wanted.text, [one.span for one in verdict.instructions])
+        spans = [one.span for one in verdict.instructions] if verdict else []
+        body["sanitized_text"] = sanitized(wanted.text, spans)
     return body
 
 

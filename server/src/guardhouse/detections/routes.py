@@ -5,11 +5,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import Depends, Request, Response
 
-from guardhouse.detections.ask_engine import DetectionTimeout, EngineBusy, EngineFailed
+from guardhouse.detections.ask_engine import EngineBusy
 from guardhouse.detections.decide import POINTS
-from guardhouse.detections.detect import answer, detect
-from guardhouse.detections.engine_pool import EnginePool
+from guardhouse.detections.desk import Desk
+from guardhouse.detections.detect import detect
+from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
+from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -23,11 +25,19 @@ from guardhouse.detections.read_request import (
     UnknownConfig,
     read_wanted,
 )
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.record import NotRecorded, record
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import JSON_TYPE, Shared, api_router
+from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
+from guardhouse.usage.rate_fields import DEGRADED
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -36,13 +46,13 @@ Asker = Annotated[Caller, Depends(Require("detect:write"))]
 _BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
 
 
-def engine_of(request: Request) -> EnginePool:
-    """Return the engine of the application that serves this request."""
-    found: EnginePool = request.app.state.detection_engine
+def desk_of(request: Request) -> Desk:
+    """Return the desk of the application that serves this request."""
+    found: Desk = request.app.state.detection_desk
     return found
 
 
-Engine = Annotated[EnginePool, Depends(engine_of)]
+AtDesk = Annotated[Desk, Depends(desk_of)]
 
 
 @router.post(
@@ -63,31 +73,48 @@ Engine = Annotated[EnginePool, Depends(engine_of)]
             MemberInvalid,
             MetadataTooLarge,
             EngineBusy,
-            EngineFailed,
-            DetectionTimeout,
+            NotRecorded,
         ),
     },
 )
-async def detect_text(_caller: Asker, engine: Engine, shared: Shared, request: Request) -> Response:
+@two_step
+async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
-    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
-    of the text is stored.
+    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
+    is recorded, the text only where the policy says so.
     """
-    found = await detect(engine, read_wanted(await request.body()))
-    return Response(msgspec.json.encode(answer(found, shared.clock)), media_type=JSON_TYPE)
+    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    body = await record(desk, caller, found)
+    return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
-async def get_detection_engine(_caller: Reader, engine: Engine) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
+    engine = desk.engine
     return EngineShape(
         tiers=["fast"],
         processes=engine.processes,
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
+
+
+def _degraded(judged: Judged) -> dict[str, str] | None:
+    """Repeat for proxies what the body says: the engine that was chosen did not answer."""
+    return {DEGRADED: "detection"} if judged.degraded else None
 
 
 def _thresholds(name: Any, lines: tuple[int, int]) -> DetectionThresholds:

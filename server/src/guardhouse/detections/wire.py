@@ -21,6 +21,9 @@ Span = Annotated[
 Decided = Literal["allow", "review", "block"]
 Point = Literal["strict", "balanced", "relaxed"]
 Channel = Literal["user", "external"]
+ThreatType = Literal[
+    "jailbreak", "system_prompt_leak", "injection", "data_extraction", "encoding_attack", "delimiter_attack"
+]
 
 
 class DetectionConfig(BaseModel):
@@ -155,20 +158,15 @@ class DetectionShape(BaseModel):
     request_id: str
     status: Literal["completed"]
     is_malicious: bool
-    confidence: Annotated[Score, Field(description="Equal to `score`.")]
-    score: Score
+    confidence: Annotated[Score | None, Field(description="Equal to `score`.")]
+    score: Annotated[Score | None, Field(description="null: no engine could answer, the fail mode decides.")]
     reason: str | None
-    threat_types: list[
-        Literal[
-            "jailbreak",
-            "system_prompt_leak",
-            "injection",
-            "data_extraction",
-            "encoding_attack",
-            "delimiter_attack",
-        ]
-    ]
+    threat_types: list[ThreatType]
     decision: Decided
+    would_decide: Annotated[
+        Decided,
+        Field(description="The real decision; `decision` is `allow` while the policy is in the shadow."),
+    ]
     thresholds: DetectionThresholds
     channel: Channel
     reasons: list[DetectionReason]
@@ -178,12 +176,20 @@ class DetectionShape(BaseModel):
     ]
     instructions: list[DetectedInstruction]
     warnings: list[str]
-    engine: Literal["embedded"]
-    engine_version: str
+    engine: Annotated[str, Field(description="`embedded`, or the name of a remote engine.")]
+    engine_version: str | None
     tier: Literal["fast"]
-    verdict_source: Literal["engine"]
+    verdict_source: Annotated[
+        Literal["engine", "fallback", "list", "none"],
+        Field(
+            description="`fallback`: the embedded engine stood in. `list`: an entry of a list. `none`: no verdict."
+        ),
+    ]
     degraded: bool
     fallback_reason: str | None
+    policy: UUID
+    policy_version: int
+    cached: bool
     processing_time_ms: Annotated[int, Field(description="Rounded up.")]
     processing_time_us: int
     endpoint: str
@@ -192,6 +198,24 @@ class DetectionShape(BaseModel):
     created_at: datetime
     explain: DetectionExplanation | None = None
     sanitized_text: str | None = None
+
+
+class RemoteEngineShape(BaseModel):
+    """A detection engine elsewhere, as the process that answers sees it."""
+
+    model_config = ConfigDict(title="RemoteEngine")
+
+    name: Annotated[str, Field(description="What a policy's `engine.name` says.")]
+    health: Annotated[
+        Literal["healthy", "degraded", "unhealthy", "unreachable"],
+        Field(description="What its `GET /health` said, at most ten seconds ago."),
+    ]
+    breaker: Annotated[
+        Literal["closed", "open", "half_open"],
+        Field(description="`open`: it failed too often and is not asked for a while."),
+    ]
+    probe_in_seconds: Annotated[float, Field(description="How long the breaker stays open at least.")]
+    timeout_ms: int
 
 
 class EngineShape(BaseModel):
@@ -204,3 +228,4 @@ class EngineShape(BaseModel):
     queue_depth: Annotated[int, Field(description="Texts that wait for an engine process.")]
     artefact_sha256: str
     operating_points: list[DetectionThresholds]
+    remotes: list[RemoteEngineShape]

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from guardhouse.agents.rules.publish import CHANNEL as RULES_CHANNEL
 from guardhouse.agents.rules.waiting import RuleWaiters
-from guardhouse.detections.ask_engine import make_engine
+from guardhouse.detections.desk import Desk
+from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.health import Readiness
 from guardhouse.identity.bearers import Bearers
@@ -40,7 +41,7 @@ class Memory:
         self.limiter = Limiter(resources)
         self.usage_log = UsageLog()
         self.hub = Hub(resources)
-        self.detection_engine = make_engine(resources.settings)
+        self.detection_desk = Desk(resources)
         self.rule_waiters = RuleWaiters(resources)
 
     def lay_out(self, app: FastAPI) -> None:
@@ -51,7 +52,7 @@ class Memory:
         state.platform_mode, state.failures = self.mode, Failures()
         state.limiter, state.admit = self.limiter, self.limiter.admit
         state.hub, state.backlog = self.hub, Backlog(self.resources)
-        state.detection_engine = self.detection_engine
+        state.detection_desk = self.detection_desk
         state.rule_waiters = self.rule_waiters
         state.readiness = Readiness(self.resources)
         state.parameter_names = {}
@@ -68,7 +69,10 @@ class Memory:
             asyncio.create_task(keep_last_seen(self.resources, self.sessions)),
         ]
         try:
-            async with usage_jobs.keep(self.resources, self.limiter, self.usage_log):
+            async with (
+                usage_jobs.keep(self.resources, self.limiter, self.usage_log),
+                record_jobs.keep(self.resources, self.detection_desk.records),
+            ):
                 yield
         finally:
             for task in noting:
@@ -76,5 +80,5 @@ class Memory:
             await asyncio.gather(*noting, return_exceptions=True)
             for stop in stops:
                 stop()
-            await self.detection_engine.close()
+            await self.detection_desk.close()
             await self.hub.close()

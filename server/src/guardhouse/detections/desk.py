@@ -1,0 +1,24 @@
+"""The desk: the parts that a process needs to judge texts, made once, closed at its end.
+
+An API process has one, and so has a worker: what a detection does is the same wherever it runs.
+"""
+
+from guardhouse.detections.ask_engine import make_engine
+from guardhouse.detections.records.waiting import Waiting
+from guardhouse.detections.remotes.engines import RemoteEngines
+from guardhouse.foundation.resources import Resources
+
+
+class Desk:
+    """The engine, the records that wait to be written, and what stands around them."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.engine = make_engine(resources.settings)
+        self.remotes = RemoteEngines(resources)
+        self.records = Waiting()
+
+    async def close(self) -> None:
+        """End what was begun."""
+        await self.engine.close()
+        await self.remotes.close()
