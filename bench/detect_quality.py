@@ -25,7 +25,7 @@ from guardhouse.analysis.injection.rules import compile_pack  # noqa: E402 - as 
 from guardhouse.detections.load_engine import DATA, MODEL, load_engine  # noqa: E402 - as above
 
 SEED = "20261101"
-TRIED, TRIED_QUICK = 1_500, 400
+TRIED, TRIED_QUICK = 1_000, 400
 OUT = ROOT / "out" / "bench"
 PAGE = ROOT / "docs" / "reference" / "detection-quality.md"
 
