@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT))
 from _kit import finish  # noqa: E402 - train/ is no installed package, so its folder is named first
 
 from guardhouse.analysis.injection.rules import compile_pack  # noqa: E402 - as above
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine  # noqa: E402 - as above
+from guardhouse.detections.load_engine import load_engine  # noqa: E402 - as above
+from guardhouse.detections.model_file import DATA, MODEL  # noqa: E402 - as above
 
 SEED = "20261101"
 TRIED, TRIED_QUICK = 1_000, 400

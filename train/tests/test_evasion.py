@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from guardhouse.analysis.injection.score import Engine, Question, judge
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine
+from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.model_file import DATA, MODEL
 from train.generator.transforms import TRANSFORMS
 from train.write_golden import TEXTS
 

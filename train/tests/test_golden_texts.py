@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine
+from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.model_file import DATA, MODEL
 from train.generator.generate import Counts, generate
 from train.write_golden import TEXTS, golden, written
 

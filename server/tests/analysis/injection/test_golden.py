@@ -10,7 +10,8 @@ from guardhouse.analysis.injection.explain import evidence
 from guardhouse.analysis.injection.features import BUCKETS, buckets
 from guardhouse.analysis.injection.normalise import VERSION, normalise
 from guardhouse.analysis.injection.score import Engine, Question, judge
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine
+from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.model_file import DATA, MODEL
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[4] / "contract" / "vectors" / "injection.json").read_text(encoding="utf-8")
