@@ -26,12 +26,14 @@ from guardhouse.detections.read_request import (
     read_wanted,
 )
 from guardhouse.detections.record import NotRecorded, record
+from guardhouse.detections.usage_of import usage_of
 from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
+from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -68,6 +70,7 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             MetadataTooLarge,
             EngineBusy,
             NotRecorded,
+            WebhookUrlRefused,
         ),
     },
 )
@@ -78,7 +81,11 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
     is recorded, the text only where the policy says so.
     """
-    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    wanted = read_wanted(await request.body())
+    if wanted.webhook_url is not None:
+        await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
+    found = await detect(desk, DEFAULT, wanted)
+    request.state.judged = usage_of([found])
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
