@@ -10,7 +10,7 @@ from uuid import UUID
 from guardhouse.detections.batches.read_batch import Batch, Item
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import Detection, detect
-from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.record import record
 from guardhouse.foundation import correlation
 from guardhouse.foundation.errors import Problem
@@ -54,16 +54,11 @@ async def _outcome(desk: Desk, caller: Caller, item: Item) -> Outcome:
     if isinstance(item.wanted, Problem):
         return Outcome(item.name, problem=item.wanted)
     try:
-        found = await _detect(desk, caller, item.wanted)
+        found = await detect(desk, DEFAULT, item.wanted)
         body = await record(desk, caller, found)
     except Problem as problem:
         return Outcome(item.name, problem=problem)
     return Outcome(item.name, body | {"request_id": item.name or body["id"]}, found)
-
-
-async def _detect(desk: Desk, caller: Caller, wanted: Wanted) -> Detection:
-    policy = await desk.policies.in_force(caller, wanted.policy)
-    return await detect(desk, policy, wanted)
 
 
 def answer_of(judged: Judged, public_url: str) -> dict[str, Any]:
