@@ -85,17 +85,10 @@ class UsageLog:
         if len(rows) >= MOST_ROWS:
             DROPPED.inc()
             return
-        rows.append(
-            UsageRow(
-                at,
-                caller.tenant.id,
-                caller.kind,
-                caller.credential_id,
-                caller.project_id,
-                *request,
-                *((1,) if judged is None else _columns(judged)),
-            )
+        row = UsageRow(
+            at, caller.tenant.id, caller.kind, caller.credential_id, caller.project_id, *request, items=1
         )
+        rows.append(row if judged is None else _with(row, judged))
         if len(rows) >= BATCH_ROWS:
             self.full.set()
 
@@ -119,12 +112,15 @@ class UsageLog:
         DROPPED.inc(max(0, len(rows) - room))
 
 
-def _columns(judged: Judged) -> tuple[object, ...]:
-    """Return the columns of a judged request in their order; one whose texts all failed has no channel of its own."""
-    return (
-        judged.items,
-        judged.channel,
-        msgspec.json.encode(judged.decisions).decode(),
-        list(judged.threat_types),
-        *judged[4:],
+def _with(row: UsageRow, judged: Judged) -> UsageRow:
+    """Return a row that tells of the texts that were judged."""
+    return row._replace(
+        items=judged.items,
+        channel=judged.channel,
+        decisions=msgspec.json.encode(judged.decisions).decode(),
+        threat_types=list(judged.threat_types),
+        malicious_count=judged.malicious_count,
+        max_score_milli=judged.max_score_milli,
+        degraded=judged.degraded,
+        cached=judged.cached,
     )

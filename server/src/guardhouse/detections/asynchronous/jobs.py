@@ -83,7 +83,7 @@ async def _finish(
             drafts += told
             letters += sent
     batches = Counter((one.given.batch_id, one.entry is not None) for one in over if one.given.batch_id)
-    for batch_id in sorted({batch_id for batch_id, _ in batches if batch_id}):
+    for batch_id in sorted({batch_id for batch_id, _ in batches}):
         counts = batches[batch_id, True], batches[batch_id, False]
         batch = await store.count_up(tx, tenant.id, batch_id, counts, now)
         if batch is not None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from guardhouse.detections.ask_engine import EngineFailed
 from guardhouse.detections.asynchronous.packed import unpack
 from guardhouse.detections.asynchronous.store import Batch, Ended, Input
 from guardhouse.detections.desk import Desk
@@ -27,6 +26,13 @@ from guardhouse.notices.publish import Draft
 from guardhouse.webhooks.adhoc import Letter, letter
 
 _SERVER_ERRORS: Final = 500
+
+
+class EngineFailed(Problem):
+    """No engine could judge the text, however often it was tried; no verdict is invented."""
+
+    status, code, title = 503, "engine_failed", "The detection engine failed"
+    remediation = "Send the text again; if the same text fails again, report it with the correlation id."
 
 
 @dataclass(frozen=True, slots=True)
