@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from guardhouse.detections.asynchronous import jobs, judge_inputs
 from guardhouse.detections.asynchronous.packed import pack
 from guardhouse.detections.asynchronous.worker_desk import keep_desk
+from guardhouse.detections.detect import detect
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
 from guardhouse.webhooks import jobs as webhook_jobs
@@ -195,7 +196,7 @@ async def test_a_repeat_under_a_key_is_taken_once(door: Door, receiver: Receiver
 async def test_an_engine_that_fails_is_asked_again_and_then_given_up(
     door: Door, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detect, asked = judge_inputs.detect, 0
+    asked = 0
 
     async def failing(*args: Any) -> Any:
         nonlocal asked

@@ -19,9 +19,8 @@ async def test_figures_equal_a_recount(resources: Resources) -> None:
     tenant, key = await add_tenant(resources, "acme")
     async with api.client_of(resources) as client:
         client.headers["X-API-Key"] = key
-        answered: list[dict[str, Any]] = []
-        for text in (ATTACK, "Hello there", "What is the capital of Croatia?"):
-            answered.append((await client.post(DETECT, json={"text": text})).json())
+        texts = (ATTACK, "Hello there", "What is the capital of Croatia?")
+        answered = [(await client.post(DETECT, json={"text": text})).json() for text in texts]
         items = [{"text": ATTACK}, {"text": "Hi", "channel": "external"}, {"text": ""}]
         batch = await client.post(BATCH, json={"requests": items})
         answered += [one for one in batch.json()["results"] if one]
