@@ -11,7 +11,7 @@ from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import detect
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -27,7 +27,13 @@ from guardhouse.detections.read_request import (
 )
 from guardhouse.detections.record import NotRecorded, record
 from guardhouse.detections.usage_of import usage_of
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
@@ -68,6 +74,7 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             ThresholdRange,
             MemberInvalid,
             MetadataTooLarge,
+            PolicyNotFound,
             EngineBusy,
             NotRecorded,
             WebhookUrlRefused,
@@ -84,7 +91,8 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     wanted = read_wanted(await request.body())
     if wanted.webhook_url is not None:
         await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
-    found = await detect(desk, DEFAULT, wanted)
+    policy = await desk.policies.in_force(caller, wanted.policy)
+    found = await detect(desk, policy, wanted)
     request.state.judged = usage_of([found])
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
@@ -92,7 +100,7 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
 async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
     engine = desk.engine
     return EngineShape(
         tiers=["fast"],
@@ -100,6 +108,16 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
 
 

@@ -22,6 +22,7 @@ from guardhouse.notices.detection_kinds import (
     DetectionFailed,
     DetectionFlagged,
 )
+from guardhouse.notices.engine_kinds import BreakerClosed, BreakerOpened
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -84,6 +85,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         MemberChanged,
         AuditChainBroken,
         ModeChanged,
+        BreakerOpened,
+        BreakerClosed,
         RateLimitReached,
         LedgerTopUp,
         UsageThreshold,

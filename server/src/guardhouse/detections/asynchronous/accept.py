@@ -67,7 +67,7 @@ async def accept(tx: Tx, resources: Resources, caller: Caller, asked: Asked) -> 
         credential=caller.credential_id,
         project_id=caller.project_id,
         state="queued",
-        packed=pack(asked.value, asked.warnings, replaced=asked.replaced),
+        packed=pack(_bound(caller, asked.value), asked.warnings, replaced=asked.replaced),
     )
     await store.add_inputs(tx, [given])
     await enqueue(tx, jobs.judge, jobs.Work([given.id]))
@@ -150,7 +150,14 @@ def _input(caller: Caller, batch_id: UUID, place: int, item: Item, resources: Re
         credential=caller.credential_id,
         project_id=caller.project_id,
         state="queued" if problem is None else "failed",
-        packed=None if problem is not None else pack(item.asked),
+        packed=None if problem is not None else pack(_bound(caller, item.asked)),
         error=None if problem is None else error_of(problem, resources.settings.public_url),
         finished_at=None if problem is None else now,
     )
+
+
+def _bound(caller: Caller, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked with the policy that the caller's key is bound to, where it names none itself."""
+    if caller.policy_id is None or asked.get("policy") is not None:
+        return asked
+    return asked | {"policy": str(caller.policy_id)}

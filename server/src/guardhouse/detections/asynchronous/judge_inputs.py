@@ -9,7 +9,6 @@ from guardhouse.detections.asynchronous.packed import unpack
 from guardhouse.detections.asynchronous.store import Batch, Ended, Input
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import answer, detect
-from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.record import entry_of, origin_of, told
 from guardhouse.detections.records.write import Entry
@@ -64,7 +63,8 @@ async def _judge(desk: Desk, tenant: TenantKey, given: Input) -> Result:
     wanted: Wanted | None = None
     try:
         wanted = unpack(given.packed or b"")
-        found = await detect(desk, DEFAULT, wanted)
+        policy = await desk.policies.in_force(caller, wanted.policy)
+        found = await detect(desk, policy, wanted)
         if found.judged.verdict is None:
             raise EngineFailed(f"There is no verdict: {found.judged.fallback_reason}.")
     except Problem as problem:

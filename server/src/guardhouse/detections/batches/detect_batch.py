@@ -10,7 +10,6 @@ from uuid import UUID
 from guardhouse.detections.batches.read_batch import Batch, Item
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import Detection, detect
-from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.record import record
 from guardhouse.foundation import correlation
 from guardhouse.foundation.errors import Problem
@@ -54,7 +53,8 @@ async def _outcome(desk: Desk, caller: Caller, item: Item) -> Outcome:
     if isinstance(item.wanted, Problem):
         return Outcome(item.name, problem=item.wanted)
     try:
-        found = await detect(desk, DEFAULT, item.wanted)
+        policy = await desk.policies.in_force(caller, item.wanted.policy)
+        found = await detect(desk, policy, item.wanted)
         body = await record(desk, caller, found)
     except Problem as problem:
         return Outcome(item.name, problem=problem)
