@@ -7,20 +7,22 @@ surrogates alone cannot be text: they become U+FFFD, and the answer says so.
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
 from guardhouse.foundation.errors import InvalidJson, Problem
 from guardhouse.foundation.json_place import Place, first_constant, first_too_deep, place_at
 
-MAX_CHARS: Final = 10_000
+MAX_CHARS: Final = 100_000  # whatever a policy allows
 MAX_DEPTH: Final = 32
 METADATA_BYTES: Final = 1_024
 CHANNELS: Final = ("user", "external")
 TIERS: Final = ("fast",)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOP: Final = frozenset({"text", "channel", "config", "metadata", "context"})
+_TOP: Final = frozenset({"text", "channel", "config", "policy", "metadata", "context", "webhook_url"})
 _CONFIG: Final = frozenset(
     {
         "confidence_threshold",
@@ -36,7 +38,7 @@ _CONFIG: Final = frozenset(
 _CONTEXT: Final = frozenset({"agent_id", "session_id", "run_id", "trace_id"})
 
 
-class _Refused(Problem):
+class Refused(Problem):
     """What every refusal of a detection's body shares; ``pointer`` says where."""
 
     remediation = "Compare the body with POST /api/v1/detect in the API reference."
@@ -46,66 +48,67 @@ class _Refused(Problem):
         super().__init__(detail, errors=[error], **extensions)
 
 
-class ObjectExpected(_Refused):
+class ObjectExpected(Refused):
     """The body is JSON, but no object."""
 
     status, code, title = 422, "object_expected", "Object expected"
 
 
-class TextRequired(_Refused):
+class TextRequired(Refused):
     """There is nothing to judge."""
 
     status, code, title = 422, "text_required", "Text required"
 
 
-class TextType(_Refused):
+class TextType(Refused):
     """The text is no string."""
 
     status, code, title = 422, "text_type", "The text must be a string"
 
 
-class TextEmpty(_Refused):
+class TextEmpty(Refused):
     """The text is the empty string."""
 
     status, code, title = 422, "text_empty", "The text is empty"
 
 
-class TextTooLong(_Refused):
+class TextTooLong(Refused):
     """The text is longer than may be judged; it is never cut silently."""
 
     status, code, title = 422, "text_too_long", "Text too long"
     remediation = (
-        "Send the text in parts; `limit` and `length` count code points, `cut` is where it would end."
+        "Send the text in parts, or let `max_chars` of the policy be raised (to 100,000 at most); `limit` and"
+        " `length` count code points, `cut` is where the text would end."
     )
 
 
-class UnknownChoice(_Refused):
+class UnknownChoice(Refused):
     """A member holds none of its allowed values; they are listed."""
 
     status, code, title = 422, "unknown_choice", "Unknown choice"
     remediation = "Use one of the values in `allowed`."
 
 
-class ThresholdRange(_Refused):
+class ThresholdRange(Refused):
     """The threshold is no number from 0 to 1."""
 
     status, code, title = 422, "threshold_range", "Threshold out of range"
     remediation = "Send a number from 0 to 1, such as 0.5."
 
 
-class UnknownConfig(_Refused):
+class UnknownConfig(Refused):
     """A member of ``config`` that does not exist; the nearest known name is said."""
 
     status, code, title = 422, "unknown_config", "Unknown setting of a detection"
 
 
-class MemberInvalid(_Refused):
+class MemberInvalid(Refused):
     """A member has the wrong type or is out of range."""
 
     status, code, title = 422, "member_invalid", "A member is invalid"
 
 
-class MetadataTooLarge(_Refused):
+class MetadataTooLarge(Refused):
     """Metadata or context is over 1 KiB of JSON."""
 
     status, code, title = 422, "metadata_too_large", "Metadata too large"
@@ -118,6 +121,7 @@ class Wanted:
 
     text: str
     channel: str = "user"
+    policy: UUID | None = None
     operating_point: OperatingPoint | None = None
     threshold_milli: int | None = None
     reasoning: bool = True
@@ -126,6 +130,7 @@ class Wanted:
     seconds: float = 30.0
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     invalid_unicode: bool = False
 
@@ -209,18 +214,28 @@ def read_wanted(body: bytes) -> Wanted:
     value, warnings, replaced = decode(body)
     if not isinstance(value, dict):
         raise ObjectExpected("The body must be a JSON object with `text`.", "")
+    return wanted_of(value, warnings, replaced=replaced)
+
+
+def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: bool) -> Wanted:
+    """Return the detection that a decoded body asks for; ``replaced``: surrogates were replaced in it.
+
+    Raises:
+        Problem: 422 with the code of the first thing that is wrong and its pointer.
+    """
     config = _object(value, "config")
     for name in config:
         if name not in _CONFIG:
             near = difflib.get_close_matches(str(name), _CONFIG, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UnknownConfig(f"`config` has no member {name[:64]!r}.{hint}", _pointer("config", name))
-    warnings += [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
+    unknown = [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
     reasoning = [_flag(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
     _choice(config.get("tier", "fast"), TIERS, "/config/tier")
     return Wanted(
         text=_text(value),
         channel=_choice(value.get("channel", "user"), CHANNELS, "/channel"),
+        policy=_policy(value.get("policy")),
         operating_point=(
             None
             if config.get("operating_point") is None
@@ -233,9 +248,22 @@ def read_wanted(body: bytes) -> Wanted:
         seconds=_seconds(config.get("timeout_seconds", 30)),
         context=_context(_object(value, "context")),
         metadata=_small(_object(value, "metadata"), "/metadata"),
-        warnings=tuple(warnings),
+        webhook_url=url_of(value),
+        warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )
+
+
+def url_of(value: dict[str, Any]) -> str | None:
+    """Return the URL that the verdict is to be delivered to; whether it may be is for ``webhooks`` to say.
+
+    Raises:
+        MemberInvalid: it is no string.
+    """
+    url = value.get("webhook_url")
+    if url is not None and not isinstance(url, str):
+        raise MemberInvalid("`webhook_url` is a string.", "/webhook_url")
+    return url
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -246,15 +274,33 @@ def _text(value: dict[str, Any]) -> str:
         raise TextType(f"`text` must be a string, not {_kind(text)}.", "/text")
     if not text:
         raise TextEmpty("`text` is the empty string.", "/text")
-    if len(text) > MAX_CHARS:
-        raise TextTooLong(
-            f"`text` has {len(text):,} code points; at most {MAX_CHARS:,} are judged at once.",
-            "/text",
-            limit=MAX_CHARS,
-            length=len(text),
-            cut=text[MAX_CHARS - 40 : MAX_CHARS],
-        )
+    check_length(text, MAX_CHARS)
     return text
+
+
+def check_length(text: str, limit: int) -> None:
+    """Insist that a text has no more code points than are judged at once.
+
+    Raises:
+        TextTooLong: it has.
+    """
+    if len(text) > limit:
+        raise TextTooLong(
+            f"`text` has {len(text):,} code points; at most {limit:,} are judged at once.",
+            "/text",
+            limit=limit,
+            length=len(text),
+            cut=text[max(0, limit - 40) : limit],
+        )
+
+
+def _policy(given: Any) -> UUID | None:
+    if given is None:
+        return None
+    try:
+        return UUID(given)
+    except (ValueError, AttributeError, TypeError):
+        raise MemberInvalid("`policy` is the id of a policy.", "/policy") from None
 
 
 def _kind(value: Any) -> str:

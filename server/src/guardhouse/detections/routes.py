@@ -11,7 +11,7 @@ from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import detect
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -26,12 +26,20 @@ from guardhouse.detections.read_request import (
     read_wanted,
 )
 from guardhouse.detections.record import NotRecorded, record
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.usage_of import usage_of
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
+from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -40,7 +48,7 @@ Asker = Annotated[Caller, Depends(Require("detect:write"))]
 _BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """Return the desk of the application that serves this request."""
     found: Desk = request.app.state.detection_desk
     return found
@@ -66,8 +74,10 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             ThresholdRange,
             MemberInvalid,
             MetadataTooLarge,
+            PolicyNotFound,
             EngineBusy,
             NotRecorded,
+            WebhookUrlRefused,
         ),
     },
 )
@@ -78,14 +88,19 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
     is recorded, the text only where the policy says so.
     """
-    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    wanted = read_wanted(await request.body())
+    if wanted.webhook_url is not None:
+        await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
+    policy = await desk.policies.in_force(caller, wanted.policy)
+    found = await detect(desk, policy, wanted)
+    request.state.judged = usage_of([found])
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
 async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
     engine = desk.engine
     return EngineShape(
         tiers=["fast"],
@@ -93,6 +108,16 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
 
 

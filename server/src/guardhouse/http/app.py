@@ -13,6 +13,8 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.asynchronous import routes as asynchronous_routes
+from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
@@ -66,6 +68,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -104,8 +107,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
-    record_routes.router,  # literal paths under /detect come before {detection_id}
+    detection_policy_routes.router,
+    record_routes.router,
+    asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     run_routes.router,
     ledger_routes.router,

@@ -16,6 +16,13 @@ from guardhouse.notices.agent_kinds import (
 from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
+from guardhouse.notices.detection_kinds import (
+    DetectionBatchCompleted,
+    DetectionCompleted,
+    DetectionFailed,
+    DetectionFlagged,
+)
+from guardhouse.notices.engine_kinds import BreakerClosed, BreakerOpened
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -78,6 +85,10 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RulesRolledBack,
         RulesProposed,
         RulesPolicyPaused,
+        DetectionCompleted,
+        DetectionFlagged,
+        DetectionFailed,
+        DetectionBatchCompleted,
         KeyCreated,
         KeyRotated,
         KeyRevoked,
@@ -86,6 +97,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         MemberChanged,
         AuditChainBroken,
         ModeChanged,
+        BreakerOpened,
+        BreakerClosed,
         RateLimitReached,
         LedgerTopUp,
         RunCreated,

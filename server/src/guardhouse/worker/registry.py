@@ -12,6 +12,8 @@ from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
+from guardhouse.detections.asynchronous import jobs as asynchronous_jobs
+from guardhouse.detections.asynchronous.worker_desk import keep_desk
 from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
@@ -54,6 +56,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
+    asynchronous_jobs.judge,
 )
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
@@ -92,6 +95,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     run_jobs.reap_runs,
     run_jobs.reconcile_runs,
     run_jobs.expire_runs,
+    asynchronous_jobs.prune_inputs,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
@@ -109,4 +113,5 @@ LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("work_runs", run_jobs.work_runs),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
+    LongLoop("detection_desk", keep_desk),
 )
