@@ -224,6 +224,16 @@ async def _fill(made: TwoTenants) -> None:
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
     await _fill_app_rules(made, project)
+    await _fill_scores(made, agent)
+    await _fill_detections(made)
+    await _fill_addresses(made)
+    await _fill_people(made)
+    await _fill_webhooks(made)
+    await _fill_runs(made)
+
+
+async def _fill_scores(made: TwoTenants, agent: str) -> None:
+    """Ask what another rule would have done, recalculate, and add a head that a job would make."""
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
@@ -240,6 +250,10 @@ async def _fill(made: TwoTenants) -> None:
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
     made.ids["/api/v1/risk/heads"] = str(head.version)
+
+
+async def _fill_detections(made: TwoTenants) -> None:
+    """Judge a text, and a batch of them."""
     judged = await made.client.post("/api/v1/detect", json={"text": MARK}, headers=made.first.headers)
     assert judged.status_code == 200, judged.text
     made.ids["detection_id"] = judged.json()["id"]
@@ -252,10 +266,6 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
-    await _fill_addresses(made)
-    await _fill_people(made)
-    await _fill_webhooks(made)
-    await _fill_runs(made)
 
 
 async def _fill_runs(made: TwoTenants) -> None:
