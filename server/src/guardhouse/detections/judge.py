@@ -1,16 +1,19 @@
 """Who says what a text is worth, in order; a verdict is never invented, and its source is on it."""
 
+import hashlib
 import time
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
-from guardhouse.detections.policy import Policy
+from guardhouse.detections.model_file import model_sha256
+from guardhouse.detections.policy import NO_ID, Policy
 from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.remember import key_of
 from guardhouse.detections.remotes.go_contract import RemoteVerdict
 from guardhouse.detections.remotes.remote import NoRemoteVerdictError
 from guardhouse.detections.verdict import THREATS, Ask, Verdict
@@ -33,6 +36,9 @@ class Judged:
     cached: bool = False
 
 
+_decode: Final = msgpack.Decoder(Judged).decode
+
+
 async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) -> Judged:
     """Judge a text under a policy; where no engine can answer, the source is ``none`` and no verdict is made up.
 
@@ -52,6 +58,35 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         detail_from=detail_from,
         explain=wanted.explain,
     )
+    if not policy.cache_seconds or policy.id == NO_ID:
+        return await _judge_anew(desk, policy, wanted, ask)
+    return await _judge_once(desk, policy, wanted, ask)
+
+
+async def _judge_once(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask) -> Judged:
+    """Judge a text, or say what was said of it a moment ago; what no engine of choice said is not remembered."""
+    fresh: list[Judged] = []
+
+    async def make() -> bytes | None:
+        judged = await _judge_anew(desk, policy, wanted, ask)
+        fresh.append(judged)
+        return None if judged.degraded or judged.verdict is None else msgpack.encode(judged)
+
+    key = _key(desk, policy, ask)
+    found = await desk.remembered.find_or_make(key, policy.cache_seconds, make)
+    if found is None or not found[1]:
+        return fresh[0]
+    return replace(_decode(found[0]), cached=True)
+
+
+def _key(desk: Desk, policy: Policy, ask: Ask) -> bytes:
+    """Return what a verdict depends on; reasons too, so that a call which asks for more of them is another one."""
+    details = f"{policy.version} {ask.channel} {policy.tier} {ask.detail_from} {ask.explain}"
+    digest = hashlib.sha256(ask.text.encode("utf-8", "surrogatepass")).digest()
+    return key_of(policy.id.bytes, details.encode(), model_sha256(desk.engine.model).encode(), digest)
+
+
+async def _judge_anew(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask) -> Judged:
     if policy.engine.kind == "remote":
         return await _judge_elsewhere(desk, policy, wanted, ask)
     return await _judge_here(desk, policy, ask, wanted.seconds)
