@@ -85,9 +85,9 @@ async def test_another_process_finds_it_in_redis_and_nobody_reads_it_there(
     assert await other.find_or_make(KEY, 60, never) == (b"the verdict", True)
     redis = Redis.from_url(redis_server.url)
     stored = await redis.get(PREFIX + KEY.hex())
+    assert isinstance(stored, bytes)
     await redis.set(PREFIX + key_of(b"c").hex(), stored)
     await redis.aclose()
-    assert stored is not None
     assert b"the verdict" not in stored
     assert await other.find_or_make(key_of(b"c"), 60, nothing) is None  # sealed for another key
     await other.close()

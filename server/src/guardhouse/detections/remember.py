@@ -125,7 +125,7 @@ class Remembered:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 sealed = await self._redis.get(PREFIX + key.hex())
-            if sealed is None:
+            if not isinstance(sealed, bytes):
                 return None
             value = self._seal.open(sealed, PURPOSE + key.hex())
         except FAULTS:
