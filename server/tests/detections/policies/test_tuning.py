@@ -8,8 +8,10 @@ from uuid import UUID
 import pytest
 
 from guardhouse.detections.calibrations.shift import reaching, shift_for, shifted
+from guardhouse.detections.records.store import create_day
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.ids import id_at
+from guardhouse.foundation.transaction import system_transaction
 from server.tests.components.door_at_noon import clock, door, host, resources
 from server.tests.components.opened import add_tenant
 from server.tests.detections.policies.make import POLICIES, get, judged, made, patch
@@ -24,7 +26,10 @@ async def stored(
     door: Door, policy: dict[str, Any], scores: list[int], channel: str = "user", would: str = "allow"
 ) -> list[UUID]:
     """Put records of a policy's version into the day's table, one per score."""
-    ids = [id_at(door.now - timedelta(minutes=1)) for _ in scores]
+    at = door.now - timedelta(minutes=1)
+    async with system_transaction(door.resources.database) as tx:
+        await create_day(tx, "detections", at.date())
+    ids = [id_at(at) for _ in scores]
     for one, score in zip(ids, scores, strict=True):
         await door.rows(
             "INSERT INTO detections (tenant_id, id, at, kind, credential, policy_id, policy_version, channel, decision,"
@@ -34,7 +39,7 @@ async def stored(
             " 'balanced', '{}', '{}', 'embedded', 'fast', 'embedded/fast', 'engine', false, false, 1, '', 1, 30, '{}')",
             door.tenant.id,
             one,
-            door.now - timedelta(minutes=1),
+            at,
             UUID(policy["id"]),
             policy["version"],
             channel,
