@@ -13,6 +13,7 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.feedback import routes as feedback_routes
 from guardhouse.detections.lists import routes as list_routes
 from guardhouse.detections.packs import routes as pack_routes
@@ -114,7 +115,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     pack_routes.router,
     tuning_routes.router,
     feedback_routes.router,
-    record_routes.router,  # literal paths under /detect come before {detection_id}
+    record_routes.router,
+    asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     ledger_routes.router,
     usage_routes.router,
