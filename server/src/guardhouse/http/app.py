@@ -71,6 +71,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -109,7 +110,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
     detection_policy_routes.router,
     list_routes.router,
     pack_routes.router,
