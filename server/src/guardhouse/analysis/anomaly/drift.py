@@ -26,12 +26,16 @@ _STEPS: Final = 20
 _LN_10: Final = math.log(10)
 
 
-def smoothed_p(ordered: NDArray[np.int64], score: int, stream_seed: int, seq: int) -> float:
-    """(#{> score} + U (1 + #{= score})) / (n + 1) among ascending scores; U is drawn for this position."""
-    below, not_above = np.searchsorted(ordered, score, "left"), np.searchsorted(ordered, score, "right")
+def smoothed_p(ordered: NDArray[np.int64], score: int, stream_seed: int, seq: int, close: int = 0) -> float:
+    """(#{above} + U (1 + #{equal})) / (n + 1) among ascending scores; U is drawn for this position.
+
+    Scores no further apart than `close` are equal: where a stream repeats a few lines, a model that learned on moves
+    all their costs by a little, which is no drift.
+    """
+    below = int(np.searchsorted(ordered, score - close, "left"))
+    not_above = int(np.searchsorted(ordered, score + close, "right"))
     share = float(uniform(derive(stream_seed, Purpose.SMOOTH, seq), 0, 1)[0])
-    above = ordered.size - int(not_above)
-    return (above + share * (1 + int(not_above - below))) / (ordered.size + 1)
+    return (ordered.size - not_above + share * (1 + not_above - below)) / (ordered.size + 1)
 
 
 def nats_of(p: float) -> int:
