@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from guardhouse.analysis.anomaly.splitmix import Purpose, derive, uniform
+from guardhouse.analysis.anomaly.splitmix import Purpose, derive, unit
 
 NAT: Final = 1_000_000
 DAY_US: Final = 86_400_000_000
@@ -34,7 +34,7 @@ def smoothed_p(ordered: NDArray[np.int64], score: int, stream_seed: int, seq: in
     """
     below = int(np.searchsorted(ordered, score - close, "left"))
     not_above = int(np.searchsorted(ordered, score + close, "right"))
-    share = float(uniform(derive(stream_seed, Purpose.SMOOTH, seq), 0, 1)[0])
+    share = unit(derive(stream_seed, Purpose.SMOOTH, seq), 0)
     return (ordered.size - not_above + share * (1 + not_above - below)) / (ordered.size + 1)
 
 
