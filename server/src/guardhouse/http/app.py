@@ -13,6 +13,7 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
@@ -106,7 +107,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdict_routes.router,
     detection_routes.router,
     detection_policy_routes.router,
-    record_routes.router,  # literal paths under /detect come before {detection_id}
+    record_routes.router,
+    asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     ledger_routes.router,
     usage_routes.router,

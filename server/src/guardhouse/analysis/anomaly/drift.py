@@ -26,16 +26,26 @@ _STEPS: Final = 20
 _LN_10: Final = math.log(10)
 
 
-def smoothed_p(ordered: NDArray[np.int64], score: int, stream_seed: int, seq: int, close: int = 0) -> float:
-    """(#{above} + U (1 + #{equal})) / (n + 1) among ascending scores; U is drawn for this position.
+def smoothed_p(
+    ordered: NDArray[np.int64],
+    scores: NDArray[np.int64],
+    stream_seed: int,
+    seqs: NDArray[np.int64],
+    close: NDArray[np.int64] | int = 0,
+) -> list[float]:
+    """(#{above} + U (1 + #{equal})) / (n + 1) among ascending scores; U is drawn for each position.
 
     Scores no further apart than `close` are equal: where a stream repeats a few lines, a model that learned on moves
     all their costs by a little, which is no drift.
     """
-    below = int(np.searchsorted(ordered, score - close, "left"))
-    not_above = int(np.searchsorted(ordered, score + close, "right"))
-    share = unit(derive(stream_seed, Purpose.SMOOTH, seq), 0)
-    return (ordered.size - not_above + share * (1 + not_above - below)) / (ordered.size + 1)
+    below = np.searchsorted(ordered, scores - close, "left").tolist()
+    not_above = np.searchsorted(ordered, scores + close, "right").tolist()
+    shares = [unit(derive(stream_seed, Purpose.SMOOTH, seq), 0) for seq in seqs.tolist()]
+    size = int(ordered.size)
+    return [
+        (size - last + share * (1 + last - first)) / (size + 1)
+        for first, last, share in zip(below, not_above, shares, strict=True)
+    ]
 
 
 def nats_of(p: float) -> int:

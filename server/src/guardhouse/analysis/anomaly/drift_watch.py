@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from guardhouse.analysis.anomaly.anchor import Anchor
 from guardhouse.analysis.anomaly.drift import Cusum, Martingale, smoothed_p
 from guardhouse.analysis.anomaly.learning import Sample
@@ -47,18 +50,13 @@ class DriftWatch:
         if changed:
             self._rest, self.cusum = EPOCHS_OF_REST, Cusum()
         resting, self._rest = self._rest > 0, max(0, self._rest - 1)
+        rolled = smoothed_p(rolling.ordered, sample.rolling, seed, sample.seq, _close(sample.rolling))
+        against = smoothed_p(anchor.tails[0].ordered, sample.anchor, seed, sample.seq, _close(sample.anchor))
         alert = False
-        for seq, cost, against, rejected in zip(
-            sample.seq.tolist(),
-            sample.rolling.tolist(),
-            sample.anchor.tolist(),
-            sample.rejected.tolist(),
-            strict=True,
-        ):
+        for p, p_anchor, rejected in zip(rolled, against, sample.rejected.tolist(), strict=True):
             if not rejected and not resting:
-                p = smoothed_p(rolling.ordered, cost, seed, seq, _close(cost))
                 alert |= self.cusum.observe(p, at_us)
-            self.martingale.observe(smoothed_p(anchor.tails[0].ordered, against, seed, seq, _close(against)))
+            self.martingale.observe(p_anchor)
         return alert
 
     @property
@@ -86,6 +84,6 @@ class DriftWatch:
         return made
 
 
-def _close(cost: int) -> int:
+def _close(costs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Costs that differ by less than a bit, or a fiftieth, are the same line to a model that learned on."""
-    return max(LEAST_CLOSE, cost // _CLOSE_SHARE)
+    return np.maximum(LEAST_CLOSE, costs // _CLOSE_SHARE)
