@@ -90,9 +90,7 @@ async def _judge_elsewhere(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask)
     if here.verdict is None:
         return here
     name = policy.engine.name or ""
-    return replace(
-        here, verdict=joined(here.verdict, said), engine=name, endpoint=said.endpoint or f"{name}/v1/detect"
-    )
+    return Judged(joined(here.verdict, said), engine=name, endpoint=said.endpoint or f"{name}/v1/detect")
 
 
 def _left(wanted: Wanted, begun: float) -> float:

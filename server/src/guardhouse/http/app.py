@@ -67,6 +67,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -105,7 +106,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
     detection_policy_routes.router,
     record_routes.router,
     asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
