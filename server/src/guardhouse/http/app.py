@@ -14,8 +14,12 @@ from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.asynchronous import routes as asynchronous_routes
+from guardhouse.detections.feedback import routes as feedback_routes
+from guardhouse.detections.lists import routes as list_routes
+from guardhouse.detections.packs import routes as pack_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.records import routes as record_routes
+from guardhouse.detections.tuning import routes as tuning_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -107,6 +111,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_routes.router,
     verdict_routes.router,
     detection_policy_routes.router,
+    list_routes.router,
+    pack_routes.router,
+    tuning_routes.router,
+    feedback_routes.router,
     record_routes.router,
     asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
