@@ -58,6 +58,7 @@ SYSTEM_INDEXES = {
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning
     "telemetry_receipts_received_at_idx",  # pruning
+    "stream_seen_seen_at_idx",  # pruning
     "telemetry_seen_seen_at_idx",  # pruning
     "webhook_deliveries_due_idx",  # the dispatcher, by endpoint
     "webhook_deliveries_ordered_idx",  # the dispatcher, by endpoint and subject

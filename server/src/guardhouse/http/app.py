@@ -12,6 +12,7 @@ from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
+from guardhouse.anomalies.streams import routes as anomaly_stream_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
@@ -41,6 +42,7 @@ from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
+from guardhouse.ingest.generic import routes as generic_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.live import routes as live_routes
@@ -62,6 +64,7 @@ from guardhouse.webhooks.history import routes as webhook_history_routes
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
+    generic_routes.router,
     status_routes.router,
     health.router,
     identity_routes.router,
@@ -102,6 +105,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_routes.router,
     verdict_routes.router,
     detection_routes.router,
+    anomaly_stream_routes.router,
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,
