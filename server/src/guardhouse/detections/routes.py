@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import Depends, Request, Response
 
-from guardhouse.detections.ask_engine import DetectionTimeout, EngineBusy, EngineFailed
+from guardhouse.detections.ask_engine import EngineBusy
 from guardhouse.detections.decide import POINTS
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.detect import detect
+from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.read_request import (
@@ -24,11 +25,13 @@ from guardhouse.detections.read_request import (
     UnknownConfig,
     read_wanted,
 )
+from guardhouse.detections.record import NotRecorded, record
 from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import JSON_TYPE, api_router
+from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
+from guardhouse.usage.rate_fields import DEGRADED
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -64,19 +67,20 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             MemberInvalid,
             MetadataTooLarge,
             EngineBusy,
-            EngineFailed,
-            DetectionTimeout,
+            NotRecorded,
         ),
     },
 )
-async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Response:
+@two_step
+async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
-    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
-    of the text is stored.
+    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
+    is recorded, the text only where the policy says so.
     """
     found = await detect(desk, DEFAULT, read_wanted(await request.body()))
-    return Response(msgspec.json.encode(answer(found)), media_type=JSON_TYPE)
+    body = await record(desk, caller, found)
+    return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
@@ -90,6 +94,11 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
     )
+
+
+def _degraded(judged: Judged) -> dict[str, str] | None:
+    """Repeat for proxies what the body says: the engine that was chosen did not answer."""
+    return {DEGRADED: "detection"} if judged.degraded else None
 
 
 def _thresholds(name: Any, lines: tuple[int, int]) -> DetectionThresholds:

@@ -14,6 +14,7 @@ from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.anomalies.streams import routes as anomaly_stream_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -106,6 +107,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdict_routes.router,
     detection_routes.router,
     anomaly_stream_routes.router,
+    record_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     usage_routes.router,
     usage_routes.doors,

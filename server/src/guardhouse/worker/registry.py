@@ -13,6 +13,7 @@ from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.anomalies.streams import jobs as anomaly_stream_jobs
+from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
@@ -89,6 +90,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     previews_jobs.prune_previews,
     anomaly_stream_jobs.keep_segments,
     anomaly_stream_jobs.forget_keys,
+    record_jobs.keep_records,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

@@ -11,10 +11,10 @@ from guardhouse.anomalies.streams.append import StreamDeleted
 from guardhouse.anomalies.streams.change_stream import ConfirmationMissing, StreamExists
 from guardhouse.anomalies.streams.find_stream import ensure_defaults, reach_stream
 from guardhouse.anomalies.streams.wire import (
+    AnomalyStream,
     AnomalyStreamChange,
     AnomalyStreamList,
     AnomalyStreamRequest,
-    AnomalyStream,
     members_of,
     stream_shape,
 )

@@ -4,8 +4,8 @@ from alembic import op
 
 from guardhouse.foundation.migrate import BY_NO, secure
 
-revision = "0035"
-down_revision = "0034"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
