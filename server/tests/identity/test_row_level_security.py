@@ -56,6 +56,7 @@ SYSTEM_INDEXES = {
     "rule_revisions_due_at_idx",  # revisions that time alone makes
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
+    "otlp_receipts_received_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning
     "telemetry_receipts_received_at_idx",  # pruning

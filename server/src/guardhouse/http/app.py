@@ -44,6 +44,7 @@ from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.generic import routes as generic_routes
+from guardhouse.ingest.otlp import routes as otlp_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.live import routes as live_routes
@@ -66,6 +67,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     generic_routes.router,
+    otlp_routes.router,
     status_routes.router,
     health.router,
     identity_routes.router,

@@ -25,6 +25,7 @@ from guardhouse.identity.audit_log import jobs as audit_log_jobs
 from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.ingest.envelopes import jobs as envelope_jobs
+from guardhouse.ingest.otlp import jobs as otlp_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
@@ -72,6 +73,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    otlp_jobs.forget_exports,
     envelope_jobs.open_held,
     envelope_jobs.prune_held,
     silence_jobs.tell_silent,

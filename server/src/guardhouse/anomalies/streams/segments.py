@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
 import zstandard
 
 from guardhouse.anomalies.streams.store import Segment
-from guardhouse.anomalies.streams.stored_event import NewEvent, StoredEvent
+from guardhouse.anomalies.streams.stored_event import NewEvent, StoredEvent, decode_event
 from guardhouse.foundation.clock import from_microseconds
 
 MAX_EVENTS: Final = 1000
 MAX_BYTES: Final = 1 << 20
-_DECODER: Final = msgspec.json.Decoder(StoredEvent)
 _LEVEL: Final = 3
 
 
@@ -61,7 +59,7 @@ def read_segment(payload: bytes, sha256: bytes) -> list[StoredEvent]:
     if not hmac.compare_digest(hashlib.sha256(payload).digest(), sha256):
         raise SegmentDamaged("the payload of a segment has another hash than was stored with it")
     plain = zstandard.ZstdDecompressor().decompress(payload, max_output_size=2 * MAX_BYTES)
-    return [_DECODER.decode(line) for line in plain.split(b"\n")]
+    return [decode_event(line) for line in plain.split(b"\n")]
 
 
 def _batches(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:

@@ -80,6 +80,14 @@ def encode_event(event: StoredEvent) -> bytes:
     return _ENCODER.encode(event)
 
 
+_DECODER: Final = msgspec.json.Decoder(StoredEvent)
+
+
+def decode_event(line: bytes) -> StoredEvent:
+    """Return the event of a line."""
+    return _DECODER.decode(line)
+
+
 def cut_text(text: str) -> tuple[str, int]:
     """Return what is kept of a text, without secrets, and the text's whole size in bytes if that is more."""
     if len(text) * 4 <= MAX_TEXT_BYTES:
