@@ -54,6 +54,10 @@ SYSTEM_INDEXES = {
     "jobs_running_idx",
     "jobs_waiting_idx",
     "rule_revisions_due_at_idx",  # revisions that time alone makes
+    "runs_claimed_idx",  # the worker that ends every tenant's runs: unfinished claims, lost leases, retention
+    "runs_lease_idx",
+    "runs_resolved_idx",  # the key to the resolution
+    "runs_retention_idx",
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
     "otlp_receipts_received_at_idx",  # pruning

@@ -15,7 +15,7 @@ _VISIBLE: Final = {"\n", "\t", " "}
 
 def verdicts(engine: Engine, asks: Sequence[Ask]) -> list[Verdict]:
     """Judge texts; each verdict is the same whatever else is in the batch."""
-    questions = [Question(ask.text, ask.channel, frozenset(ask.rules_off)) for ask in asks]
+    questions = [Question(ask.text, ask.channel, frozenset(ask.rules_off), ask.given) for ask in asks]
     return [_verdict(engine, ask, judged) for ask, judged in zip(asks, judge(engine, questions), strict=True)]
 
 

@@ -1,16 +1,33 @@
 """What the engine says of a text, as it travels: from an engine process, into a record, out to the caller."""
 
+from typing import Final
+
 import msgspec
+
+THREATS: Final = frozenset(
+    {
+        "jailbreak",
+        "system_prompt_leak",
+        "injection",
+        "data_extraction",
+        "encoding_attack",
+        "delimiter_attack",
+    }
+)
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always."""
+    """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always.
+
+    ``given`` is another engine's score (milli), which then stands for that of the heads.
+    """
 
     text: str
     channel: str = "user"
     rules_off: tuple[str, ...] = ()
     detail_from: int = 200
     explain: bool = False
+    given: int | None = None
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):

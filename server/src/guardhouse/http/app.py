@@ -47,6 +47,7 @@ from guardhouse.ingest.generic import routes as generic_routes
 from guardhouse.ingest.otlp import routes as otlp_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
+from guardhouse.ledger import routes as ledger_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
@@ -111,6 +112,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     anomaly_stream_routes.router,
     record_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
+    ledger_routes.router,
     usage_routes.router,
     usage_routes.doors,
     admin_routes.router,

@@ -16,6 +16,7 @@ from guardhouse.notices.agent_kinds import (
 from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
+from guardhouse.notices.engine_kinds import BreakerClosed, BreakerOpened
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -24,6 +25,7 @@ from guardhouse.notices.identity_kinds import (
     KeyRotated,
 )
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.ledger_kinds import LedgerTopUp
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.policy_kinds import RulesPolicyPaused, RulesProposed
@@ -73,7 +75,10 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         MemberChanged,
         AuditChainBroken,
         ModeChanged,
+        BreakerOpened,
+        BreakerClosed,
         RateLimitReached,
+        LedgerTopUp,
         UsageThreshold,
         WebhookTest,
         WebhookThrottled,

@@ -4,8 +4,8 @@ from alembic import op
 
 from guardhouse.foundation.migrate import BY_NO, secure
 
-revision = "0036"
-down_revision = "0035"
+revision = "0038"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
