@@ -63,7 +63,9 @@ SYSTEM_INDEXES = {
     "otlp_receipts_received_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning
+    "streams_waiting_idx",  # judging, by lane
     "telemetry_receipts_received_at_idx",  # pruning
+    "stream_decisions_decided_at_idx",  # pruning
     "stream_seen_seen_at_idx",  # pruning
     "telemetry_seen_seen_at_idx",  # pruning
     "webhook_deliveries_due_idx",  # the dispatcher, by endpoint

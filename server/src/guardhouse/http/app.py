@@ -12,7 +12,9 @@ from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
+from guardhouse.anomalies.findings import routes as anomaly_routes
 from guardhouse.anomalies.streams import routes as anomaly_stream_routes
+from guardhouse.anomalies.tuning import routes as anomaly_config_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
@@ -110,6 +112,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdict_routes.router,
     detection_routes.router,
     anomaly_stream_routes.router,
+    anomaly_config_routes.router,
+    anomaly_routes.router,
     record_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     ledger_routes.router,

@@ -12,6 +12,7 @@ from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
+from guardhouse.anomalies.scan import jobs as scan_jobs
 from guardhouse.anomalies.streams import jobs as anomaly_stream_jobs
 from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
@@ -92,6 +93,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     previews_jobs.prune_previews,
     anomaly_stream_jobs.keep_segments,
     anomaly_stream_jobs.forget_keys,
+    scan_jobs.forget_decisions,
     record_jobs.keep_records,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
@@ -105,6 +107,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("judge_streams", scan_jobs.judge_streams),
     LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("judge_addresses", policies_jobs.judge),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),

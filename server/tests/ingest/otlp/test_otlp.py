@@ -146,9 +146,9 @@ async def test_spans_are_steps_of_their_trace(door: Door, media: str) -> None:
     assert (await post(door, "traces", content, media)).status_code == 200
     trace = format(sdk.spans.get_finished_spans()[0].context.trace_id, "032x")
     steps = [event.step for event in await stored(door, "traces.cart-api") if event.step]
-    assert [(step.symbol, step.session) for step in steps] == [
-        ("Cart API|pay|internal|error", trace),
-        ("Cart API|checkout|server|unset", trace),
+    assert [(step.service, step.name, step.kind, step.status, step.session) for step in steps] == [
+        ("Cart API", "pay", "internal", "error", trace),
+        ("Cart API", "checkout", "server", "unset", trace),
     ]
     assert all(step.duration >= 0 and step.start > 0 for step in steps)
 

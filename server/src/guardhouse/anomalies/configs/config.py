@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from guardhouse.analysis.anomaly.config import PROFILES as ENGINE_PROFILES
 from guardhouse.anomalies.stream import TYPES, Stream
 
 ProfileName = Literal["sensitive", "balanced", "strict", "transactions", "llm_safety", "custom"]
@@ -85,14 +86,8 @@ _PROFILED: Final = (
     "window_size", "hop_size", "alert_budget_per_day", "series_level",
 )  # fmt: skip
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
-    name: dict(zip(_PROFILED, values, strict=True))
-    for name, values in {
-        "sensitive": (0.005, 0.10, 0.3, 0.10, 0.20, 200, 200, 30, 5, 96, 0.25),
-        "balanced": (0.001, 0.05, 0.5, 0.05, 0.30, 400, 100, 50, 10, 24, 0.32),
-        "strict": (0.0001, 0.01, 1.0, 0.01, 0.45, 800, 400, 100, 20, 8, 0.60),
-        "transactions": (0.001, 0.05, 0.5, 0.05, 0.30, 400, 200, 8, 4, 24, 0.32),
-        "llm_safety": (0.002, 0.05, 0.5, 0.05, 0.30, 200, 100, 20, 5, 24, 0.32),
-    }.items()
+    name: {member: getattr(profile, member) for member in _PROFILED}
+    for name, profile in ENGINE_PROFILES.items()
 }
 
 

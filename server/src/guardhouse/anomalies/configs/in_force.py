@@ -28,3 +28,9 @@ def default_config(tenant: TenantKey, now: datetime) -> Config:
         updated_at=now,
         created_by="system",
     )
+
+
+async def find_version(tx: Tx, tenant: TenantKey, version: int, now: datetime) -> Config:
+    """Return one version; version 1 may have been in force without having been written down."""
+    found = await store.find_version(tx, tenant.no, version)
+    return found or default_config(tenant, now)

@@ -19,6 +19,7 @@ from guardhouse.foundation.errors import Problem
 
 KEYS_KEPT: Final = timedelta(hours=24)
 MOST_BEHIND_EVENTS: Final = 5_000_000
+MOST_BEHIND: Final = timedelta(seconds=300)
 RETRY_SECONDS: Final = 30
 
 EVENTS: Final = Counter("guardhouse_stream_events_total", "Events stored in streams.", ["stream_type"])
@@ -68,7 +69,7 @@ async def append(
     locked = await store.find_stream(tx, tenant.no, stream_id=stream.id, lock=True)
     if locked is None:
         raise StreamDeleted("The stream is gone.")
-    check_open(locked)
+    check_open(locked, now)
     events, duplicates = await _leave_out_seen(tx, tenant, locked, events, now)
     if not events:
         return Appended(locked, duplicates, None, None)
@@ -79,7 +80,7 @@ async def append(
     return Appended(locked, duplicates, segments[0].first_seq, segments[-1].last_seq)
 
 
-def check_open(stream: Stream) -> None:
+def check_open(stream: Stream, now: datetime) -> None:
     """Make sure that a stream takes events.
 
     Raises:
@@ -90,7 +91,8 @@ def check_open(stream: Stream) -> None:
     if stream.paused_at is not None:
         raise StreamPaused(f"The stream {stream.slug} is paused.")
     waiting = stream.last_seq - stream.processed_seq
-    if waiting > MOST_BEHIND_EVENTS:
+    late = stream.waiting_since is not None and now - stream.waiting_since > MOST_BEHIND
+    if waiting > MOST_BEHIND_EVENTS or (waiting and late):
         raise StreamBehind(
             f"{waiting:,} events of the stream {stream.slug} wait to be judged.",
             headers={"Retry-After": str(RETRY_SECONDS)},

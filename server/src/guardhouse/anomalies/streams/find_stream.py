@@ -36,6 +36,18 @@ async def reach_stream(tx: Tx, tenant: TenantKey, name: str, now: datetime, *, l
     return found
 
 
+async def get_stream(tx: Tx, tenant: TenantKey, stream_id: UUID) -> Stream:
+    """Return a stream by its id alone.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = await store.find_stream(tx, tenant.no, stream_id=stream_id)
+    if found is None:
+        raise NotFound("There is no such stream.")
+    return found
+
+
 async def ensure_defaults(tx: Tx, tenant: TenantKey, now: datetime) -> None:
     """Make the streams that every tenant has, where they are missing."""
     if not await store.has_defaults(tx, tenant.no):

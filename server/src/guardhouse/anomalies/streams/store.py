@@ -55,6 +55,7 @@ streams = Table(
     CheckConstraint("type IN ('logs', 'metrics', 'traces', 'llm', 'transactions', 'sessions')", name="type"),
     CheckConstraint("learning IN ('calibrating', 'ready', 'recalibrating')", name="learning"),
     CheckConstraint("processed_seq <= last_seq", name="processed"),
+    Index("streams_waiting_idx", "stream_no", postgresql_where=text("processed_seq < last_seq")),
     Index("streams_slug_idx", "tenant_no", "slug", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 stream_segments = Table(
@@ -282,3 +283,20 @@ async def drop_events(tx: Tx, tenant_no: int, stream_no: int) -> None:
 
 def _stream(row: Any) -> Stream:
     return Stream(*tuple(row))
+
+
+async def read_segments(
+    tx: Tx, tenant_no: int, stream_no: int, after_seq: int, until_seq: int, limit: int
+) -> list[Segment]:
+    """Return the segments of a stream that hold numbers behind one and up to another, in order."""
+    rows = await tx.fetch(
+        "SELECT first_seq, last_seq, received_at, first_at, last_at, bytes, payload, sha256, previous_sha256"
+        " FROM stream_segments WHERE tenant_no = $1 AND stream_no = $2 AND last_seq > $3 AND first_seq <= $4"
+        " ORDER BY first_seq LIMIT $5",
+        tenant_no,
+        stream_no,
+        after_seq,
+        until_seq,
+        limit,
+    )
+    return [Segment(*tuple(row)) for row in rows]

@@ -33,7 +33,10 @@ class Point(msgspec.Struct, omit_defaults=True, gc=False):
 class Step(msgspec.Struct, omit_defaults=True, gc=False):
     """One span as a step of a session, which is its trace. Times in µs."""
 
-    symbol: str
+    service: str
+    name: str
+    kind: str
+    status: str
     session: str
     start: int
     duration: int

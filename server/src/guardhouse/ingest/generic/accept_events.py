@@ -84,7 +84,7 @@ async def _accept(resources: Resources, batch: Batch) -> tuple[Answer, bool]:
             if known is not None:
                 return known, True
         stream = await reach_stream(tx, tenant, batch.stream, now)
-        check_open(stream)
+        check_open(stream, now)
         judged = await _judge(batch, stream, now)
         appended = await append(tx, tenant, stream, judged.events, now)
         answer = await _answer(tx, batch, judged, appended, now)

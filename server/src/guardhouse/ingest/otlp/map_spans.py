@@ -36,8 +36,15 @@ def map_spans(export: Export, records: Records) -> None:
 
 def _step(export: Export, span: Span, source: Source) -> StoredEvent:
     start, duration = _times(span)
-    symbol = f"{source.service}|{span.name[:_MAX_NAME]}|{_name(_KINDS, span.kind)}|{_name(_STATES, span.status.code)}"
-    step = Step(symbol, export.hex_of(span.trace_id), start, duration)
+    step = Step(
+        service=source.service,
+        name=span.name[:_MAX_NAME],
+        kind=_name(_KINDS, span.kind),
+        status=_name(_STATES, span.status.code),
+        session=export.hex_of(span.trace_id),
+        start=start,
+        duration=duration,
+    )
     return StoredEvent(at=start, step=step, entity=source.entity)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from guardhouse.anomalies.streams.append import StreamBehind
+from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.errors import (
     BodyTooLarge,
     Problem,
@@ -24,20 +25,15 @@ from guardhouse.ingest.otlp.answer import failure, success
 from guardhouse.ingest.otlp.counters import REQUESTS
 from guardhouse.ingest.otlp.decode import JSON, PROTOBUF, media_type_of
 from guardhouse.ingest.otlp.signal import LOGS, METRICS, TRACES, Signal
+from guardhouse.ingest.otlp.wire import OtlpExport, OtlpStatus
 from guardhouse.ingest.read_body import CompressionBomb, Limits, read_body
 
 SCOPE: Final = "telemetry:write"
 LIMITS: Final = Limits()
-_STATUS: Final = {
-    "type": "object",
-    "title": "OtlpStatus",
-    "description": "google.rpc.Status",
-    "required": ["code", "message"],
-    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
-}
 _BYTES: Final = {"type": "string", "format": "binary"}
-_OBJECT: Final = {"type": "object", "additionalProperties": True}
-_SAID: Final = {PROTOBUF: {"schema": _BYTES}, JSON: {"schema": _STATUS}}
+_EXPORT_BODY: Final = raw_body({JSON: (OtlpExport,)}, "")["requestBody"]["content"][JSON]
+_STATUS_BODY: Final = raw_body({JSON: (OtlpStatus,)}, "")["requestBody"]["content"][JSON]
+_SAID: Final = {PROTOBUF: {"schema": _BYTES}, JSON: _STATUS_BODY}
 
 
 class OtlpRoute(StrictRoute):
@@ -77,7 +73,7 @@ def _described(signal: Signal) -> dict[str, Any]:
         "responses": {
             200: {
                 "description": f"Stored; an {response_name}, with `partialSuccess` where records were refused.",
-                "content": {PROTOBUF: {"schema": _BYTES}, JSON: {"schema": _OBJECT}},
+                "content": {PROTOBUF: {"schema": _BYTES}, JSON: _EXPORT_BODY},
             },
             **refused,
         },
@@ -85,7 +81,7 @@ def _described(signal: Signal) -> dict[str, Any]:
             "requestBody": {
                 "required": True,
                 "description": f"An {signal.request.DESCRIPTOR.name}, plain, or under gzip or zstd.",
-                "content": {PROTOBUF: {"schema": _BYTES}, JSON: {"schema": _OBJECT}},
+                "content": {PROTOBUF: {"schema": _BYTES}, JSON: _EXPORT_BODY},
             },
             "security": [{"ApiKey": [SCOPE]}, {"Bearer": [SCOPE]}],
         },
