@@ -1,4 +1,4 @@
-"""The configuration over HTTP: defaults, merge patches, versions, overrides, effects, and what is refused of a patch."""
+"""The configuration over HTTP: defaults, merge patches, versions, overrides, effects, what is refused of a patch."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Changes the configuration: a merge patch (RFC 7396) gives a new version, or every fault is told and nothing applied."""
+"""Changes the configuration by a merge patch (RFC 7396): a new version, or every fault told and nothing applied."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
