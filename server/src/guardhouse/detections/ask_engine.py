@@ -1,11 +1,10 @@
 """Ask the engine for a verdict, and say plainly when there is none."""
 
 import asyncio
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
+from guardhouse.detections.model_file import shipped_model
 from guardhouse.detections.verdict import Ask, Verdict
 from guardhouse.foundation.errors import Problem
 from guardhouse.settings import Settings
@@ -39,5 +38,4 @@ async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
 
 def make_engine(settings: Settings) -> EnginePool:
     """Return the engine of this installation; its processes start with the first text."""
-    model = Path(str(files("guardhouse.analysis.injection") / "data" / "injection.ghm"))
-    return EnginePool(model, settings.detect_processes, settings.data_dir)
+    return EnginePool(shipped_model(), settings.detect_processes, settings.data_dir)

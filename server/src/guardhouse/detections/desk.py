@@ -4,21 +4,24 @@ An API process has one, and so has a worker: what a detection does is the same w
 """
 
 from guardhouse.detections.ask_engine import make_engine
+from guardhouse.detections.policies.in_force import Policies
 from guardhouse.detections.records.waiting import Waiting
 from guardhouse.detections.remotes.engines import RemoteEngines
 from guardhouse.foundation.resources import Resources
 
 
 class Desk:
-    """The engine, the records that wait to be written, and what stands around them."""
+    """The engine, the policies in force, the records that wait to be written, and what stands around them."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.engine = make_engine(resources.settings)
+        self.policies = Policies(resources)
         self.remotes = RemoteEngines(resources)
         self.records = Waiting()
 
     async def close(self) -> None:
         """End what was begun."""
+        self.policies.close()
         await self.engine.close()
         await self.remotes.close()

@@ -13,7 +13,7 @@ from guardhouse.detections.decide import Decision, Thresholds, decide
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.judge import Judged, judge
 from guardhouse.detections.policy import Policy
-from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.read_request import Wanted, check_length
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.ids import id_at
 
@@ -63,8 +63,10 @@ async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
     """Judge a text under a policy.
 
     Raises:
+        TextTooLong: the policy judges shorter texts only.
         EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
+    check_length(wanted.text, policy.max_chars)
     begun = time.perf_counter_ns()
     thresholds = policy.lines(wanted.channel, wanted.operating_point, wanted.threshold_milli)
     judged = await judge(desk, policy, wanted, detail_from=thresholds.review)

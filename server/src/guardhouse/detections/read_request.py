@@ -9,18 +9,19 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
 from guardhouse.foundation.errors import InvalidJson, Problem
 from guardhouse.foundation.json_place import Place, first_constant, first_too_deep, place_at
 
-MAX_CHARS: Final = 10_000
+MAX_CHARS: Final = 100_000  # whatever a policy allows
 MAX_DEPTH: Final = 32
 METADATA_BYTES: Final = 1_024
 CHANNELS: Final = ("user", "external")
 TIERS: Final = ("fast",)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOP: Final = frozenset({"text", "channel", "config", "metadata", "context"})
+_TOP: Final = frozenset({"text", "channel", "config", "policy", "metadata", "context"})
 _CONFIG: Final = frozenset(
     {
         "confidence_threshold",
@@ -75,7 +76,8 @@ class TextTooLong(_Refused):
 
     status, code, title = 422, "text_too_long", "Text too long"
     remediation = (
-        "Send the text in parts; `limit` and `length` count code points, `cut` is where it would end."
+        "Send the text in parts, or let `max_chars` of the policy be raised (to 100,000 at most); `limit` and"
+        " `length` count code points, `cut` is where the text would end."
     )
 
 
@@ -118,6 +120,7 @@ class Wanted:
 
     text: str
     channel: str = "user"
+    policy: UUID | None = None
     operating_point: OperatingPoint | None = None
     threshold_milli: int | None = None
     reasoning: bool = True
@@ -221,6 +224,7 @@ def read_wanted(body: bytes) -> Wanted:
     return Wanted(
         text=_text(value),
         channel=_choice(value.get("channel", "user"), CHANNELS, "/channel"),
+        policy=_policy(value.get("policy")),
         operating_point=(
             None
             if config.get("operating_point") is None
@@ -246,15 +250,33 @@ def _text(value: dict[str, Any]) -> str:
         raise TextType(f"`text` must be a string, not {_kind(text)}.", "/text")
     if not text:
         raise TextEmpty("`text` is the empty string.", "/text")
-    if len(text) > MAX_CHARS:
-        raise TextTooLong(
-            f"`text` has {len(text):,} code points; at most {MAX_CHARS:,} are judged at once.",
-            "/text",
-            limit=MAX_CHARS,
-            length=len(text),
-            cut=text[MAX_CHARS - 40 : MAX_CHARS],
-        )
+    check_length(text, MAX_CHARS)
     return text
+
+
+def check_length(text: str, limit: int) -> None:
+    """Insist that a text has no more code points than are judged at once.
+
+    Raises:
+        TextTooLong: it has.
+    """
+    if len(text) > limit:
+        raise TextTooLong(
+            f"`text` has {len(text):,} code points; at most {limit:,} are judged at once.",
+            "/text",
+            limit=limit,
+            length=len(text),
+            cut=text[max(0, limit - 40) : limit],
+        )
+
+
+def _policy(given: Any) -> UUID | None:
+    if given is None:
+        return None
+    try:
+        return UUID(given)
+    except (ValueError, AttributeError, TypeError):
+        raise MemberInvalid("`policy` is the id of a policy.", "/policy") from None
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import detect
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
     MemberInvalid,
     MetadataTooLarge,
@@ -72,6 +72,7 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             ThresholdRange,
             MemberInvalid,
             MetadataTooLarge,
+            PolicyNotFound,
             EngineBusy,
             NotRecorded,
         ),
@@ -84,7 +85,9 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
     is recorded, the text only where the policy says so.
     """
-    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    wanted = read_wanted(await request.body())
+    policy = await desk.policies.in_force(caller, wanted.policy)
+    found = await detect(desk, policy, wanted)
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 

@@ -4,8 +4,8 @@ from alembic import op
 
 from guardhouse.foundation.migrate import BY_NO, secure
 
-revision = "0038"
-down_revision = "0037"
+revision = "0039"
+down_revision = "0038"
 branch_labels = None
 depends_on = None
 
