@@ -90,7 +90,7 @@ def _anomalies() -> None:
             updated_at timestamptz NOT NULL,
             version integer NOT NULL,
             PRIMARY KEY (tenant_no, anomaly_id),
-            UNIQUE (tenant_no, stream_no, kind, first_seq, last_seq, signature)
+            CONSTRAINT anomalies_place_key UNIQUE (tenant_no, stream_no, kind, first_seq, last_seq, signature)
         )""")
     op.execute("CREATE INDEX anomalies_timestamp_idx ON anomalies (tenant_no, timestamp, anomaly_id)")
     op.execute("CREATE INDEX anomalies_type_idx ON anomalies (tenant_no, stream_type, status, timestamp)")

@@ -67,7 +67,9 @@ anomalies = Table(
     Column("updated_at", _INSTANT, nullable=False),
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("tenant_no", "anomaly_id"),
-    UniqueConstraint("tenant_no", "stream_no", "kind", "first_seq", "last_seq", "signature"),
+    UniqueConstraint(
+        "tenant_no", "stream_no", "kind", "first_seq", "last_seq", "signature", name="anomalies_place_key"
+    ),
     CheckConstraint("status IN ('pending', 'acknowledged', 'investigating', 'dismissed')", name="status"),
     CheckConstraint("severity IN ('low', 'medium', 'high', 'critical')", name="severity"),
     Index("anomalies_timestamp_idx", "tenant_no", "timestamp", "anomaly_id"),
