@@ -7,6 +7,7 @@ surrogates alone cannot be text: they become U+FFFD, and the answer says so.
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 from uuid import UUID
@@ -21,7 +22,7 @@ METADATA_BYTES: Final = 1_024
 CHANNELS: Final = ("user", "external")
 TIERS: Final = ("fast",)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOP: Final = frozenset({"text", "channel", "config", "policy", "metadata", "context"})
+_TOP: Final = frozenset({"text", "channel", "config", "policy", "metadata", "context", "webhook_url"})
 _CONFIG: Final = frozenset(
     {
         "confidence_threshold",
@@ -37,7 +38,7 @@ _CONFIG: Final = frozenset(
 _CONTEXT: Final = frozenset({"agent_id", "session_id", "run_id", "trace_id"})
 
 
-class _Refused(Problem):
+class Refused(Problem):
     """What every refusal of a detection's body shares; ``pointer`` says where."""
 
     remediation = "Compare the body with POST /api/v1/detect in the API reference."
@@ -47,31 +48,31 @@ class _Refused(Problem):
         super().__init__(detail, errors=[error], **extensions)
 
 
-class ObjectExpected(_Refused):
+class ObjectExpected(Refused):
     """The body is JSON, but no object."""
 
     status, code, title = 422, "object_expected", "Object expected"
 
 
-class TextRequired(_Refused):
+class TextRequired(Refused):
     """There is nothing to judge."""
 
     status, code, title = 422, "text_required", "Text required"
 
 
-class TextType(_Refused):
+class TextType(Refused):
     """The text is no string."""
 
     status, code, title = 422, "text_type", "The text must be a string"
 
 
-class TextEmpty(_Refused):
+class TextEmpty(Refused):
     """The text is the empty string."""
 
     status, code, title = 422, "text_empty", "The text is empty"
 
 
-class TextTooLong(_Refused):
+class TextTooLong(Refused):
     """The text is longer than may be judged; it is never cut silently."""
 
     status, code, title = 422, "text_too_long", "Text too long"
@@ -81,33 +82,33 @@ class TextTooLong(_Refused):
     )
 
 
-class UnknownChoice(_Refused):
+class UnknownChoice(Refused):
     """A member holds none of its allowed values; they are listed."""
 
     status, code, title = 422, "unknown_choice", "Unknown choice"
     remediation = "Use one of the values in `allowed`."
 
 
-class ThresholdRange(_Refused):
+class ThresholdRange(Refused):
     """The threshold is no number from 0 to 1."""
 
     status, code, title = 422, "threshold_range", "Threshold out of range"
     remediation = "Send a number from 0 to 1, such as 0.5."
 
 
-class UnknownConfig(_Refused):
+class UnknownConfig(Refused):
     """A member of ``config`` that does not exist; the nearest known name is said."""
 
     status, code, title = 422, "unknown_config", "Unknown setting of a detection"
 
 
-class MemberInvalid(_Refused):
+class MemberInvalid(Refused):
     """A member has the wrong type or is out of range."""
 
     status, code, title = 422, "member_invalid", "A member is invalid"
 
 
-class MetadataTooLarge(_Refused):
+class MetadataTooLarge(Refused):
     """Metadata or context is over 1 KiB of JSON."""
 
     status, code, title = 422, "metadata_too_large", "Metadata too large"
@@ -129,6 +130,7 @@ class Wanted:
     seconds: float = 30.0
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     invalid_unicode: bool = False
 
@@ -212,13 +214,22 @@ def read_wanted(body: bytes) -> Wanted:
     value, warnings, replaced = decode(body)
     if not isinstance(value, dict):
         raise ObjectExpected("The body must be a JSON object with `text`.", "")
+    return wanted_of(value, warnings, replaced=replaced)
+
+
+def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: bool) -> Wanted:
+    """Return the detection that a decoded body asks for; ``replaced``: surrogates were replaced in it.
+
+    Raises:
+        Problem: 422 with the code of the first thing that is wrong and its pointer.
+    """
     config = _object(value, "config")
     for name in config:
         if name not in _CONFIG:
             near = difflib.get_close_matches(str(name), _CONFIG, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UnknownConfig(f"`config` has no member {name[:64]!r}.{hint}", _pointer("config", name))
-    warnings += [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
+    unknown = [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
     reasoning = [_flag(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
     _choice(config.get("tier", "fast"), TIERS, "/config/tier")
     return Wanted(
@@ -237,9 +248,22 @@ def read_wanted(body: bytes) -> Wanted:
         seconds=_seconds(config.get("timeout_seconds", 30)),
         context=_context(_object(value, "context")),
         metadata=_small(_object(value, "metadata"), "/metadata"),
-        warnings=tuple(warnings),
+        webhook_url=url_of(value),
+        warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )
+
+
+def url_of(value: dict[str, Any]) -> str | None:
+    """Return the URL that the verdict is to be delivered to; whether it may be is for ``webhooks`` to say.
+
+    Raises:
+        MemberInvalid: it is no string.
+    """
+    url = value.get("webhook_url")
+    if url is not None and not isinstance(url, str):
+        raise MemberInvalid("`webhook_url` is a string.", "/webhook_url")
+    return url
 
 
 def _text(value: dict[str, Any]) -> str:

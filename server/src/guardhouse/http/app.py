@@ -16,6 +16,7 @@ from guardhouse.anomalies.findings import routes as anomaly_routes
 from guardhouse.anomalies.streams import routes as anomaly_stream_routes
 from guardhouse.anomalies.tuning import routes as anomaly_config_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
@@ -116,7 +117,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     anomaly_config_routes.router,
     anomaly_routes.router,
     detection_policy_routes.router,
-    record_routes.router,  # literal paths under /detect come before {detection_id}
+    record_routes.router,
+    asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
     ledger_routes.router,
     usage_routes.router,

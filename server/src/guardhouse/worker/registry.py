@@ -14,6 +14,8 @@ from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
 from guardhouse.anomalies.scan import jobs as scan_jobs
 from guardhouse.anomalies.streams import jobs as anomaly_stream_jobs
+from guardhouse.detections.asynchronous import jobs as asynchronous_jobs
+from guardhouse.detections.asynchronous.worker_desk import keep_desk
 from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
@@ -56,6 +58,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
+    asynchronous_jobs.judge,
 )
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
@@ -95,6 +98,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     anomaly_stream_jobs.forget_keys,
     scan_jobs.forget_decisions,
     record_jobs.keep_records,
+    asynchronous_jobs.prune_inputs,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
@@ -112,4 +116,5 @@ LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("judge_addresses", policies_jobs.judge),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
+    LongLoop("detection_desk", keep_desk),
 )

@@ -6,8 +6,9 @@ from typing import Final
 
 from guardhouse.analysis.anomaly.config import Config as EngineConfig
 from guardhouse.analysis.anomaly.event import Event
+from guardhouse.analysis.anomaly.metric_points import MetricPoint
 from guardhouse.anomalies.configs.config import Judging
-from guardhouse.anomalies.streams.stored_event import StoredEvent
+from guardhouse.anomalies.streams.stored_event import Point, StoredEvent
 
 _KNOWN: Final = frozenset(EngineConfig.__slots__)
 
@@ -23,10 +24,10 @@ def engine_config(judging: Judging) -> EngineConfig:
 
 
 def _event(stored: StoredEvent, seq: int) -> Event:
-    key, body = stored.session or "", stored.body
+    key, body, order_us = stored.session or "", stored.body, 0
     if stored.step is not None:
         step = stored.step
-        key = step.session
+        key, order_us = step.session, step.start
         body = {
             "service": step.service,
             "name": step.name,
@@ -44,4 +45,23 @@ def _event(stored: StoredEvent, seq: int) -> Event:
         entity=stored.entity or "",
         key=key,
         end=stored.end,
+        point=None if stored.point is None else _point(stored.point),
+        order_us=order_us,
+    )
+
+
+def _point(stored: Point) -> MetricPoint:
+    return MetricPoint(
+        name=stored.name,
+        kind=stored.kind,
+        at_us=stored.at_us,
+        start_us=stored.start_us,
+        unit=stored.unit,
+        attributes=tuple(stored.attributes),
+        cumulative=stored.cumulative,
+        monotonic=stored.monotonic,
+        value=stored.value,
+        observations=stored.observations,
+        total=stored.total,
+        quantiles=tuple(stored.quantiles),
     )
