@@ -247,10 +247,8 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
-    await _fill_addresses(made)
-    await _fill_anomalies(made)
-    await _fill_people(made)
-    await _fill_webhooks(made)
+    for fill in (_fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks):
+        await fill(made)
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
