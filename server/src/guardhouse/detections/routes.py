@@ -48,7 +48,7 @@ Asker = Annotated[Caller, Depends(Require("detect:write"))]
 _BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """Return the desk of the application that serves this request."""
     found: Desk = request.app.state.detection_desk
     return found

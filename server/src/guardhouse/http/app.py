@@ -17,8 +17,12 @@ from guardhouse.anomalies.streams import routes as anomaly_stream_routes
 from guardhouse.anomalies.tuning import routes as anomaly_config_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.asynchronous import routes as asynchronous_routes
+from guardhouse.detections.feedback import routes as feedback_routes
+from guardhouse.detections.lists import routes as list_routes
+from guardhouse.detections.packs import routes as pack_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.records import routes as record_routes
+from guardhouse.detections.tuning import routes as tuning_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -74,6 +78,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     generic_routes.router,
     otlp_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -117,6 +122,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     anomaly_config_routes.router,
     anomaly_routes.router,
     detection_policy_routes.router,
+    list_routes.router,
+    pack_routes.router,
+    tuning_routes.router,
+    feedback_routes.router,
     record_routes.router,
     asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,

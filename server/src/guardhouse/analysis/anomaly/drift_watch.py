@@ -42,7 +42,7 @@ class DriftWatch:
         """Take the sample of an epoch with the tail it was scored by; True when the sum makes an alert.
 
         The sum looks for what no single event shows: rejected events leave it, and it rests after a change of regime
-        until the reservoir has been filled anew.
+        and after an alert until the reservoir has been filled anew.
         The bet takes every sampled event, or it would prove nothing.
         """
         if anchor.version != self.anchor_version:
@@ -57,6 +57,8 @@ class DriftWatch:
             if not rejected and not resting:
                 alert |= self.cusum.observe(p, at_us)
             self.martingale.observe(p_anchor)
+        if alert:
+            self._rest = EPOCHS_OF_REST
         return alert
 
     @property

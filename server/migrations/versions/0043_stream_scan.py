@@ -4,8 +4,8 @@ from alembic import op
 
 from guardhouse.foundation.migrate import BY_NO, secure
 
-revision = "0042"
-down_revision = "0041"
+revision = "0043"
+down_revision = "0042"
 branch_labels = None
 depends_on = None
 
