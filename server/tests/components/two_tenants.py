@@ -21,11 +21,12 @@ from guardhouse.agents.rules import store as rule_store
 from guardhouse.agents.rules.store import Place as RulePlace
 from guardhouse.agents.rules.store import Revision
 from guardhouse.analysis.risk.head import Head
+from guardhouse.anomalies.findings import store as finding_store
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
-from guardhouse.foundation.ids import new_id
+from guardhouse.foundation.ids import id_at, new_id, time_of
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
@@ -35,6 +36,7 @@ from guardhouse.runs.execute import AtWork, execute
 from guardhouse.scores.heads import store as head_store
 from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
+from server.tests.anomalies.findings.make import anomaly_of
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
@@ -224,16 +226,6 @@ async def _fill(made: TwoTenants) -> None:
         "canary_"  # short: whoever tries it says the name in its own log, which tells nothing
     )
     await _fill_app_rules(made, project)
-    await _fill_scores(made, agent)
-    await _fill_detections(made)
-    await _fill_addresses(made)
-    await _fill_people(made)
-    await _fill_webhooks(made)
-    await _fill_runs(made)
-
-
-async def _fill_scores(made: TwoTenants, agent: str) -> None:
-    """Ask what another rule would have done, recalculate, and add a head that a job would make."""
     asked = await made.client.post(
         "/api/v1/scores:preview", json={"override": {"rule_id": "exec_tmp"}}, headers=made.first.headers
     )
@@ -250,10 +242,6 @@ async def _fill_scores(made: TwoTenants, agent: str) -> None:
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
     made.ids["/api/v1/risk/heads"] = str(head.version)
-
-
-async def _fill_detections(made: TwoTenants) -> None:
-    """Judge a text, and a batch of them."""
     judged = await made.client.post("/api/v1/detect", json={"text": MARK}, headers=made.first.headers)
     assert judged.status_code == 200, judged.text
     made.ids["detection_id"] = judged.json()["id"]
@@ -266,6 +254,8 @@ async def _fill_detections(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
+    for fill in (_fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks, _fill_runs):
+        await fill(made)
 
 
 async def _fill_runs(made: TwoTenants) -> None:
@@ -306,6 +296,19 @@ async def _fill_addresses(made: TwoTenants) -> None:
     while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
     made.ids["ip"] = "203.0.113.77"
+
+
+async def _fill_anomalies(made: TwoTenants) -> None:
+    """Make a stream and put an anomaly into it, which judging makes of thousands of events."""
+    answer = await made.client.post(
+        "/api/v1/streams", json={"slug": MARK, "type": "logs"}, headers=made.first.headers
+    )
+    assert answer.status_code == 201, answer.text
+    made.ids["stream_id"] = answer.json()["id"]
+    found = anomaly_of(UUID(made.ids["stream_id"]), made.resources.clock.now())
+    async with system_transaction(made.resources.database) as tx:
+        await finding_store.add_anomalies(tx, made.first.tenant.no, [found])
+    made.ids["anomaly_id"] = str(found.id)
 
 
 async def _fill_app_rules(made: TwoTenants, project: UUID) -> None:
@@ -370,14 +373,15 @@ def _id_in(name: str, item: dict[str, Any]) -> str | None:
 def absent_like(real: str) -> str:
     """Return an id of the same form that nobody has."""
     try:
-        UUID(real)
+        at = time_of(UUID(real))
     except ValueError:
         if re.fullmatch(r"[0-9a-f]{32}", real):
             return uuid4().hex
         if real.isdigit():
             return str(int(real) - 1)
         return real.replace(MARK, "nothing-").replace("canary_", "nothing_")
-    return str(uuid4()) if "-" in real else uuid4().hex
+    absent = uuid4() if at is None else id_at(at)  # where the time in an id says where to look
+    return str(absent) if "-" in real else absent.hex
 
 
 def without_marks(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str, dict[str, str]]:

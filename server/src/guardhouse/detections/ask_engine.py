@@ -5,7 +5,7 @@ from typing import Final
 
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
 from guardhouse.detections.model_file import shipped_model
-from guardhouse.detections.verdict import Ask, Verdict
+from guardhouse.detections.verdict import Additions, Ask, Verdict
 from guardhouse.foundation.errors import Problem
 from guardhouse.settings import Settings
 
@@ -19,8 +19,10 @@ class EngineBusy(Problem):
     remediation = "Try again after the seconds in Retry-After, or send fewer texts at a time."
 
 
-async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
-    """Judge a text within a time.
+async def ask_engine(
+    pool: EnginePool, ask: Ask, seconds: float, additions: Additions | None = None
+) -> Verdict:
+    """Judge a text within a time; ``additions`` are what ``own`` of the ask names.
 
     Raises:
         EngineBusy: more texts wait than may wait.
@@ -29,7 +31,7 @@ async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
     """
     try:
         async with asyncio.timeout(seconds):
-            return (await pool.judge([ask], seconds))[0]
+            return (await pool.judge([ask], seconds, additions))[0]
     except EngineBusyError:
         raise EngineBusy("Too many texts wait for the engine.", headers=_RETRY) from None
     except TimeoutError:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,15 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
-from guardhouse.detections.frames import LENGTH_BYTES, asks_to_bytes, framed, verdicts_from_bytes
-from guardhouse.detections.verdict import Ask, Verdict
+from guardhouse.detections.frames import (
+    LENGTH_BYTES,
+    frame_to_bytes,
+    framed,
+    own_digests,
+    used,
+    verdicts_from_bytes,
+)
+from guardhouse.detections.verdict import Additions, Ask, Frame, Verdict
 from guardhouse.foundation.bound_process import Launch, end_in_steps, start_bound
 
 MOST_TEXTS, MOST_CHARACTERS = 64, 65_536  # of one frame
@@ -60,6 +67,7 @@ class TooLateError(Exception):
 @dataclass(slots=True, eq=False)
 class _Job:
     ask: Ask
+    additions: Additions | None
     done: asyncio.Future[Verdict]
     deadline: float  # of the loop's clock
     strikes: int = 0
@@ -74,9 +82,18 @@ class _Child:
     process: subprocess.Popen[bytes]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    given: OrderedDict[str, None] = field(default_factory=OrderedDict)  # additions that it has
 
     async def judge(self, jobs: Sequence[_Job]) -> list[Verdict]:
-        self.writer.write(framed(asks_to_bytes([job.ask for job in jobs])))
+        new = {
+            job.ask.own: job.additions
+            for job in jobs
+            if job.additions is not None and job.ask.own not in self.given
+        }
+        frame = Frame([job.ask for job in jobs], new)
+        self.given.update(dict.fromkeys(new))
+        used(self.given, own_digests(frame))
+        self.writer.write(framed(frame_to_bytes(frame)))
         await self.writer.drain()
         return await self.receive()
 
@@ -128,8 +145,10 @@ class EnginePool:
         """How many texts wait for a process."""
         return len(self._short) + len(self._long) + len(self._alone)
 
-    async def judge(self, asks: Sequence[Ask], seconds: float) -> list[Verdict]:
-        """Judge texts within a time, in the order given.
+    async def judge(
+        self, asks: Sequence[Ask], seconds: float, additions: Additions | None = None
+    ) -> list[Verdict]:
+        """Judge texts within a time, in the order given; ``additions`` are those that ``own`` of the asks names.
 
         Raises:
             EngineBusyError: they would be more than may wait.
@@ -147,7 +166,7 @@ class EnginePool:
             raise EngineFailedError("this text has ended engine processes before")
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._serve()) for _ in range(self.processes)]
-        jobs = [_Job(ask, loop.create_future(), loop.time() + seconds) for ask in asks]
+        jobs = [_Job(ask, additions, loop.create_future(), loop.time() + seconds) for ask in asks]
         async with self._work:
             for job in jobs:
                 (self._long if job.size > LONG_TEXT else self._short).append(job)

@@ -6,16 +6,21 @@ It holds no connection to anything else.
 
 import socket
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
+from guardhouse.analysis.injection.score import Engine, Own
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
-    asks_from_bytes,
+    frame_from_bytes,
     framed,
+    own_digests,
+    used,
     verdicts_to_bytes,
 )
-from guardhouse.detections.judge_texts import verdicts
+from guardhouse.detections.judge_texts import compiled, verdicts
 from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.verdict import Frame, Verdict
 
 READY = framed(verdicts_to_bytes([]))
 
@@ -24,11 +29,18 @@ def main(arguments: list[str]) -> int:
     """Load the model, say that it is ready by an empty frame, and answer until the other side closes."""
     with socket.socket(fileno=int(arguments[0])) as line:
         engine = load_engine(Path(arguments[1]))
+        kept: OrderedDict[str, Own] = OrderedDict()
         line.sendall(READY)
         while (frame := _read(line)) is not None:
-            answer = verdicts_to_bytes(verdicts(engine, asks_from_bytes(frame)))
-            line.sendall(framed(answer))
+            line.sendall(framed(verdicts_to_bytes(_answer(engine, frame_from_bytes(frame), kept))))
     return 0
+
+
+def _answer(engine: Engine, frame: Frame, kept: OrderedDict[str, Own]) -> list[Verdict]:
+    kept.update({digest: compiled(added) for digest, added in frame.additions.items()})
+    found = verdicts(engine, frame.asks, kept)
+    used(kept, own_digests(frame))
+    return found
 
 
 def _read(line: socket.socket) -> bytes | None:

@@ -1,16 +1,22 @@
 """Who says what a text is worth, in order; a verdict is never invented, and its source is on it."""
 
+import hashlib
 import time
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
+from guardhouse.detections.calibrations.shift import shifted
+from guardhouse.detections.decide import HARD
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
-from guardhouse.detections.policy import Policy
+from guardhouse.detections.model_file import model_sha256
+from guardhouse.detections.policies.own import own_of
+from guardhouse.detections.policy import NO_ID, Policy
 from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.remember import key_of
 from guardhouse.detections.remotes.go_contract import RemoteVerdict
 from guardhouse.detections.remotes.remote import NoRemoteVerdictError
 from guardhouse.detections.verdict import THREATS, Ask, Verdict
@@ -33,6 +39,9 @@ class Judged:
     cached: bool = False
 
 
+_decode: Final = msgpack.Decoder(Judged).decode
+
+
 async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) -> Judged:
     """Judge a text under a policy; where no engine can answer, the source is ``none`` and no verdict is made up.
 
@@ -45,21 +54,61 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
     Raises:
         EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
+    own = own_of(policy)
+    shift = own.shifts.get(wanted.channel, 0)
     ask = Ask(
         wanted.text,
         wanted.channel,
         rules_off=policy.rules_off,
-        detail_from=detail_from,
+        detail_from=shifted(detail_from, -shift) - 1,  # rounding may move a score by one
         explain=wanted.explain,
+        core=own.core,
+        own=own.digest,
     )
-    if policy.engine.kind == "remote":
-        return await _judge_elsewhere(desk, policy, wanted, ask)
-    return await _judge_here(desk, policy, ask, wanted.seconds)
+    denied, allowed = own.listed(wanted.text, wanted.channel)
+    if denied is not None:
+        return by_list(denied, HARD)
+    if allowed is not None and not own.denies_phrases:
+        return by_list(allowed, 0)
+    elsewhere = policy.engine.kind == "remote" and allowed is None
+    judged = await _judge_once(desk, policy, wanted, ask, elsewhere=elsewhere)
+    if judged.verdict is not None and judged.verdict.listed is not None:
+        return replace(judged, source="list")
+    return calibrated(judged, shift) if allowed is None else by_list(allowed, 0)
+
+
+async def _judge_once(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask, *, elsewhere: bool) -> Judged:
+    """Judge a text, or say what was said of it a moment ago; what no engine of choice said is not remembered."""
+    fresh: list[Judged] = []
+
+    async def make() -> bytes | None:
+        if elsewhere:
+            judged = await _judge_elsewhere(desk, policy, wanted, ask)
+        else:
+            judged = await _judge_here(desk, policy, ask, wanted.seconds)
+        fresh.append(judged)
+        return None if judged.degraded or judged.verdict is None else msgpack.encode(judged)
+
+    if not policy.cache_seconds or policy.id == NO_ID:
+        await make()
+        return fresh[0]
+    key = _key(desk, policy, ask, elsewhere=elsewhere)
+    found = await desk.remembered.find_or_make(key, policy.cache_seconds, make)
+    if found is None or not found[1]:
+        return fresh[0]
+    return replace(_decode(found[0]), cached=True)
+
+
+def _key(desk: Desk, policy: Policy, ask: Ask, *, elsewhere: bool) -> bytes:
+    """Return what a verdict depends on; reasons too, so that a call which asks for more of them is another one."""
+    depends = msgpack.encode((policy.version, policy.tier, elsewhere, structs.replace(ask, text="")))
+    digest = hashlib.sha256(ask.text.encode("utf-8", "surrogatepass")).digest()
+    return key_of(policy.id.bytes, depends, model_sha256(desk.engine.model).encode(), digest)
 
 
 async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:
     try:
-        verdict = await ask_engine(desk.engine, ask, seconds)
+        verdict = await ask_engine(desk.engine, ask, seconds, own_of(policy).additions)
     except EngineBusy:
         if policy.fail_mode == "embedded":
             raise
@@ -100,6 +149,8 @@ def _left(wanted: Wanted, begun: float) -> float:
 
 def joined(here: Verdict, said: RemoteVerdict) -> Verdict:
     """Put what a remote engine says of a text it scored with what our rules say: kinds of both, its own sentence."""
+    if here.listed is not None:
+        return here
     kinds = {kind for kind in said.threat_types if kind in THREATS}
     kinds |= {reason.category for reason in here.reasons if reason.kind == "rule"}
     kinds |= {"encoding_attack"} & {*here.threat_types}
@@ -108,6 +159,27 @@ def joined(here: Verdict, said: RemoteVerdict) -> Verdict:
         threat_types=tuple(sorted(kinds)) or here.threat_types,
         reason=here.reason and (said.reason or here.reason),
     )
+
+
+def calibrated(judged: Judged, shift_milli: int) -> Judged:
+    """Shift every score of a verdict by the tenant's own calibration of the channel."""
+    verdict = judged.verdict
+    if verdict is None or shift_milli == 0:
+        return judged
+    views = tuple(
+        structs.replace(one, score_milli=shifted(one.score_milli, shift_milli)) for one in verdict.views
+    )
+    score = shifted(verdict.score_milli, shift_milli)
+    return replace(judged, verdict=structs.replace(verdict, score_milli=score, views=views))
+
+
+def by_list(entry: str, score_milli: int) -> Judged:
+    """Return what a list says of exactly this text: 1,000 where it is denied, 0 where it is allowed."""
+    said = "denied" if score_milli else "allowed"
+    threats = ("injection",) if score_milli else ()
+    reason = f"Exactly this text is {said} by the list entry {entry}."
+    verdict = Verdict(score_milli, threats, reason, (), (), (), (), None, None, listed=entry)
+    return Judged(verdict, "list")
 
 
 def without_verdict(reason: str) -> Judged:

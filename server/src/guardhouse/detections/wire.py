@@ -108,9 +108,9 @@ class DetectionThresholds(BaseModel):
 
 
 class DetectionReason(BaseModel):
-    """A rule that matched, or a stretch whose words and letters raised the score."""
+    """A rule that matched, a stretch whose words and letters raised the score, or an entry of a deny list."""
 
-    kind: Literal["rule", "ngrams"]
+    kind: Literal["rule", "ngrams", "list"]
     view: str
     span: Span
     text: Annotated[str, Field(description="An excerpt; what is not seen is written as `\\u{200B}`.")]
