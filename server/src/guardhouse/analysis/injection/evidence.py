@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from guardhouse.analysis.injection.features import (
+from guardhouse.analysis.injection.features import 
+from guardhouse.analysis.injection.lowered import lowered
     BLOCK,
     TOKEN,
     bucket,
