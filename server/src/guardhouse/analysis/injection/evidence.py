@@ -8,17 +8,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from guardhouse.analysis.injection.features import 
-from guardhouse.analysis.injection.lowered import lowered
+from guardhouse.analysis.injection.features import (
     BLOCK,
     TOKEN,
     bucket,
     character_grams,
-    lowered,
     spaced,
     word_grams,
 )
 from guardhouse.analysis.injection.head import Head
+from guardhouse.analysis.injection.lowered import lowered
 
 MOST_SEGMENTS, SHORTEST_SEGMENT = 3, 4
 _WORD: Final = re.compile(r"\S+")
