@@ -21,6 +21,7 @@ from guardhouse.agents.rules import store as rule_store
 from guardhouse.agents.rules.store import Place as RulePlace
 from guardhouse.agents.rules.store import Revision
 from guardhouse.analysis.risk.head import Head
+from guardhouse.anomalies.findings import store as finding_store
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
@@ -32,6 +33,7 @@ from guardhouse.identity import members
 from guardhouse.scores.heads import store as head_store
 from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
+from server.tests.anomalies.findings.make import anomaly_of
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
@@ -246,9 +248,8 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
-    await _fill_addresses(made)
-    await _fill_people(made)
-    await _fill_webhooks(made)
+    for fill in (_fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks):
+        await fill(made)
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
@@ -271,6 +272,19 @@ async def _fill_addresses(made: TwoTenants) -> None:
     while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
     made.ids["ip"] = "203.0.113.77"
+
+
+async def _fill_anomalies(made: TwoTenants) -> None:
+    """Make a stream and put an anomaly into it, which judging makes of thousands of events."""
+    answer = await made.client.post(
+        "/api/v1/streams", json={"slug": MARK, "type": "logs"}, headers=made.first.headers
+    )
+    assert answer.status_code == 201, answer.text
+    made.ids["stream_id"] = answer.json()["id"]
+    found = anomaly_of(UUID(made.ids["stream_id"]), made.resources.clock.now())
+    async with system_transaction(made.resources.database) as tx:
+        await finding_store.add_anomalies(tx, made.first.tenant.no, [found])
+    made.ids["anomaly_id"] = str(found.id)
 
 
 async def _fill_app_rules(made: TwoTenants, project: UUID) -> None:

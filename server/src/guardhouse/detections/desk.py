@@ -6,6 +6,7 @@ An API process has one, and so has a worker: what a detection does is the same w
 from guardhouse.detections.ask_engine import make_engine
 from guardhouse.detections.policies.in_force import Policies
 from guardhouse.detections.records.waiting import Waiting
+from guardhouse.detections.remember import Remembered
 from guardhouse.detections.remotes.engines import RemoteEngines
 from guardhouse.foundation.resources import Resources
 
@@ -18,6 +19,7 @@ class Desk:
         self.engine = make_engine(resources.settings)
         self.policies = Policies(resources)
         self.remotes = RemoteEngines(resources)
+        self.remembered = Remembered(resources)
         self.records = Waiting()
 
     async def close(self) -> None:
@@ -25,3 +27,4 @@ class Desk:
         self.policies.close()
         await self.engine.close()
         await self.remotes.close()
+        await self.remembered.close()
