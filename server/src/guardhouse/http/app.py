@@ -117,7 +117,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
     anomaly_stream_routes.router,
     anomaly_config_routes.router,
     anomaly_routes.router,
