@@ -238,6 +238,13 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert asked.status_code == 202, asked.text
     made.ids["recalculation_id"] = asked.json()["id"]
+    for fill in (_fill_verdicts, _fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks):
+        await fill(made)
+
+
+async def _fill_verdicts(made: TwoTenants) -> None:
+    """Store a verdict head, which a job makes, and let texts be judged, at once and later."""
+    now = made.resources.clock.now()
     head = StoredHead(1_900_000_001, "native.v1", "off", 0.95, 50, 500, now)  # a job makes them
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
@@ -254,8 +261,11 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
+<<<<<<< HEAD
     for fill in (_fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks, _fill_runs):
         await fill(made)
+=======
+>>>>>>> main
 
 
 async def _fill_runs(made: TwoTenants) -> None:
