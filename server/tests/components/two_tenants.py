@@ -26,18 +26,16 @@ from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
-from guardhouse.foundation.ids import id_at, new_id, time_of
+from guardhouse.foundation.ids import id_at, time_of
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
-from guardhouse.ledger.deposit import Payment, deposit
-from guardhouse.runs import lease
-from guardhouse.runs.execute import AtWork, execute
 from guardhouse.scores.heads import store as head_store
 from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.anomalies.findings.make import anomaly_of
 from server.tests.components import api, hosts
+from server.tests.components.bought import bought_run
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
 from server.tests.components.operations import documented
@@ -177,6 +175,7 @@ async def two_tenants(postgres: Clone, folder: Path) -> AsyncIterator[TwoTenants
                 owners.append(Owner(tenant, {"X-API-Key": text, "X-Correlation-ID": "probe"}))
             made = TwoTenants(client, resources, database, owners[0], owners[1], owners[2])
             await _fill(made)
+            made.ids["run_id"] = await bought_run(made.client, made.resources, made.first, MARK)
             yield made
     finally:
         await database.close()
@@ -261,29 +260,6 @@ async def _fill_verdicts(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
-<<<<<<< HEAD
-    for fill in (_fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks, _fill_runs):
-        await fill(made)
-=======
->>>>>>> main
-
-
-async def _fill_runs(made: TwoTenants) -> None:
-    """Give the first tenant money, and let it buy a run that is done."""
-    now = made.resources.clock.now()
-    tenant = made.first.tenant
-    async with system_transaction(made.resources.database) as tx:
-        await deposit(tx, tenant.id, Payment("test", MARK, 100_000_000), "test", new_id(), now)
-    body = {"pack_type": "decision", "inputs": {"question": MARK}, "max_cost_usd": "1.00", "label": MARK}
-    bought = await made.client.post(
-        "/api/v1/runs", json=body, headers=made.first.headers | {"Idempotency-Key": MARK}
-    )
-    assert bought.status_code == 201, bought.text
-    made.ids["run_id"] = bought.json()["run_id"]
-    async with system_transaction(made.resources.database) as tx:
-        claimed = await lease.claim(tx, 1, lease.BEFORE_ALL, now)
-    for run in claimed.runs:
-        await execute(made.resources, AtWork(run))
 
 
 async def _fill_addresses(made: TwoTenants) -> None:

@@ -229,6 +229,9 @@ async def test_a_key_is_offered_where_a_post_happens_once(client: httpx.AsyncCli
 OF_OTHER_DOORS = {
     "create_token", "introspect_token", "revoke_token", "end_sessions_of_issuer", "sign_out", "test_issuer",
     "create_session",  # its answer is a cookie, which nothing may keep
+    "quote_run",
+    "create_run",  # insists on its key, and answers by the run's own row
+    "create_tenant_top_up",  # once per payment reference
 }  # fmt: skip
 
 

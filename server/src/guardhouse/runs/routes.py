@@ -29,9 +29,9 @@ from guardhouse.foundation.request import (
 )
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller, Require
+from guardhouse.ledger.balance import available_micros
 from guardhouse.ledger.fee import minimum_fee
 from guardhouse.ledger.hold import InsufficientFunds
-from guardhouse.ledger.store import read_balance
 from guardhouse.runs import cancel as cancelling
 from guardhouse.runs import links, plan, queries, read
 from guardhouse.runs.admit import (
@@ -180,7 +180,7 @@ async def list_runs(
     rows = await queries.list_runs(
         tx, caller.tenant.id, RunFilter(**wanted.model_dump()), before, page.limit + 1
     )
-    left = (await read_balance(tx, caller.tenant.id)).available
+    left = await available_micros(tx, caller.tenant.id)
     return page.answer(rows, lambda run: (run.run_id.bytes,), lambda run: run_shape(run, left))
 
 
@@ -209,7 +209,7 @@ async def get_run(
 async def _read(shared: Resources, caller: Caller, run_id: UUID) -> tuple[Run, int]:
     async with tenant_transaction(shared, caller.tenant) as tx:
         run = await read.get_run(tx, caller.tenant.id, run_id, shared.clock.now())
-        return run, (await read_balance(tx, caller.tenant.id)).available
+        return run, await available_micros(tx, caller.tenant.id)
 
 
 @router.post(
@@ -226,7 +226,7 @@ async def cancel_run(
     """End a run: a queued one at once and free, one at work as soon as its worker hears of it. Repeatable."""
     run = await cancelling.cancel(tx, caller.tenant.id, run_id, shared.clock.now())
     response.status_code = 200 if run.status == "CANCELLED" else 202
-    left = (await read_balance(tx, caller.tenant.id)).available
+    left = await available_micros(tx, caller.tenant.id)
     return run_shape(run, left)
 
 

@@ -10,7 +10,7 @@ from guardhouse.audit.record import record as audit
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.identity.caller import Caller
-from guardhouse.webhooks import delivery_store, queries, store
+from guardhouse.webhooks import delivery_store, queries, store, wake_store
 from guardhouse.webhooks.queries import Delivery
 
 AT_ONCE: Final = 1000
@@ -42,8 +42,10 @@ async def retry(tx: Tx, caller: Caller, found: Delivery, now: datetime) -> Deliv
         raise Conflict("The endpoint is stopped or gone.")
     if not await delivery_store.begin_again(tx, caller.tenant.id, found.id, now):
         raise Conflict("The delivery has arrived; replay its message to send it again.")
-    await store.notify_changed(tx, endpoint.id)  # the dispatcher looks back as far as this message is old
-    await store.notify_due(tx, [endpoint.id])
+    await wake_store.notify_changed(
+        tx, endpoint.id
+    )  # the dispatcher looks back as far as this message is old
+    await wake_store.notify_due(tx, [endpoint.id])
     await audit(tx, caller.actor, Entry("webhook.retry", f"delivery:{found.id}"))
     return await get(tx, caller, found.id, owner=None)
 
@@ -57,5 +59,5 @@ async def discard(tx: Tx, tenant_id: UUID, ids: Sequence[UUID], now: datetime) -
     endpoints = sorted({endpoint for endpoint, _ in lines})
     await delivery_store.promote(tx, sorted(set(lines)), now)
     if endpoints:
-        await store.notify_due(tx, endpoints)
+        await wake_store.notify_due(tx, endpoints)
     return len(lines)

@@ -20,7 +20,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark, Position
-from guardhouse.webhooks import delivery_store, fan_out, lanes, replay_store, rules, store
+from guardhouse.webhooks import delivery_store, fan_out, lanes, replay_store, rules, store, wake_store
 from guardhouse.webhooks.delivery_store import NewDelivery
 from guardhouse.webhooks.formats import RenderContext
 from guardhouse.webhooks.replay_store import Progress, Replay, Source
@@ -123,7 +123,9 @@ async def step(tx: Tx, resources: Resources, replay_id: UUID) -> bool:
     await replay_store.move(tx, found.id, place, looked_at, queued)
     if place is None:
         await replay_store.end(tx, found.id, "done", now)
-    await store.notify_changed(tx, endpoint.id)  # the dispatcher looks back as far as these messages are old
+    await wake_store.notify_changed(
+        tx, endpoint.id
+    )  # the dispatcher looks back as far as these messages are old
     return place is not None
 
 
@@ -153,7 +155,7 @@ async def _queue(tx: Tx, endpoint: Endpoint, found: Replay, sources: Sequence[So
         ],
         now,
     )  # fmt: skip
-    await store.notify_due(tx, [endpoint.id])
+    await wake_store.notify_due(tx, [endpoint.id])
     return len(made)
 
 
