@@ -52,7 +52,7 @@ async def retry(tx: Tx, caller: Caller, found: Delivery, now: datetime) -> Deliv
 
 async def discard(tx: Tx, tenant_id: UUID, ids: Sequence[UUID], now: datetime) -> int:
     """Give up dead letters, or skip pending deliveries; returns how many. What waited behind them goes."""
-    await store.lock_ordered(tx, await delivery_store.endpoints_of(tx, tenant_id, ids))
+    await delivery_store.lock_ordered(tx, await delivery_store.endpoints_of(tx, tenant_id, ids))
     lines = await delivery_store.end_by_hand(
         tx, tenant_id, ids, states=("exhausted", "pending"), to="discarded", now=now
     )

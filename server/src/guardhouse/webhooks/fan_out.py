@@ -130,7 +130,7 @@ async def add(
         )  # fmt: skip
     if not deliveries:
         return Made()
-    await store.lock_ordered(tx, sorted({endpoint.id for endpoint, _, _ in pairs if endpoint.fifo}))
+    await delivery_store.lock_ordered(tx, sorted({endpoint.id for endpoint, _, _ in pairs if endpoint.fifo}))
     fresh = await delivery_store.add_messages(tx, list(messages.values()))
     made = await delivery_store.add_deliveries(tx, deliveries, now)
     versions = {endpoint.id: endpoint.version for endpoint, _, _ in pairs}

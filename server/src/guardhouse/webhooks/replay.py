@@ -84,7 +84,7 @@ async def cancel(tx: Tx, resources: Resources, caller: Caller, found: Replay) ->
 
 async def cancel_some(tx: Tx, found: Replay, now: datetime) -> bool:
     """Cancel pending deliveries of a replay; tells whether more may be left."""
-    await store.lock_ordered(tx, [found.endpoint_id])
+    await delivery_store.lock_ordered(tx, [found.endpoint_id])
     subjects = await delivery_store.cancel_pending(
         tx, found.endpoint_id, replay=found.number, now=now, limit=CANCELLED_AT_ONCE
     )
@@ -143,7 +143,7 @@ async def _queue_sent(tx: Tx, endpoint: Endpoint, found: Replay, now: datetime) 
 async def _queue(tx: Tx, endpoint: Endpoint, found: Replay, sources: Sequence[Source], now: datetime) -> int:
     if not sources:
         return 0
-    await store.lock_ordered(tx, [endpoint.id] if endpoint.fifo else [])
+    await delivery_store.lock_ordered(tx, [endpoint.id] if endpoint.fifo else [])
     made = await delivery_store.add_deliveries(
         tx,
         [

@@ -386,15 +386,6 @@ async def load_shards(tx: Tx, shards: Sequence[int]) -> list[Endpoint]:
     return [_endpoint(row) for row in found]
 
 
-async def lock_ordered(tx: Tx, ids: Sequence[UUID]) -> None:
-    """Hold FIFO endpoints against whoever adds or ends deliveries of theirs, until the end of the transaction."""
-    if ids:
-        await tx.fetch(
-            "SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE",
-            list(ids),
-        )
-
-
 def _endpoint(row: Any) -> Endpoint:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor, named so that no column hides it
     values["kinds"] = tuple(values["kinds"])
