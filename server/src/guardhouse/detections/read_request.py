@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
+from guardhouse.detections.policy import Tier
 from guardhouse.foundation.errors import InvalidJson, Problem
 from guardhouse.foundation.json_place import Place, first_constant, first_too_deep, place_at
 
@@ -128,6 +129,7 @@ class Wanted:
     explain: bool = False
     sanitize: bool = False
     seconds: float = 30.0
+    tier: Tier | None = None
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     webhook_url: str | None = field(default=None, repr=False)
@@ -249,6 +251,7 @@ def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: 
         context=_context(_object(value, "context")),
         metadata=_small(_object(value, "metadata"), "/metadata"),
         webhook_url=url_of(value),
+        tier=config.get("tier"),
         warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )

@@ -136,6 +136,15 @@ async def test_the_shadow_decides_but_does_not_block(door: Door) -> None:
     assert (body["decision"], body["would_decide"], body["is_malicious"]) == ("allow", "block", True)
 
 
+async def test_a_call_may_lower_the_tier(door: Door) -> None:
+    policy = await made(door, tier="deep")
+    body = await judged(door, ATTACK, policy=policy["id"], config={"tier": "fast"})
+    assert (body["tier"], body["verdict_source"], body["degraded"]) == ("fast", "engine", False)
+    assert (body["fallback_reason"], body["decision"]) == (None, "block")
+    again = await judged(door, ATTACK, policy=policy["id"])
+    assert (again["degraded"], again["cached"]) == (True, False)
+
+
 async def test_a_tier_that_is_not_installed_is_stood_in_for(door: Door) -> None:
     policy = await made(door, tier="standard")
     body = await judged(door, policy=policy["id"])
