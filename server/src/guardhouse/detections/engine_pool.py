@@ -21,7 +21,15 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
-from guardhouse.detections.frames import LENGTH_BYTES, asks_to_bytes, framed, verdicts_from_bytes
+from guardhouse.detections.frames import (
+    LENGTH_BYTES,
+    Outcome,
+    Task,
+    framed,
+    outcomes_from_bytes,
+    tasks_to_bytes,
+)
+from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Ask, Verdict
 from guardhouse.foundation.bound_process import Launch, end_in_steps, start_bound
 
@@ -59,8 +67,8 @@ class TooLateError(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    ask: Ask
-    done: asyncio.Future[Verdict]
+    ask: Task
+    done: asyncio.Future[Outcome]
     deadline: float  # of the loop's clock
     strikes: int = 0
 
@@ -75,14 +83,15 @@ class _Child:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def judge(self, jobs: Sequence[_Job]) -> list[Verdict]:
-        self.writer.write(framed(asks_to_bytes([job.ask for job in jobs])))
+    async def do(self, jobs: Sequence[_Job]) -> list[Outcome]:
+        tasks = [job.ask for job in jobs]
+        self.writer.write(framed(tasks_to_bytes(tasks)))
         await self.writer.drain()
-        return await self.receive()
+        return outcomes_from_bytes(await self.receive(), tasks)
 
-    async def receive(self) -> list[Verdict]:
+    async def receive(self) -> bytes:
         head = await self.reader.readexactly(LENGTH_BYTES)
-        return verdicts_from_bytes(await self.reader.readexactly(int.from_bytes(head, "big")))
+        return await self.reader.readexactly(int.from_bytes(head, "big"))
 
     async def end(self) -> None:
         self.writer.close()
@@ -129,7 +138,16 @@ class EnginePool:
         return len(self._short) + len(self._long) + len(self._alone)
 
     async def judge(self, asks: Sequence[Ask], seconds: float) -> list[Verdict]:
-        """Judge texts within a time, in the order given.
+        """Judge texts within a time, in the order given; raises as :meth:`do`."""
+        return [one for one in await self.do(asks, seconds) if isinstance(one, Verdict)]
+
+    async def scan(self, ask: ScanAsk, seconds: float) -> Scanned:
+        """Scan an answer within a time; raises as :meth:`do`."""
+        (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, Scanned)]
+        return done
+
+    async def do(self, asks: Sequence[Task], seconds: float) -> list[Outcome]:
+        """Do tasks within a time; their outcomes are in the order given.
 
         Raises:
             EngineBusyError: they would be more than may wait.
@@ -210,7 +228,7 @@ class EnginePool:
             patience = PATIENCE_SECONDS + PATIENCE_PER_CHARACTER * sum(job.size for job in jobs)
             try:
                 async with asyncio.timeout(patience):
-                    verdicts = await child.judge(jobs)
+                    outcomes = await child.do(jobs)
             except (OSError, EOFError, TimeoutError):
                 await self._strike(jobs)
                 return
@@ -218,9 +236,9 @@ class EnginePool:
                 for job in jobs:
                     _fail(job, EngineFailedError("the engine has been stopped"))
                 raise
-            for job, verdict in zip(jobs, verdicts, strict=True):
+            for job, outcome in zip(jobs, outcomes, strict=True):
                 if not job.done.done():
-                    job.done.set_result(verdict)
+                    job.done.set_result(outcome)
 
     def _take(self, *, long_before: bool) -> tuple[list[_Job], bool]:
         """Take the next frame: a text to try alone, else a long one, else all short ones that fit.
@@ -266,7 +284,7 @@ class EnginePool:
             _fail(job, EngineFailedError("the text ended two engine processes"))
 
 
-def _fingerprint(ask: Ask) -> bytes:
+def _fingerprint(ask: Task) -> bytes:
     return hashlib.sha256(ask.text.encode("utf-8", "replace")).digest()
 
 

@@ -1,23 +1,29 @@
 """A process that judges texts: ``python -m guardhouse.detections.engine_process DESCRIPTOR MODEL``.
 
-It reads frames of asks from a socket and answers each with a frame of verdicts; it ends when the socket closes.
+It reads frames of tasks from a socket and answers each with a frame of outcomes; it ends when the socket closes.
 It holds no connection to anything else.
 """
 
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from guardhouse.analysis.injection.score import Engine
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
-    asks_from_bytes,
+    Outcome,
+    Task,
     framed,
-    verdicts_to_bytes,
+    outcomes_to_bytes,
+    tasks_from_bytes,
 )
 from guardhouse.detections.judge_texts import verdicts
 from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.run_scan import scanned
+from guardhouse.detections.verdict import Ask
 
-READY = framed(verdicts_to_bytes([]))
+READY = framed(outcomes_to_bytes([]))
 
 
 def main(arguments: list[str]) -> int:
@@ -26,9 +32,14 @@ def main(arguments: list[str]) -> int:
         engine = load_engine(Path(arguments[1]))
         line.sendall(READY)
         while (frame := _read(line)) is not None:
-            answer = verdicts_to_bytes(verdicts(engine, asks_from_bytes(frame)))
-            line.sendall(framed(answer))
+            line.sendall(framed(outcomes_to_bytes(outcomes(engine, tasks_from_bytes(frame)))))
     return 0
+
+
+def outcomes(engine: Engine, tasks: Sequence[Task]) -> list[Outcome]:
+    """Do tasks: the texts to judge together, each answer to scan alone."""
+    judged = iter(verdicts(engine, [task for task in tasks if isinstance(task, Ask)]))
+    return [next(judged) if isinstance(task, Ask) else scanned(task) for task in tasks]
 
 
 def _read(line: socket.socket) -> bytes | None:

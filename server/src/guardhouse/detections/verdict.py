@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always."""
 
     text: str
