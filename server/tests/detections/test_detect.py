@@ -210,14 +210,25 @@ async def test_more_than_may_wait_is_refused_with_a_time(door: Door, monkeypatch
     )
 
 
-async def test_without_a_verdict_none_is_invented(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_verdict_none_is_invented_and_the_fail_mode_decides(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (await send(door, {"text": "Hello"})).status_code == 200
     (process,) = children()
     process.suspend()
     answer = await send(door, {"text": "Hello there", "config": {"timeout_seconds": 1}})
-    assert (answer.status_code, answer.json()["code"]) == (503, "detection_timeout")
+    assert_blocked_without_verdict(answer, "overloaded")
     process.kill()
-    assert (await send(door, {"text": "Hello"})).status_code == 200
+    judged = await send(door, {"text": "Hello"})
+    assert (judged.json()["verdict_source"], judged.json()["degraded"]) == ("engine", False)
+    assert "guardhouse-degraded" not in judged.headers
     monkeypatch.setattr(engine_pool, "PATIENCE_SECONDS", -1.0)  # no process is ever given the time it needs
-    answer = await send(door, {"text": "Hello"})
-    assert (answer.status_code, answer.json()["code"]) == (503, "engine_failed")
+    assert_blocked_without_verdict(await send(door, {"text": "Hello"}), "engine_failed")
+
+
+def assert_blocked_without_verdict(answer: httpx.Response, reason: str) -> None:
+    body = answer.json()
+    assert (answer.status_code, answer.headers["guardhouse-degraded"]) == (200, "detection"), answer.text
+    assert (body["verdict_source"], body["degraded"], body["fallback_reason"]) == ("none", True, reason)
+    assert (body["score"], body["confidence"], body["engine_version"]) == (None, None, None)
+    assert (body["decision"], body["is_malicious"], body["threat_types"]) == ("block", True, [])

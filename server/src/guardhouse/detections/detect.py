@@ -63,7 +63,7 @@ async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
     """Judge a text under a policy.
 
     Raises:
-        EngineBusy, EngineFailed, DetectionTimeout: there is no verdict.
+        EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
     begun = time.perf_counter_ns()
     thresholds = policy.lines(wanted.channel, wanted.operating_point, wanted.threshold_milli)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from guardhouse.detections.ask_engine import ask_engine
+from guardhouse.detections.ask_engine import EngineBusy, ask_engine
 from guardhouse.detections.desk import Desk
+from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
 from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.verdict import Ask, Verdict
@@ -27,7 +28,7 @@ class Judged:
 
 
 async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) -> Judged:
-    """Judge a text under a policy.
+    """Judge a text under a policy; where no engine can answer, the source is ``none`` and no verdict is made up.
 
     Args:
         desk: The parts of this process.
@@ -36,7 +37,7 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         detail_from: The score (milli) from which reasons are worked out.
 
     Raises:
-        EngineBusy, EngineFailed, DetectionTimeout: there is no verdict.
+        EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
     ask = Ask(
         wanted.text,
@@ -45,4 +46,18 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         detail_from=detail_from,
         explain=wanted.explain,
     )
-    return Judged(await ask_engine(desk.engine, ask, wanted.seconds))
+    try:
+        return Judged(await ask_engine(desk.engine, ask, wanted.seconds))
+    except EngineBusy:
+        if policy.fail_mode == "embedded":
+            raise
+        return without_verdict("overloaded")
+    except TooLateError:
+        return without_verdict("overloaded")
+    except EngineFailedError:
+        return without_verdict("engine_failed")
+
+
+def without_verdict(reason: str) -> Judged:
+    """Say that there is no verdict, and why."""
+    return Judged(None, "none", degraded=True, fallback_reason=reason)

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import Depends, Request, Response
 
-from guardhouse.detections.ask_engine import DetectionTimeout, EngineBusy, EngineFailed
+from guardhouse.detections.ask_engine import EngineBusy
 from guardhouse.detections.decide import POINTS
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policy import DEFAULT
 from guardhouse.detections.read_request import (
@@ -29,6 +30,7 @@ from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router
 from guardhouse.identity.caller import Caller, Require
+from guardhouse.usage.rate_fields import DEGRADED
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -64,8 +66,6 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             MemberInvalid,
             MetadataTooLarge,
             EngineBusy,
-            EngineFailed,
-            DetectionTimeout,
         ),
     },
 )
@@ -76,7 +76,7 @@ async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Respons
     of the text is stored.
     """
     found = await detect(desk, DEFAULT, read_wanted(await request.body()))
-    return Response(msgspec.json.encode(answer(found)), media_type=JSON_TYPE)
+    return Response(msgspec.json.encode(answer(found)), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
@@ -90,6 +90,11 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
     )
+
+
+def _degraded(judged: Judged) -> dict[str, str] | None:
+    """Repeat for proxies what the body says: the engine that was chosen did not answer."""
+    return {DEGRADED: "detection"} if judged.degraded else None
 
 
 def _thresholds(name: Any, lines: tuple[int, int]) -> DetectionThresholds:

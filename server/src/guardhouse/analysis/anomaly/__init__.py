@@ -1,0 +1,1 @@
+"""Unusual records of a stream, found by how long they are to describe under a model of the stream's past."""
