@@ -1,11 +1,14 @@
 """Ask the engine for a verdict, and say plainly when there is none."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
+from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Ask, Verdict
 from guardhouse.foundation.errors import Problem
 from guardhouse.settings import Settings
@@ -28,9 +31,21 @@ async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
         EngineFailedError: no engine process could judge it.
         TooLateError: the time was over first.
     """
+    async with _within(seconds):
+        return (await pool.judge([ask], seconds))[0]
+
+
+async def scan_text(pool: EnginePool, ask: ScanAsk, seconds: float) -> Scanned:
+    """Scan an answer, or a piece of one, within a time; raises as :func:`ask_engine`."""
+    async with _within(seconds):
+        return await pool.scan(ask, seconds)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
-            return (await pool.judge([ask], seconds))[0]
+            yield
     except EngineBusyError:
         raise EngineBusy("Too many texts wait for the engine.", headers=_RETRY) from None
     except TimeoutError:

@@ -1,7 +1,5 @@
 import base64
 import codecs
-import random
-import string
 
 import pytest
 
@@ -12,59 +10,14 @@ from guardhouse.analysis.injection.offsets import Reading
 from guardhouse.analysis.injection.prompt_echo import Protected
 from guardhouse.analysis.injection.redact import redacted
 from guardhouse.analysis.injection.scan_output import Watched, scan
+from server.tests.analysis.injection.answers import ALNUM, PROMPT, SECRETS, TOKEN, draw
 
-TOKEN = "ghc_abcdefghijklmnop2345"
-PROMPT = (
-    "You are the assistant of a small bookshop in Split and you answer politely. Never mention the price of rare "
-    "editions before the customer has asked for it, and always end with the opening hours of the shop."
-)
 KEY = b"a key of the tenant"
 BOOKSHOP = (Protected(KEY, prompt_echo.shingles(PROMPT, KEY)),)
 
 
 def own(value: str) -> bool:
     return value == "gh_live_" + "a" * 32 + "_" + "a" * 8
-
-
-def draw(alphabet: str, length: int) -> str:
-    return "".join(random.Random(length).choices(alphabet, k=length))
-
-
-ALNUM = string.ascii_letters + string.digits
-JWT = ".".join(
-    base64.urlsafe_b64encode(part).decode().rstrip("=")
-    for part in (
-        b'{"alg":"HS256","typ":"JWT"}',
-        b'{"sub":"1234567890","name":"A B"}',
-        b"0123456789abcdef0123456789",
-    )
-)
-SECRETS = {
-    "private_key": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
-    "aws_access_key": "AKIA" + draw("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
-    "aws_secret_key": "aws_secret_access_key = " + draw(ALNUM, 40),
-    "google_api_key": "AIza" + draw(ALNUM, 35),
-    "google_oauth_secret": "GOCSPX-" + draw(ALNUM, 28),
-    "azure_storage_key": "AccountKey=" + draw(ALNUM, 86) + "==",
-    "azure_sas": "https://a.blob.example/c?sig=" + draw(ALNUM, 43) + "%3D",
-    "github_token": "ghp_" + draw(ALNUM, 36),
-    "github_fine_grained_token": "github_pat_" + draw(ALNUM, 82),
-    "gitlab_token": "glpat-" + draw(ALNUM, 20),
-    "slack_token": "xoxb-" + draw(string.digits, 12) + "-" + draw(ALNUM, 24),
-    "slack_webhook": "https://hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/" + draw(ALNUM, 24),
-    "stripe_key": "sk_live_" + draw(ALNUM, 24),
-    "openai_key": "sk-proj-" + draw(ALNUM, 48),
-    "anthropic_key": "sk-ant-api03-" + draw(ALNUM, 60),
-    "hugging_face_token": "hf_" + draw(string.ascii_letters, 34),
-    "package_registry_token": "npm_" + draw(ALNUM, 36),
-    "sendgrid_key": "SG." + draw(ALNUM, 22) + "." + draw(ALNUM, 43),
-    "twilio_key": "SK" + draw("0123456789abcdef", 32),
-    "telegram_bot_token": "123456789:AA" + draw(ALNUM, 33),
-    "json_web_token": JWT,
-    "connection_string": "postgresql://app:s3cr3t-word@db.example/main",
-    "guardhouse_key": "gh_live_" + "a" * 32 + "_" + "a" * 8,
-    "assigned_secret": 'client_secret: "' + draw(ALNUM, 32) + '"',
-}
 
 
 @pytest.mark.parametrize("detector", SECRETS)
@@ -220,7 +173,9 @@ def test_of_a_long_text_an_even_sample_is_counted() -> None:
     words = [f"word{n}" for n in range(3_000)]
     protected = Protected(KEY, prompt_echo.shingles(" ".join(words), KEY))
     assert len(protected.sketch()) == prompt_echo.SKETCH
-    places = [n for n in range(3_000) if n % 24 < 15]  # runs of 15 words: eight shingles of each 24 that there are
+    places = [
+        n for n in range(3_000) if n % 24 < 15
+    ]  # runs of 15 words: eight shingles of each 24 that there are
     runs = [" ".join(words[n] for n in places[k : k + 15]) for k in range(0, len(places), 15)]
     assert prompt_echo.echoes(" so ".join(runs), (protected,))
 

@@ -14,7 +14,7 @@ from guardhouse.analysis.injection.leak import Leak
 from guardhouse.analysis.injection.offsets import Reading
 
 LEAST_CARRIED: Final = 16
-LONGEST_LINK: Final = 512  # a longer one to a stranger carries something, whatever it is
+LONGEST_LINK: Final = 400  # a longer one to a stranger carries something, whatever it is
 URL_CHARACTER: Final = r"[^\s<>\"'`)\]}]"
 _URL: Final = rf"(?:https?:)?//{URL_CHARACTER}{{1,4000}}"
 _PLACES: Final[dict[str, re.Pattern[str]]] = {
@@ -52,9 +52,7 @@ def exfiltration(
                 continue
             inside = any(start <= leak.start and leak.end <= end for leak in others)
             if inside or end - start > LONGEST_LINK or _carries(match[1], copied):
-                found[start, end] = Leak(
-                    "md_exfil", detector, start, end, match[1], _SEVERITY, match.start()
-                )
+                found[start, end] = Leak("md_exfil", detector, start, end, match[1], _SEVERITY, match.start())
     return sorted(found.values(), key=lambda leak: leak.start)
 
 

@@ -76,7 +76,9 @@ class Listener:
         self.heard = (
             Heard(list(heard.words), [Run(run.length, run.start) for run in heard.runs], list(heard.seen))
             if heard
-            else Heard([], [Run() for _ in range(len(protected) * len(WAYS))], [bytes(SKETCH // 8)] * len(protected))
+            else Heard(
+                [], [Run() for _ in range(len(protected) * len(WAYS))], [bytes(SKETCH // 8)] * len(protected)
+            )
         )
 
     def read(self, text: str, offset: int, *, final: bool) -> Iterator[Leak]:

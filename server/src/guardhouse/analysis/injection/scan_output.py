@@ -117,7 +117,9 @@ def _new(known: Sequence[Leak], more: Sequence[Leak]) -> list[Leak]:
         leak
         for leak in more
         if not any(
-            leak.kind == other.kind and leak.start < other.end and other.start < leak.end
+            leak.kind == other.kind
+            and leak.start < other.end
+            and other.start < leak.end
             and (leak.value == other.value or leak.detector == other.detector)
             for other in known
         )

@@ -88,9 +88,7 @@ def step(held: Held, piece: str, watched: Watched, *, final: bool) -> Step:
     text = held.text + piece
     found = scan(text, watched)
     listener = Listener(watched.protected, held.heard)
-    repeated = {
-        (leak.detector, leak.start): leak for leak in listener.read(text, held.read, final=final)
-    }
+    repeated = {(leak.detector, leak.start): leak for leak in listener.read(text, held.read, final=final)}
     until = len(text) if final else _hold_from(text, held, found.leaks, listener)
     fresh = [leak for leak in found.leaks if leak.begin < until and _is_new(leak, held)]
     told = [*_grown(held, text), *(_moved(leak, held.offset) for leak in [*fresh, *repeated.values()])]

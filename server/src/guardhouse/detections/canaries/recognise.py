@@ -12,9 +12,7 @@ from guardhouse.foundation.request import tenant_transaction
 from guardhouse.foundation.resources import Resources
 
 
-async def recognise(
-    resources: Resources, tenant: TenantKey, digests: Iterable[str]
-) -> Mapping[str, Canary]:
+async def recognise(resources: Resources, tenant: TenantKey, digests: Iterable[str]) -> Mapping[str, Canary]:
     """Return the canaries among digests of tokens (``token_digest``), as they are now; without digests asks nobody.
 
     The database compares keyed digests only, so how long it takes says nothing of a token.

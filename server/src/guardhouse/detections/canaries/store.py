@@ -100,9 +100,7 @@ async def list_canaries(
     return [_canary(row) for row in await tx.execute(query.order_by(*place).limit(limit))]
 
 
-async def find_canaries(
-    tx: Tx, tenant_id: UUID, digests: Sequence[bytes], now: datetime
-) -> list[Canary]:
+async def find_canaries(tx: Tx, tenant_id: UUID, digests: Sequence[bytes], now: datetime) -> list[Canary]:
     """Return the canaries among these digests that have not expired."""
     query = select(*_SHOWN).where(
         canaries.c.tenant_id == tenant_id,

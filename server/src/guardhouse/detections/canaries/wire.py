@@ -16,9 +16,7 @@ class CanaryRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    label: Annotated[
-        str, Field(min_length=1, max_length=200, examples=["system prompt of the shop"])
-    ]
+    label: Annotated[str, Field(min_length=1, max_length=200, examples=["system prompt of the shop"])]
     expires_in: Annotated[
         int | None, Field(ge=60, le=315_360_000, description="Seconds; null: it does not expire.")
     ] = None

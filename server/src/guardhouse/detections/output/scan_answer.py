@@ -10,10 +10,11 @@ from uuid import UUID
 
 from guardhouse.analysis.injection.leak import Leak
 from guardhouse.analysis.injection.redact import redacted
-from guardhouse.detections.ask_engine import scan_text
+from guardhouse.detections.ask_engine import EngineBusy, scan_text
 from guardhouse.detections.canaries.recognise import recognise
 from guardhouse.detections.canaries.store import Canary
 from guardhouse.detections.desk import Desk
+from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
 from guardhouse.detections.output.read_output import WantedScan
 from guardhouse.detections.output.weigh import Finding, weigh, worst
 from guardhouse.detections.policy import Action, Policy
@@ -26,13 +27,17 @@ from guardhouse.foundation.database import DatabaseAway, TenantKey
 from guardhouse.foundation.ids import new_id
 
 NOT_LOOKED_UP: Final = "canaries_not_looked_up"
+_NOTHING: Final = Scanned((), (), "", 0, 0, None)
 _LEFT_OUT: Final = "views_truncated"
 _log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedAnswer:
-    """A scanned answer: its findings, the real decision, how long it took in microseconds."""
+    """A scanned answer: its findings, the real decision, how long it took in microseconds.
+
+    With a ``fallback_reason`` nothing is known of the answer and the fail mode decided.
+    """
 
     id: UUID
     at: datetime
@@ -43,6 +48,7 @@ class ScannedAnswer:
     warnings: tuple[str, ...]
     would_decide: Action
     took_us: int
+    fallback_reason: str | None = None
 
     @property
     def decision(self) -> Action:
@@ -57,22 +63,44 @@ async def scan_answer(
 
     Raises:
         ProtectedTextNotFound: the tenant has none of an id.
-        EngineBusy, EngineFailed, DetectionTimeout: nothing is known of the answer.
+        EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
         DatabaseAway: protected texts are asked for and cannot be read.
     """
     begun = time.perf_counter_ns()
     ask = await ask_for(desk, tenant, policy, wanted, sources)
-    scanned = await scan_text(desk.engine, ask, wanted.seconds)
+    scanned, reason = await _scan(desk, policy, ask, wanted.seconds)
     canaries, unknown = await look_up(desk, tenant, scanned)
     findings = weigh(scanned.found, canaries, policy)
-    decision = worst([*(one.action for one in findings), *at_least(scanned.flags, unknown)])
-    took_us = (time.perf_counter_ns() - begun) // 1_000
-    flags = {*scanned.flags, *(("invalid_unicode",) if wanted.invalid_unicode else ())}
-    now = desk.resources.clock.now()
-    warnings = (*wanted.warnings, *unknown)
-    return ScannedAnswer(
-        new_id(), now, wanted, policy, findings, frozenset(flags), warnings, decision, took_us
+    told = [one.action for one in findings]
+    decision = (
+        worst([*told, *at_least(scanned.flags, unknown)]) if reason is None else policy.without_verdict()
     )
+    return ScannedAnswer(
+        id=new_id(),
+        at=desk.resources.clock.now(),
+        wanted=wanted,
+        policy=policy,
+        findings=findings,
+        flags=frozenset({*scanned.flags, *(("invalid_unicode",) if wanted.invalid_unicode else ())}),
+        warnings=(*wanted.warnings, *unknown),
+        would_decide=decision,
+        took_us=(time.perf_counter_ns() - begun) // 1_000,
+        fallback_reason=reason,
+    )
+
+
+async def _scan(desk: Desk, policy: Policy, ask: ScanAsk, seconds: float) -> tuple[Scanned, str | None]:
+    """Scan a whole answer; where no engine can, return nothing found and why."""
+    try:
+        return await scan_text(desk.engine, ask, seconds), None
+    except EngineBusy:
+        if policy.fail_mode == "embedded":
+            raise
+        return _NOTHING, "overloaded"
+    except TooLateError:
+        return _NOTHING, "overloaded"
+    except EngineFailedError:
+        return _NOTHING, "engine_failed"
 
 
 async def ask_for(
@@ -115,7 +143,9 @@ def answer(done: ScannedAnswer) -> dict[str, Any]:
         "decision": done.decision,
         "would_decide": done.would_decide,
         "findings": [finding_body(one) for one in done.findings],
-        "redacted_text": redacted_text(done) if wanted.redact else None,
+        "redacted_text": redacted_text(done) if wanted.redact and done.fallback_reason is None else None,
+        "degraded": done.fallback_reason is not None,
+        "fallback_reason": done.fallback_reason,
         "flags": sorted(done.flags),
         "warnings": list(done.warnings),
         "policy": str(done.policy.id),

@@ -54,9 +54,7 @@ async def protect(tx: Tx, resources: Resources, caller: Caller, label: str, text
     made = ProtectedText(new_id(), label, len(hashes), resources.clock.now(), caller.actor.name)
     await store.add_text(tx, caller.tenant.id, made, Hashed(made.id, pepper, b"".join(hashes)))
     after = {"label": label, "shingles": made.shingles}
-    await record(
-        tx, caller.actor, Entry("protected_text.create", f"protected_text:{made.id}", after=after)
-    )
+    await record(tx, caller.actor, Entry("protected_text.create", f"protected_text:{made.id}", after=after))
     return made
 
 

@@ -117,9 +117,7 @@ async def read_hashed(tx: Tx, tenant_id: UUID, ids: Sequence[UUID]) -> list[Hash
     query = select(*columns).where(
         protected_texts.c.tenant_id == tenant_id, protected_texts.c.protected_text_id.in_(ids)
     )
-    return [
-        Hashed(row.protected_text_id, row.pepper, row.shingles) for row in await tx.execute(query)
-    ]
+    return [Hashed(row.protected_text_id, row.pepper, row.shingles) for row in await tx.execute(query)]
 
 
 async def delete_text(tx: Tx, tenant_id: UUID, text_id: UUID) -> ProtectedText | None:
@@ -127,9 +125,7 @@ async def delete_text(tx: Tx, tenant_id: UUID, text_id: UUID) -> ProtectedText |
     row = (
         await tx.execute(
             delete(protected_texts)
-            .where(
-                protected_texts.c.tenant_id == tenant_id, protected_texts.c.protected_text_id == text_id
-            )
+            .where(protected_texts.c.tenant_id == tenant_id, protected_texts.c.protected_text_id == text_id)
             .returning(*_SHOWN)
         )
     ).one_or_none()

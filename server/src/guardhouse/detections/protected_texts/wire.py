@@ -22,7 +22,9 @@ class ProtectedTextRequest(BaseModel):
             min_length=1,
             max_length=100_000,
             description="It is hashed and forgotten.",
-            examples=["You are the assistant of a small bookshop and never speak of prices before you are asked."],
+            examples=[
+                "You are the assistant of a small bookshop and never speak of prices before you are asked."
+            ],
         ),
     ]
 
