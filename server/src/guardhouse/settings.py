@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         default="closed",
         description="Who may register a key for itself: nobody, whoever has a code, anybody.",
     )
+    self_top_up: bool = Field(
+        default=False,
+        description="Tenants may credit their own balance; `guardhouse up` turns it on for the house on this machine.",
+    )
     redis_url: SecretStr | None = Field(
         default=None,
         description="Redis that shares rate limits between processes; absent: each keeps its share.",

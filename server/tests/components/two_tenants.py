@@ -233,6 +233,11 @@ async def _fill(made: TwoTenants) -> None:
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
     made.ids["/api/v1/risk/heads"] = str(head.version)
+    judged = await made.client.post("/api/v1/detect", json={"text": MARK}, headers=made.first.headers)
+    assert judged.status_code == 200, judged.text
+    made.ids["detection_id"] = judged.json()["id"]
+    recorded = await made.client.get(f"/api/v1/detect/{judged.json()['id']}", headers=made.first.headers)
+    assert recorded.status_code == 200, recorded.text  # it waits until the record is written
     await _fill_addresses(made)
     await _fill_people(made)
     await _fill_webhooks(made)

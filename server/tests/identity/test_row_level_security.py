@@ -36,6 +36,7 @@ EXTRA_POLICIES = {("tenants", "twin")}
 SHARED: dict[str, set[str]] = {}
 # Indexes that the system reads across tenants; each is named with its reader.
 SYSTEM_INDEXES = {
+    "detections_short_lived_idx",  # detections.records.jobs, which forgets
     "agent_keys_agent_id_idx",  # signatures: the key that fits names the tenant
     "agent_nonces_expires_at_idx",  # pruning
     "api_keys_expires_at_idx",  # the notice that a key ends
@@ -53,6 +54,10 @@ SYSTEM_INDEXES = {
     "jobs_running_idx",
     "jobs_waiting_idx",
     "rule_revisions_due_at_idx",  # revisions that time alone makes
+    "runs_claimed_idx",  # the worker that ends every tenant's runs: unfinished claims, lost leases, retention
+    "runs_lease_idx",
+    "runs_resolved_idx",  # the key to the resolution
+    "runs_retention_idx",
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning

@@ -191,6 +191,8 @@ class House:
             ours["PUBLIC_URL"] = self.url
         if "cors_origins" not in self.settings.model_fields_set:
             ours["CORS_ORIGINS"] = ",".join(LOCAL_ORIGINS)
+        if "self_top_up" not in self.settings.model_fields_set:
+            ours["SELF_TOP_UP"] = "1"  # whoever starts it here is its owner
         return {**os.environ, **{PREFIX + name: value for name, value in ours.items()}}
 
     def _free_worker_port(self) -> int:

@@ -4,15 +4,17 @@ An API process has one, and so has a worker: what a detection does is the same w
 """
 
 from guardhouse.detections.ask_engine import make_engine
+from guardhouse.detections.records.waiting import Waiting
 from guardhouse.foundation.resources import Resources
 
 
 class Desk:
-    """The engine, and what stands around it."""
+    """The engine, the records that wait to be written, and what stands around them."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.engine = make_engine(resources.settings)
+        self.records = Waiting()
 
     async def close(self) -> None:
         """End what was begun."""

@@ -15,7 +15,7 @@ from guardhouse.detections.judge import Judged, judge
 from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted
 from guardhouse.foundation.clock import rfc3339
-from guardhouse.foundation.ids import new_id
+from guardhouse.foundation.ids import id_at
 
 REMOVED: Final = "[removed]"
 
@@ -75,9 +75,8 @@ async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
         else decide(verdict.score_milli, verdict.flags, thresholds)
     )
     took_us = (time.perf_counter_ns() - begun) // 1_000
-    return Detection(
-        new_id(), desk.resources.clock.now(), wanted, policy, judged, thresholds, decision, took_us
-    )
+    now = desk.resources.clock.now()
+    return Detection(id_at(now), now, wanted, policy, judged, thresholds, decision, took_us)
 
 
 def answer(found: Detection) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 from guardhouse.detections.ask_engine import EngineBusy
 from guardhouse.detections.decide import POINTS
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.detect import detect
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policy import DEFAULT
@@ -25,10 +25,11 @@ from guardhouse.detections.read_request import (
     UnknownConfig,
     read_wanted,
 )
+from guardhouse.detections.record import NotRecorded, record
 from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
-from guardhouse.foundation.request import JSON_TYPE, api_router
+from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
 
@@ -66,17 +67,20 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             MemberInvalid,
             MetadataTooLarge,
             EngineBusy,
+            NotRecorded,
         ),
     },
 )
-async def detect_text(_caller: Asker, desk: AtDesk, request: Request) -> Response:
+@two_step
+async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
     """Judge a text: is it an attempt to turn a model against its user or its owner?
 
-    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. Nothing
-    of the text is stored.
+    Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
+    is recorded, the text only where the policy says so.
     """
     found = await detect(desk, DEFAULT, read_wanted(await request.body()))
-    return Response(msgspec.json.encode(answer(found)), headers=_degraded(found.judged), media_type=JSON_TYPE)
+    body = await record(desk, caller, found)
+    return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 
 
 @router.get("/detect/engine", operation_id="get_detection_engine")

@@ -21,6 +21,9 @@ Span = Annotated[
 Decided = Literal["allow", "review", "block"]
 Point = Literal["strict", "balanced", "relaxed"]
 Channel = Literal["user", "external"]
+ThreatType = Literal[
+    "jailbreak", "system_prompt_leak", "injection", "data_extraction", "encoding_attack", "delimiter_attack"
+]
 
 
 class DetectionConfig(BaseModel):
@@ -158,16 +161,7 @@ class DetectionShape(BaseModel):
     confidence: Annotated[Score | None, Field(description="Equal to `score`.")]
     score: Annotated[Score | None, Field(description="null: no engine could answer, the fail mode decides.")]
     reason: str | None
-    threat_types: list[
-        Literal[
-            "jailbreak",
-            "system_prompt_leak",
-            "injection",
-            "data_extraction",
-            "encoding_attack",
-            "delimiter_attack",
-        ]
-    ]
+    threat_types: list[ThreatType]
     decision: Decided
     would_decide: Annotated[
         Decided,

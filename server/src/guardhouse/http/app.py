@@ -13,6 +13,7 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -43,6 +44,7 @@ from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
+from guardhouse.ledger import routes as ledger_routes
 from guardhouse.live import routes as live_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
@@ -102,7 +104,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_routes.router,
     verdict_routes.router,
     detection_routes.router,
+    record_routes.router,  # literal paths under /detect come before {detection_id}
     live_routes.router,
+    ledger_routes.router,
     usage_routes.router,
     usage_routes.doors,
     admin_routes.router,

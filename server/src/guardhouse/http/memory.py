@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from guardhouse.agents.rules.publish import CHANNEL as RULES_CHANNEL
 from guardhouse.agents.rules.waiting import RuleWaiters
 from guardhouse.detections.desk import Desk
+from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.foundation.resources import Resources
 from guardhouse.http.health import Readiness
 from guardhouse.identity.bearers import Bearers
@@ -68,7 +69,10 @@ class Memory:
             asyncio.create_task(keep_last_seen(self.resources, self.sessions)),
         ]
         try:
-            async with usage_jobs.keep(self.resources, self.limiter, self.usage_log):
+            async with (
+                usage_jobs.keep(self.resources, self.limiter, self.usage_log),
+                record_jobs.keep(self.resources, self.detection_desk.records),
+            ):
                 yield
         finally:
             for task in noting:

@@ -13,6 +13,9 @@ _READ: Final = _OWN | {
     "usage:read",
     "webhooks:read",
     "detect:read",
+    "runs:read",
+    "ledger:read",
+    "budget:read",
 }
 _TELEMETRY: Final = _OWN | {
     "events:write",
@@ -22,9 +25,26 @@ _TELEMETRY: Final = _OWN | {
     "detect:write",
     "usage:own",
     "webhooks:own",
+    "runs:read",
+    "runs:write",
+    "budget:read",
 }
-_ANALYST: Final = _READ | {"scores:write", "anomalies:write", "detect:write", "audit:read", "webhooks:replay"}
-_BILLING: Final = _OWN | {"usage:read", "audit:own"}
+_ANALYST: Final = _READ | {
+    "scores:write",
+    "anomalies:write",
+    "detect:write",
+    "runs:write",
+    "audit:read",
+    "webhooks:replay",
+}
+_BILLING: Final = _OWN | {
+    "usage:read",
+    "audit:own",
+    "runs:read",
+    "ledger:read",
+    "ledger:write",
+    "budget:read",
+}
 _ADMIN: Final = (
     _ANALYST
     | _TELEMETRY

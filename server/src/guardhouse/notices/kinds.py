@@ -24,6 +24,7 @@ from guardhouse.notices.identity_kinds import (
     KeyRotated,
 )
 from guardhouse.notices.kind import NoticeData
+from guardhouse.notices.ledger_kinds import LedgerTopUp
 from guardhouse.notices.member_kinds import MemberChanged
 from guardhouse.notices.platform_kinds import ModeChanged
 from guardhouse.notices.policy_kinds import RulesPolicyPaused, RulesProposed
@@ -74,6 +75,7 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AuditChainBroken,
         ModeChanged,
         RateLimitReached,
+        LedgerTopUp,
         UsageThreshold,
         WebhookTest,
         WebhookThrottled,

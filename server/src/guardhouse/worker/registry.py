@@ -12,6 +12,7 @@ from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
+from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
@@ -86,6 +87,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,
+    record_jobs.keep_records,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

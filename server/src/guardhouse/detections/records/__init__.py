@@ -1,0 +1,1 @@
+"""What was judged, kept: written behind the answers, read back one by one and in lists."""

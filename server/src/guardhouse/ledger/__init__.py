@@ -1,0 +1,1 @@
+"""Money: holds, resolutions, deposits and refunds; what keeps the books whole is in the database itself."""
