@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
 from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Ask, Verdict
@@ -39,6 +40,12 @@ async def scan_text(pool: EnginePool, ask: ScanAsk, seconds: float) -> Scanned:
     """Scan an answer, or a piece of one, within a time; raises as :func:`ask_engine`."""
     async with _within(seconds):
         return await pool.scan(ask, seconds)
+
+
+async def check_calls(pool: EnginePool, ask: CallsAsk, seconds: float) -> CheckedCalls:
+    """Check the tool calls of a conversation within a time; raises as :func:`ask_engine`."""
+    async with _within(seconds):
+        return await pool.check(ask, seconds)
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
     Outcome,
@@ -144,6 +145,11 @@ class EnginePool:
     async def scan(self, ask: ScanAsk, seconds: float) -> Scanned:
         """Scan an answer within a time; raises as :meth:`do`."""
         (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, Scanned)]
+        return done
+
+    async def check(self, ask: CallsAsk, seconds: float) -> CheckedCalls:
+        """Check tool calls within a time; raises as :meth:`do`."""
+        (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, CheckedCalls)]
         return done
 
     async def do(self, asks: Sequence[Task], seconds: float) -> list[Outcome]:

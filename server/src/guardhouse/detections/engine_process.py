@@ -20,7 +20,9 @@ from guardhouse.detections.frames import (
 )
 from guardhouse.detections.judge_texts import verdicts
 from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.run_check import checked
 from guardhouse.detections.run_scan import scanned
+from guardhouse.detections.scan_task import ScanAsk
 from guardhouse.detections.verdict import Ask
 
 READY = framed(outcomes_to_bytes([]))
@@ -37,9 +39,15 @@ def main(arguments: list[str]) -> int:
 
 
 def outcomes(engine: Engine, tasks: Sequence[Task]) -> list[Outcome]:
-    """Do tasks: the texts to judge together, each answer to scan alone."""
+    """Do tasks: the texts to judge together, everything else by itself."""
     judged = iter(verdicts(engine, [task for task in tasks if isinstance(task, Ask)]))
-    return [next(judged) if isinstance(task, Ask) else scanned(task) for task in tasks]
+    done: list[Outcome] = []
+    for task in tasks:
+        if isinstance(task, Ask):
+            done.append(next(judged))
+        else:
+            done.append(scanned(task) if isinstance(task, ScanAsk) else checked(task))
+    return done
 
 
 def _read(line: socket.socket) -> bytes | None:

@@ -5,26 +5,29 @@ from typing import Final
 
 import msgspec
 
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Ask, Verdict
 
 LENGTH_BYTES: Final = 4
-Task = Ask | ScanAsk
-Outcome = Verdict | Scanned
+Task = Ask | ScanAsk | CallsAsk
+Outcome = Verdict | Scanned | CheckedCalls
 
 tasks_to_bytes = msgspec.msgpack.Encoder().encode
 tasks_from_bytes = msgspec.msgpack.Decoder(list[Task]).decode
 outcomes_to_bytes = msgspec.msgpack.Encoder().encode
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_verdict = msgspec.msgpack.Decoder(Verdict).decode
-_scanned = msgspec.msgpack.Decoder(Scanned).decode
+_outcome_of: Final[dict[type[Task], msgspec.msgpack.Decoder[Outcome]]] = {
+    Ask: msgspec.msgpack.Decoder(Verdict),
+    ScanAsk: msgspec.msgpack.Decoder(Scanned),
+    CallsAsk: msgspec.msgpack.Decoder(CheckedCalls),
+}
 
 
 def outcomes_from_bytes(message: bytes, tasks: Sequence[Task]) -> list[Outcome]:
     """Read the answer to these tasks: one outcome for each, in their order."""
     return [
-        _verdict(part) if isinstance(task, Ask) else _scanned(part)
-        for task, part in zip(tasks, _parts(message), strict=True)
+        _outcome_of[type(task)].decode(part) for task, part in zip(tasks, _parts(message), strict=True)
     ]
 
 

@@ -43,13 +43,15 @@ def exfiltration(
         sources: Texts whose content must not leave (the conversation, the prompt).
         others: Leaks found in the same text; a link around one is a finding.
     """
-    copied = [_squeezed(source) for source in sources]
+    copied: list[str] | None = None
     found: dict[tuple[int, int], Leak] = {}
     for detector, pattern in _PLACES.items():
         for match in pattern.finditer(text):
             start, end = match.span(1)
             if (start, end) in found or is_allowed(match[1], allowed_hosts):
                 continue
+            if copied is None:  # few answers have a link to a stranger
+                copied = [_squeezed(source) for source in sources]
             inside = any(start <= leak.start and leak.end <= end for leak in others)
             if inside or end - start > LONGEST_LINK or _carries(match[1], copied):
                 found[start, end] = Leak("md_exfil", detector, start, end, match[1], _SEVERITY, match.start())
