@@ -10,14 +10,13 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import guardhouse
 from guardhouse.foundation.errors import Problem, catalogue
 from guardhouse.identity.roles import ROLES, SCOPES
-from guardhouse.settings import PREFIX, Settings
+from guardhouse.settings import PREFIX, Settings, holds_secrets
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / "docs" / "reference"
@@ -69,9 +68,7 @@ def _settings() -> str:
     ]
     for name, field in Settings.model_fields.items():
         meaning = field.description or ""
-        secret = (
-            " Secret." if SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())) else ""
-        )
+        secret = " Secret." if holds_secrets(field.annotation) else ""
         lines.append(f"| `{PREFIX}{name.upper()}` | {_default(field)} | {meaning}{secret} |")
     return "\n".join(lines) + "\n"
 
@@ -80,7 +77,7 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if field.default_factory is not None or value is PydanticUndefined:
         return "`~/.local/share/guardhouse`"  # the one default that depends on the machine
-    if value is None or value == []:
+    if value in (None, [], {}):
         return "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

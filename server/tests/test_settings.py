@@ -91,3 +91,47 @@ def test_ways_out_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert settings.egress_allow == ["127.0.0.1/32:*", "fd00::/8:443"]
     assert settings.egress_ports == [443, 9443]
+
+
+def test_remote_engines_are_a_json_object_that_may_stand_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "engines"
+    path.write_text('{"go": {"url": "http://engine:8080/", "auth_header": "X-Token: s3cret"}}\n')
+    monkeypatch.setenv("GUARDHOUSE_DETECT_REMOTES_FILE", str(path))
+    engine = Settings().detect_remotes["go"]
+    assert (engine.url, engine.port, engine.timeout_ms, engine.max_in_flight) == (
+        "http://engine:8080",
+        8080,
+        2_000,
+        64,
+    )
+    assert engine.auth_header is not None
+    assert engine.auth_header.get_secret_value() == "X-Token: s3cret"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "go",
+        "[]",
+        '{"go": "http://engine"}',
+        '{"embedded": {"url": "http://engine"}}',
+        '{"Go": {"url": "http://engine"}}',
+        '{"go": {"url": "engine:8080"}}',
+        '{"go": {"url": "ftp://engine"}}',
+        '{"go": {"url": "http://me:s3cret@engine"}}',
+        '{"go": {"url": "http://engine?a=s3cret"}}',
+        '{"go": {"url": "http://engine", "auth_header": "s3cret"}}',
+        '{"go": {"url": "http://engine", "auth_header": "A: s3cret\\r\\nB: b"}}',
+        '{"go": {"url": "http://engine", "timeout_ms": 99}}',
+        '{"go": {"url": "http://engine", "confidence_means": "sure"}}',
+        '{"go": {"url": "http://engine", "retries": 3}}',
+    ],
+)
+def test_remote_engines_that_cannot_be_read_stop_the_start(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDHOUSE_DETECT_REMOTES", given)
+    with pytest.raises(ValidationError):
+        Settings()

@@ -4,13 +4,24 @@ A secret may stand in a file named by the same variable with ``_FILE`` appended.
 product reads the environment.
 """
 
+import json
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GUARDHOUSE_"
@@ -51,6 +62,59 @@ def _readable_networks(pairs: list[str]) -> list[str]:
     for pair in pairs:
         parse_allowed_network(pair)
     return pairs
+
+
+class RemoteEngine(BaseModel):
+    """A detection engine elsewhere that speaks the contract of the Go engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(max_length=2_000)]
+    auth_header: SecretStr | None = None
+    timeout_ms: Annotated[int, Field(ge=100, le=30_000)] = 2_000
+    confidence_means: Literal["attack", "verdict"] = "attack"
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 64
+
+    @field_validator("url")
+    @classmethod
+    def _url_has_a_host(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if not _has_host(value, {"http", "https"}) or "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be http:// or https:// and a host, without user, query or fragment")
+        return value.rstrip("/")
+
+    @field_validator("auth_header")
+    @classmethod
+    def _auth_header_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEADER.fullmatch(value.get_secret_value()):
+            raise ValueError("must be one header such as `Authorization: Bearer …`, in ASCII")
+        return value
+
+    @property
+    def port(self) -> int:
+        """The port that it is reached at."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_not_ours(name: str) -> str:
+    if name == "embedded":
+        raise ValueError("embedded is the name of the engine that ships with the platform")
+    return name
+
+
+EngineName = Annotated[str, Field(pattern=r"\A[a-z0-9][a-z0-9_-]{0,31}\z"), AfterValidator(_is_not_ours)]
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[ \t]*[\x21-\x7e]+([ \t]+[\x21-\x7e]+)*")
+
+
+def _read_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        # the text may hold a secret, so nothing of it is repeated
+        raise ValueError('must be a JSON object such as {"go": {"url": "http://engine:8080"}}') from None
 
 
 class Settings(BaseSettings):
@@ -148,6 +212,11 @@ class Settings(BaseSettings):
         le=64,
         description="Processes that judge prompts; they start with the first one. One core each.",
     )
+    detect_remotes: Annotated[dict[EngineName, RemoteEngine], NoDecode, BeforeValidator(_read_json)] = Field(
+        default={},
+        description="Detection engines elsewhere, a JSON object of name → `url`, `auth_header`, `timeout_ms`, "
+        "`confidence_means` (`attack`, `verdict`), `max_in_flight`.",
+    )
     anonymous_per_minute: int = Field(
         default=60, ge=0, description="Calls a minute of one address without a credential; 0 = no limit."
     )
@@ -206,9 +275,14 @@ class Settings(BaseSettings):
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
         for name, field in cls.model_fields.items():
             path = os.environ.get(f"{PREFIX}{name.upper()}_FILE")
-            if path and name not in values and SecretStr in _annotated_types(field.annotation):
+            if path and name not in values and holds_secrets(field.annotation):
                 values[name] = Path(path).read_text(encoding="utf-8").strip()
         return values
+
+
+def holds_secrets(annotation: object) -> bool:
+    """Tell whether a setting of this type is or holds a secret, so that it may stand in a file."""
+    return bool({SecretStr, RemoteEngine} & {annotation, *getattr(annotation, "__args__", ())})
 
 
 def _has_host(url: str, schemes: set[str]) -> bool:
@@ -217,7 +291,3 @@ def _has_host(url: str, schemes: set[str]) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _annotated_types(annotation: object) -> tuple[object, ...]:
-    return (annotation, *getattr(annotation, "__args__", ()))

@@ -5,6 +5,7 @@ An API process has one, and so has a worker: what a detection does is the same w
 
 from guardhouse.detections.ask_engine import make_engine
 from guardhouse.detections.records.waiting import Waiting
+from guardhouse.detections.remotes.engines import RemoteEngines
 from guardhouse.foundation.resources import Resources
 
 
@@ -14,8 +15,10 @@ class Desk:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.engine = make_engine(resources.settings)
+        self.remotes = RemoteEngines(resources)
         self.records = Waiting()
 
     async def close(self) -> None:
         """End what was begun."""
         await self.engine.close()
+        await self.remotes.close()

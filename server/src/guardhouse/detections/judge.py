@@ -1,15 +1,21 @@
 """Who says what a text is worth, in order; a verdict is never invented, and its source is on it."""
 
-from dataclasses import dataclass
-from typing import Literal
+import time
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from msgspec import structs
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
 from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted
-from guardhouse.detections.verdict import Ask, Verdict
+from guardhouse.detections.remotes.go_contract import RemoteVerdict
+from guardhouse.detections.remotes.remote import NoRemoteVerdictError
+from guardhouse.detections.verdict import THREATS, Ask, Verdict
 
+LAST_SECONDS: Final = 1.0  # for the engine here, after one elsewhere has taken the caller's time
 Source = Literal["engine", "fallback", "list", "none"]
 
 
@@ -46,8 +52,14 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         detail_from=detail_from,
         explain=wanted.explain,
     )
+    if policy.engine.kind == "remote":
+        return await _judge_elsewhere(desk, policy, wanted, ask)
+    return await _judge_here(desk, policy, ask, wanted.seconds)
+
+
+async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:
     try:
-        return Judged(await ask_engine(desk.engine, ask, wanted.seconds))
+        return Judged(await ask_engine(desk.engine, ask, seconds))
     except EngineBusy:
         if policy.fail_mode == "embedded":
             raise
@@ -56,6 +68,45 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         return without_verdict("overloaded")
     except EngineFailedError:
         return without_verdict("engine_failed")
+
+
+async def _judge_elsewhere(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask) -> Judged:
+    """Ask a remote engine for the score; normaliser and rules are ours, and so is the verdict when it fails."""
+    begun = time.monotonic()
+    block = policy.lines(wanted.channel, wanted.operating_point, wanted.threshold_milli).block
+    try:
+        said = await desk.remotes.ask(policy.engine.name, wanted.text, block, wanted.seconds)
+    except NoRemoteVerdictError as failed:
+        if policy.fail_mode != "embedded":
+            return without_verdict(failed.reason)
+        here = await _judge_here(desk, policy, ask, _left(wanted, begun))
+        if here.verdict is None:
+            return here
+        return replace(here, source="fallback", degraded=True, fallback_reason=failed.reason)
+    here = await _judge_here(desk, policy, structs.replace(ask, given=said.score_milli), _left(wanted, begun))
+    if here.verdict is None:
+        return here
+    name = policy.engine.name or ""
+    return replace(
+        here, verdict=joined(here.verdict, said), engine=name, endpoint=said.endpoint or f"{name}/v1/detect"
+    )
+
+
+def _left(wanted: Wanted, begun: float) -> float:
+    """Return what is left of the caller's seconds, and a little where a remote engine has used them up."""
+    return max(wanted.seconds - (time.monotonic() - begun), LAST_SECONDS)
+
+
+def joined(here: Verdict, said: RemoteVerdict) -> Verdict:
+    """Put what a remote engine says of a text it scored with what our rules say: kinds of both, its own sentence."""
+    kinds = {kind for kind in said.threat_types if kind in THREATS}
+    kinds |= {reason.category for reason in here.reasons if reason.kind == "rule"}
+    kinds |= {"encoding_attack"} & {*here.threat_types}
+    return structs.replace(
+        here,
+        threat_types=tuple(sorted(kinds)) or here.threat_types,
+        reason=here.reason and (said.reason or here.reason),
+    )
 
 
 def without_verdict(reason: str) -> Judged:

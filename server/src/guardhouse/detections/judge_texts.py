@@ -3,9 +3,23 @@
 from collections.abc import Sequence
 from typing import Final
 
+from guardhouse.analysis.injection.canary import candidates
 from guardhouse.analysis.injection.explain import evidence, explain, sentence, threat_types
+from guardhouse.analysis.injection.findings import Findings
+from guardhouse.analysis.injection.hidden_characters import clean
+from guardhouse.analysis.injection.offsets import Reading as ReadText
 from guardhouse.analysis.injection.score import Engine, JudgedView, Judgement, Question, judge
-from guardhouse.detections.verdict import Ask, Explained, Instruction, Part, Reading, Reason, Verdict
+from guardhouse.detections.token_digest import token_digest
+from guardhouse.detections.verdict import (
+    Ask,
+    Explained,
+    Instruction,
+    Marked,
+    Part,
+    Reading,
+    Reason,
+    Verdict,
+)
 
 EXCERPT: Final = 200  # code points
 INSTRUCTION_FROM: Final = 300  # milli: a window of a document that scores this is listed
@@ -15,7 +29,7 @@ _VISIBLE: Final = {"\n", "\t", " "}
 
 def verdicts(engine: Engine, asks: Sequence[Ask]) -> list[Verdict]:
     """Judge texts; each verdict is the same whatever else is in the batch."""
-    questions = [Question(ask.text, ask.channel, frozenset(ask.rules_off)) for ask in asks]
+    questions = [Question(ask.text, ask.channel, frozenset(ask.rules_off), ask.given) for ask in asks]
     return [_verdict(engine, ask, judged) for ask, judged in zip(asks, judge(engine, questions), strict=True)]
 
 
@@ -31,6 +45,7 @@ def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
         flags=judgement.flags,
         explain=_explained(engine, judgement) if ask.explain else None,
         engine_version=engine.model.version,
+        marked=_marked(ask.text, judgement),
     )
 
 
@@ -65,6 +80,18 @@ def _reasons(engine: Engine, judgement: Judgement) -> tuple[Reason, ...]:
         for one in evidence(engine, judgement)
     ]
     return (*by_rule, *by_words)
+
+
+def _marked(text: str, judgement: Judgement) -> tuple[Marked, ...]:
+    """Look for canaries in the text before any word of it was repaired, and in what is decoded from it."""
+    readings = [clean(ReadText(text), Findings())]
+    readings += [one.view.reading for one in judgement.views if one.view.kind != "text"]
+    found = {
+        Marked((one.start, one.end), token_digest(one.token)): None
+        for reading in readings
+        for one in candidates(reading)
+    }
+    return tuple(found)
 
 
 def _reading(judged: JudgedView) -> Reading:

@@ -26,7 +26,13 @@ from guardhouse.detections.read_request import (
     read_wanted,
 )
 from guardhouse.detections.record import NotRecorded, record
-from guardhouse.detections.wire import DetectionRequest, DetectionShape, DetectionThresholds, EngineShape
+from guardhouse.detections.wire import (
+    DetectionRequest,
+    DetectionShape,
+    DetectionThresholds,
+    EngineShape,
+    RemoteEngineShape,
+)
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
@@ -85,7 +91,7 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
 
 @router.get("/detect/engine", operation_id="get_detection_engine")
 async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
-    """Show the engine: which model, how many processes, how many texts wait, what the operating points mean."""
+    """Show the engines: the model, its processes, how many texts wait, operating points; engines elsewhere."""
     engine = desk.engine
     return EngineShape(
         tiers=["fast"],
@@ -93,6 +99,16 @@ async def get_detection_engine(_caller: Reader, desk: AtDesk) -> EngineShape:
         queue_depth=engine.waiting,
         artefact_sha256=model_sha256(engine.model),
         operating_points=[_thresholds(name, lines) for name, lines in POINTS.items()],
+        remotes=[
+            RemoteEngineShape(
+                name=remote.name,
+                health=await remote.health(),
+                breaker=remote.breaker.state,
+                probe_in_seconds=remote.breaker.seconds_left(),
+                timeout_ms=remote.setting.timeout_ms,
+            )
+            for remote in desk.remotes.by_name.values()
+        ],
     )
 
 

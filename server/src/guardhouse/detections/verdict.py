@@ -1,16 +1,33 @@
 """What the engine says of a text, as it travels: from an engine process, into a record, out to the caller."""
 
+from typing import Final
+
 import msgspec
+
+THREATS: Final = frozenset(
+    {
+        "jailbreak",
+        "system_prompt_leak",
+        "injection",
+        "data_extraction",
+        "encoding_attack",
+        "delimiter_attack",
+    }
+)
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
-    """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always."""
+    """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always.
+
+    ``given`` is another engine's score (milli), which then stands for that of the heads.
+    """
 
     text: str
     channel: str = "user"
     rules_off: tuple[str, ...] = ()
     detail_from: int = 200
     explain: bool = False
+    given: int | None = None
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,6 +61,13 @@ class Instruction(msgspec.Struct, frozen=True):
     score_milli: int
 
 
+class Marked(msgspec.Struct, frozen=True):
+    """A string of a canary's form, as its digest in hex: whoever made the tokens knows whether it is one."""
+
+    span: tuple[int, int]
+    digest: str
+
+
 class Part(msgspec.Struct, frozen=True):
     """One summand of a logit, in thousandths."""
 
@@ -72,3 +96,4 @@ class Verdict(msgspec.Struct, frozen=True):
     flags: tuple[str, ...]
     explain: Explained | None
     engine_version: str
+    marked: tuple[Marked, ...] = ()

@@ -200,6 +200,24 @@ class DetectionShape(BaseModel):
     sanitized_text: str | None = None
 
 
+class RemoteEngineShape(BaseModel):
+    """A detection engine elsewhere, as the process that answers sees it."""
+
+    model_config = ConfigDict(title="RemoteEngine")
+
+    name: Annotated[str, Field(description="What a policy's `engine.name` says.")]
+    health: Annotated[
+        Literal["healthy", "degraded", "unhealthy", "unreachable"],
+        Field(description="What its `GET /health` said, at most ten seconds ago."),
+    ]
+    breaker: Annotated[
+        Literal["closed", "open", "half_open"],
+        Field(description="`open`: it failed too often and is not asked for a while."),
+    ]
+    probe_in_seconds: Annotated[float, Field(description="How long the breaker stays open at least.")]
+    timeout_ms: int
+
+
 class EngineShape(BaseModel):
     """The detection engine of the process that answers."""
 
@@ -210,3 +228,4 @@ class EngineShape(BaseModel):
     queue_depth: Annotated[int, Field(description="Texts that wait for an engine process.")]
     artefact_sha256: str
     operating_points: list[DetectionThresholds]
+    remotes: list[RemoteEngineShape]

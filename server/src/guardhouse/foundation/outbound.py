@@ -77,7 +77,8 @@ class _RefusedAddressError(OSError):
 class Outbound:
     """Sends HTTP requests under the egress rules; one per process, opened at first use.
 
-    ``lookup`` resolves names and ``tls`` is the trust (both the system's by default).
+    ``lookup`` resolves names and ``tls`` is the trust (both the system's by default); a connection is made within
+    ``connect_seconds`` or not.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Outbound:
         proxy: str | None = None,
         lookup: Lookup | None = None,
         tls: ssl.SSLContext | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
+        self._connect_seconds = connect_seconds
         self._rules = CurrentRules(rules)
         self._proxy = proxy
         self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
@@ -157,7 +160,7 @@ class Outbound:
             opened = socket.socket(family, socket.SOCK_STREAM)
             opened.setblocking(False)  # noqa: FBT003 - the standard library takes it so
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with asyncio.timeout(self._connect_seconds):
                     await asyncio.get_running_loop().sock_connect(opened, (address, port))
             except OSError as error:
                 opened.close()
@@ -233,7 +236,7 @@ class Outbound:
                 response_class=_response_class(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_SECONDS, ceil_threshold=_WHOLE_SECONDS
+                    total=None, sock_connect=self._connect_seconds, ceil_threshold=_WHOLE_SECONDS
                 ),
                 headers={"User-Agent": "Guardhouse"},
                 skip_auto_headers=("Accept-Encoding", "Accept", "Content-Type"),

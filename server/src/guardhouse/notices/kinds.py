@@ -16,6 +16,7 @@ from guardhouse.notices.agent_kinds import (
 from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
+from guardhouse.notices.engine_kinds import BreakerClosed, BreakerOpened
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
     KeyExpiring,
@@ -74,6 +75,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         MemberChanged,
         AuditChainBroken,
         ModeChanged,
+        BreakerOpened,
+        BreakerClosed,
         RateLimitReached,
         LedgerTopUp,
         UsageThreshold,

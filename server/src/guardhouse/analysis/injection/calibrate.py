@@ -51,6 +51,14 @@ def score_milli(curve: Curve, band: int, logit_milli: int) -> int:
     return min(max(score, LOWEST), HIGHEST)
 
 
+def logit_milli(curve: Curve, band: int, score: int) -> int:
+    """Return the logit (milli) of a score in thousandths: the least that ``score_milli`` turns into it, or near it."""
+    knots = curve.bands[band]
+    right = min(max(bisect_right(SCORES, score), 1), len(knots) - 1)
+    rise, run = SCORES[right] - SCORES[right - 1], knots[right] - knots[right - 1]
+    return knots[right - 1] - (run * (SCORES[right - 1] - score)) // rise
+
+
 def knots_used(curve: Curve, band: int, logit_milli: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the two knots (logit milli, score milli) that a score was read between."""
     knots = curve.bands[band]

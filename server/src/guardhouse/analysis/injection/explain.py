@@ -6,9 +6,9 @@ from typing import Final
 from guardhouse.analysis.injection.calibrate import knots_used
 from guardhouse.analysis.injection.evidence import Segment, segments
 from guardhouse.analysis.injection.features import buckets
-from guardhouse.analysis.injection.head import parts
+from guardhouse.analysis.injection.head import Head, parts
 from guardhouse.analysis.injection.known_words import CATEGORY_WORDS, WORD
-from guardhouse.analysis.injection.score import Engine, Judgement
+from guardhouse.analysis.injection.score import Engine, JudgedView, Judgement
 
 _ENCODINGS: Final = frozenset(
     {
@@ -37,7 +37,10 @@ _SAYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One summand of a logit, in thousandths; ``source`` is bias, characters, words, ``rule:<id>`` or cap."""
+    """One summand of a logit, in thousandths; ``source`` is bias, characters, words, ``rule:<id>`` or cap.
+
+    Where another engine judged, ``given`` stands for the first three.
+    """
 
     source: str
     milli: int
@@ -59,7 +62,18 @@ def explain(engine: Engine, judgement: Judgement) -> Explanation | None:
     if decided is None:
         return None
     channel = judgement.question.channel
-    head = engine.model.heads[channel]
+    given = judgement.question.given is not None
+    said = (
+        [Part("given", decided.head_milli)] if given else _parts_of_head(engine.model.heads[channel], decided)
+    )
+    said += [Part(f"rule:{hit.rule.id}", hit.rule.points_milli) for hit in decided.hits]
+    if decided.capped:
+        said.append(Part("cap", -decided.capped))
+    knots = knots_used(engine.model.curves[channel], decided.band, decided.logit_milli)
+    return Explanation(decided.logit_milli, tuple(said), decided.band, knots)
+
+
+def _parts_of_head(head: Head, decided: JudgedView) -> list[Part]:
     start, end = decided.windows[decided.worst]
     added = parts(head, buckets([decided.view.reading.text[start:end]]))
     milli = {
@@ -68,19 +82,14 @@ def explain(engine: Engine, judgement: Judgement) -> Explanation | None:
         "words": round(1000 * float(added.words[0])),
     }
     largest = max(milli, key=lambda name: abs(milli[name]))
-    milli[largest] += decided.logits[decided.worst] - sum(milli.values())
-    said = [Part(name, value) for name, value in milli.items()]
-    said += [Part(f"rule:{hit.rule.id}", hit.rule.points_milli) for hit in decided.hits]
-    if decided.capped:
-        said.append(Part("cap", -decided.capped))
-    knots = knots_used(engine.model.curves[channel], decided.band, decided.logit_milli)
-    return Explanation(decided.logit_milli, tuple(said), decided.band, knots)
+    milli[largest] += decided.head_milli - sum(milli.values())
+    return [Part(name, value) for name, value in milli.items()]
 
 
 def evidence(engine: Engine, judgement: Judgement) -> tuple[Segment, ...]:
     """Return the stretches of the decisive reading whose n-grams raised the score, in its own offsets."""
     decided = judgement.decisive
-    if decided is None:
+    if decided is None or judgement.question.given is not None:
         return ()
     start, end = decided.windows[decided.worst]
     found = segments(engine.model.heads[judgement.question.channel], decided.view.reading.text[start:end])

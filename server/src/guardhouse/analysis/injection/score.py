@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from guardhouse.analysis.injection.artefact import Model
-from guardhouse.analysis.injection.calibrate import band_of, score_milli
+from guardhouse.analysis.injection.calibrate import band_of, logit_milli, score_milli
 from guardhouse.analysis.injection.features import buckets
 from guardhouse.analysis.injection.head import logits_milli
 from guardhouse.analysis.injection.normalise import Normalised, View, normalise
@@ -28,11 +28,15 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A text and the channel it came by: ``user`` or ``external``; ``rules_off`` are ids of rules to leave out."""
+    """A text and the channel it came by: ``user`` or ``external``; ``rules_off`` are ids of rules to leave out.
+
+    ``given`` is a score (milli) from elsewhere: it stands for the heads' in every reading, and rules add to it.
+    """
 
     text: str
     channel: str = "user"
     rules_off: frozenset[str] = frozenset()
+    given: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,15 @@ class JudgedView:
     """One reading's judgement.
 
     ``windows`` are stretches of the reading with the logit (milli) that the head gave them; ``worst`` is the index
-    of the greatest. ``logit_milli`` is that logit and the points of ``hits``, of which ``capped`` were taken off.
+    of the greatest. ``head_milli`` is that logit, or that of a given score. ``logit_milli`` is ``head_milli`` and the
+    points of ``hits``, of which ``capped`` were taken off.
     """
 
     view: View
     windows: tuple[Window, ...]
     logits: tuple[int, ...]
     worst: int
+    head_milli: int
     hits: tuple[Hit, ...]
     capped: int
     logit_milli: int
@@ -140,7 +146,11 @@ def _judge_view(
     points = sum(hit.rule.points_milli for hit in hits)
     capped = max(points - MOST_POINTS, 0)
     worst = max(range(len(logits)), key=logits.__getitem__)
-    logit = logits[worst] + points - capped
+    curve = engine.model.curves[question.channel]
     band = band_of(question.channel, len(text) if question.channel == "user" else len(windows))
-    score = score_milli(engine.model.curves[question.channel], band, logit)
-    return JudgedView(view, tuple(windows), logits, worst, hits, capped, logit, band, score)
+    head = logits[worst] if question.given is None else logit_milli(curve, band, question.given)
+    logit = head + points - capped
+    score = score_milli(curve, band, logit)
+    if question.given is not None:  # a knot's steep side has more scores than logits
+        score = max(score, question.given) if points else question.given
+    return JudgedView(view, tuple(windows), logits, worst, head, hits, capped, logit, band, score)

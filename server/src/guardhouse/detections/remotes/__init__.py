@@ -1,0 +1,1 @@
+"""Detection engines elsewhere: asked by the contract of the Go engine, behind a breaker each."""
