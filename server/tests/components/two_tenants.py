@@ -257,7 +257,9 @@ async def _fill_addresses(made: TwoTenants) -> None:
     assert answer.status_code == 200, answer.text
     body = {"name": MARK, "when": {"source": "ip_score", "at_least": 1}, "mode": "suggest"}
     policies = f"/api/v1/projects/{made.ids['project_id']}/rule-policies"
-    assert (await made.client.post(policies, json=body, headers=made.first.headers)).status_code == 201
+    policy = await made.client.post(policies, json=body, headers=made.first.headers)
+    assert policy.status_code == 201, policy.text
+    made.ids["/api/v1/projects/{project_id}/rule-policies"] = policy.json()["id"]
     while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
     made.ids["ip"] = "203.0.113.77"

@@ -20,7 +20,7 @@ from server.tests.identity import make
 
 SECRETS = re.compile(r"(?:^|_)(?:secret|api_key|ticket|password|private_key)$|^(?:link|code)_once$")
 # Members that sound like a secret and are none: names and masks.
-NO_SECRETS = {"secret_token"}
+NO_SECRETS = {"secret_token", "secret"}
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ _outcome_of: Final[dict[type[Task], msgspec.msgpack.Decoder[Outcome]]] = {
 
 def outcomes_from_bytes(message: bytes, tasks: Sequence[Task]) -> list[Outcome]:
     """Read the answer to these tasks: one outcome for each, in their order."""
-    return [
-        _outcome_of[type(task)].decode(part) for task, part in zip(tasks, _parts(message), strict=True)
-    ]
+    return [_outcome_of[type(task)].decode(part) for task, part in zip(tasks, _parts(message), strict=True)]
 
 
 def framed(message: bytes) -> bytes:

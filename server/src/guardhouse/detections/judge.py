@@ -59,7 +59,7 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
 
 async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:
     try:
-        return Judged(await ask_engine(desk.engine, ask, seconds))
+        verdict = await ask_engine(desk.engine, ask, seconds)
     except EngineBusy:
         if policy.fail_mode == "embedded":
             raise
@@ -68,6 +68,9 @@ async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> J
         return without_verdict("overloaded")
     except EngineFailedError:
         return without_verdict("engine_failed")
+    if policy.tier != "fast":
+        return Judged(verdict, "fallback", degraded=True, fallback_reason="tier_unavailable")
+    return Judged(verdict)
 
 
 async def _judge_elsewhere(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask) -> Judged:

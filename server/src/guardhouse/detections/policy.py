@@ -9,6 +9,9 @@ from guardhouse.detections.decide import Decision, OperatingPoint, Thresholds, t
 
 FailMode = Literal["embedded", "closed", "open"]
 Channel = Literal["user", "external"]
+Tier = Literal["fast", "standard", "deep"]
+Action = Literal["allow", "review", "redact", "block"]
+CORE: Final = "core"  # the rule pack that ships with the engine
 NO_ID: Final = UUID(int=0)
 
 
@@ -18,6 +21,31 @@ class ChannelPolicy(msgspec.Struct, frozen=True):
     operating_point: OperatingPoint = "balanced"
     review: int | None = None
     block: int | None = None
+
+
+class Cascade(msgspec.Struct, frozen=True):
+    """Between which fast scores (milli) a text goes to the deep tier."""
+
+    low: int = 50
+    high: int = 950
+
+
+class ToolPolicy(msgspec.Struct, frozen=True):
+    """What is said of a tool: whether it acts on the world, which arguments are destinations, what is allowed."""
+
+    sensitive: bool = False
+    destinations: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+class OutputPolicy(msgspec.Struct, frozen=True):
+    """What is done about each kind of finding in a model's answer."""
+
+    canary: Action = "block"
+    prompt_echo: Action = "block"
+    secret: Action = "redact"  # noqa: S105 - a kind of finding, no secret
+    pii: Action = "review"
+    md_exfil: Action = "block"
 
 
 class EngineChoice(msgspec.Struct, frozen=True):
@@ -43,7 +71,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int = 30
     record: Literal["buffered", "durable"] = "buffered"
     cache_seconds: int = 300
+    tier: Tier = "fast"
+    cascade: Cascade = Cascade()
+    rule_packs: tuple[str, ...] = (CORE,)
     rules_off: tuple[str, ...] = ()
+    lists: tuple[UUID, ...] = ()
+    allowed_link_hosts: tuple[str, ...] = ()
+    tools: dict[str, ToolPolicy] = {}
+    output: OutputPolicy = OutputPolicy()
+    calibration: UUID | None = None
 
     def lines(self, channel: str, point: OperatingPoint | None, block_at: int | None) -> Thresholds:
         """Return the thresholds of a call: its own operating point and block line go before the policy's."""

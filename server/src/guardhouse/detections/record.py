@@ -28,7 +28,7 @@ _NOT_IN_REST: Final = frozenset(
         "processing_time_us", "endpoint", "context", "created_at", "explain", "sanitized_text", "redacted_text",
     }
 )  # fmt: skip
-_EXCERPT: Final = "text"
+_EXCERPTS: Final = frozenset({"text", "value", "argument", "evidence", "sanitized_text"})
 
 
 class NotRecorded(Unavailable):
@@ -125,7 +125,7 @@ def without_excerpts(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return [
-        {name: without_excerpts(part) for name, part in one.items() if name != _EXCERPT}
+        {name: without_excerpts(part) for name, part in one.items() if name not in _EXCERPTS}
         if isinstance(one, dict)
         else one
         for one in value

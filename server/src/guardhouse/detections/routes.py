@@ -6,14 +6,17 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from guardhouse.detections.ask_engine import EngineBusy
+from guardhouse.detections.conversations.detect_input import detect_input
+from guardhouse.detections.conversations.read_messages import UnknownRole
 from guardhouse.detections.decide import POINTS
-from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import detect
+from guardhouse.detections.desk import Desk, desk_of
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
+    AmbiguousInput,
     MemberInvalid,
+    MessagesEmpty,
     MetadataTooLarge,
     ObjectExpected,
     TextEmpty,
@@ -27,6 +30,7 @@ from guardhouse.detections.read_request import (
 )
 from guardhouse.detections.record import NotRecorded, record
 from guardhouse.detections.wire import (
+    ConversationRequest,
     DetectionRequest,
     DetectionShape,
     DetectionThresholds,
@@ -42,17 +46,11 @@ from guardhouse.usage.rate_fields import DEGRADED
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
 Asker = Annotated[Caller, Depends(Require("detect:write"))]
-
-_BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
-
-
-def desk_of(request: Request) -> Desk:
-    """Return the desk of the application that serves this request."""
-    found: Desk = request.app.state.detection_desk
-    return found
-
-
 AtDesk = Annotated[Desk, Depends(desk_of)]
+
+_BODY: Final = raw_body(
+    {JSON_TYPE: (DetectionRequest, ConversationRequest)}, "The text or the conversation, and how to judge it."
+)
 
 
 @router.post(
@@ -64,6 +62,9 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
         **refusals(
             ObjectExpected,
             TextRequired,
+            AmbiguousInput,
+            MessagesEmpty,
+            UnknownRole,
             TextType,
             TextEmpty,
             TextTooLong,
@@ -72,6 +73,7 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
             ThresholdRange,
             MemberInvalid,
             MetadataTooLarge,
+            PolicyNotFound,
             EngineBusy,
             NotRecorded,
         ),
@@ -79,12 +81,14 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 )
 @two_step
 async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
-    """Judge a text: is it an attempt to turn a model against its user or its owner?
+    """Judge a text or a conversation: is it an attempt to turn a model against its user or its owner?
 
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
     is recorded, the text only where the policy says so.
     """
-    found = await detect(desk, DEFAULT, read_wanted(await request.body()))
+    wanted = read_wanted(await request.body())
+    policy = await desk.policies.in_force(caller, wanted.policy)
+    found = await detect_input(desk, caller.tenant, policy, wanted)
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 

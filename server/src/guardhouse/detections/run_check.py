@@ -22,7 +22,12 @@ def checked(ask: CallsAsk) -> CheckedCalls:
 
 def _checked(call: CallToCheck, read: Read) -> CheckedCall:
     known, seen = (
-        [text for index, said_by, texts in read if index < call.index and said_by == trusted for text in texts]
+        [
+            text
+            for index, said_by, texts in read
+            if index < call.index and said_by == trusted
+            for text in texts
+        ]
         for trusted in (True, False)
     )
     tool = Tool(call.sensitive, call.destinations, call.allow)

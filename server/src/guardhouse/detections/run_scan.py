@@ -8,8 +8,8 @@ from guardhouse.analysis.injection.leak import Leak
 from guardhouse.analysis.injection.prompt_echo import Protected, shingles
 from guardhouse.analysis.injection.scan_output import Watched
 from guardhouse.analysis.injection.scan_stream import Held, step
-from guardhouse.detections.token_digest import token_digest
 from guardhouse.detections.scan_task import Found, ScanAsk, Scanned
+from guardhouse.detections.token_digest import token_digest
 from guardhouse.identity.key_format import well_formed
 
 HASH_BYTES: Final = 8

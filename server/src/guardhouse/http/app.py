@@ -13,6 +13,10 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.canaries import routes as canary_routes
+from guardhouse.detections.output import routes as output_routes
+from guardhouse.detections.policies import routes as detection_policy_routes
+from guardhouse.detections.protected_texts import routes as protected_text_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
@@ -105,6 +109,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdict_routes.router,
     detection_routes.router,
     record_routes.router,  # literal paths under /detect come before {detection_id}
+    detection_policy_routes.router,
+    canary_routes.router,
+    protected_text_routes.router,
+    output_routes.router,
     live_routes.router,
     ledger_routes.router,
     usage_routes.router,

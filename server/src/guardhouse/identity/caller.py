@@ -66,7 +66,7 @@ class Admit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` when the key is bound to a project.
+    """Who asks. ``agent_id`` is set for a host agent, ``project_id`` and ``policy_id`` when the key is bound to one.
 
     ``session_id`` is set when a cookie stands for the credential.
     """
@@ -85,6 +85,7 @@ class Caller:
     env: str = "live"
     expires_at: datetime | None = None
     limits: Limits = NO_LIMITS
+    policy_id: UUID | None = None
 
     @property
     def credential(self) -> str:
@@ -386,4 +387,5 @@ def judge(key: ApiKey, now: datetime) -> Caller:
         env=key.env,
         expires_at=key.expires_at,
         limits=Limits(key.rate_limit_per_minute, key.rate_limit_per_day),
+        policy_id=key.policy_id,
     )

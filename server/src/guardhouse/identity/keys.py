@@ -117,6 +117,7 @@ def described(key: ApiKey) -> dict[str, Any]:
         "rate_limit_per_minute": key.rate_limit_per_minute,
         "rate_limit_per_day": key.rate_limit_per_day,
         "ip_allow": list(key.ip_allow),
+        "policy_id": key.policy_id,
     }
 
 

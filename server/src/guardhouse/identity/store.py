@@ -86,9 +86,12 @@ api_keys = Table(
     Column("last_used_ip", Text),
     Column("exposed_at", _INSTANT),
     Column("expiry_told", Boolean, nullable=False),
+    Column("policy_id", Uuid),
     UniqueConstraint("digest"),
     # A key is bound to a project of its own tenant or to none, whatever the code above believes.
     ForeignKeyConstraint(["tenant_id", "project_id"], ["projects.tenant_id", "projects.project_id"]),
+    # What is judged with the key is judged by this policy of detections; none: by the tenant's default.
+    ForeignKeyConstraint(["tenant_id", "policy_id"], ["policies.tenant_id", "policies.policy_id"]),
     Index("api_keys_tenant_id_created_at_idx", "tenant_id", "created_at", "key_id"),
     Index(
         "api_keys_expires_at_idx",
@@ -148,6 +151,7 @@ class ApiKey:
     replaced_by: UUID | None = None
     last_used_ip: str | None = None
     exposed_at: datetime | None = None
+    policy_id: UUID | None = None
 
     def state_at(self, now: datetime) -> str:
         """Return active, rotating, suspended, revoked or expired; the same as ``_state_at`` in SQL."""

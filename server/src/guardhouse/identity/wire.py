@@ -119,6 +119,9 @@ class KeyShape(BaseModel):
     last_used_at: str | None
     last_used_ip: str | None
     exposed_at: Annotated[str | None, Field(description="When the key was last seen in a URL: rotate it.")]
+    policy_id: Annotated[
+        UUID | None, Field(description="The policy of detections that it is bound to; null: `default`.")
+    ]
 
 
 class NewKeyShape(KeyShape):
@@ -196,6 +199,7 @@ def key_shape(key: ApiKey, now: datetime) -> KeyShape:
         last_used_at=_instant(key.last_used_at),
         last_used_ip=key.last_used_ip,
         exposed_at=_instant(key.exposed_at),
+        policy_id=key.policy_id,
     )
 
 

@@ -12,10 +12,10 @@ PROMPT = (
 )
 PHRASE = "the deploy phrase is blue heron at dawn"
 ALNUM = string.ascii_letters + string.digits
-_WORDS = (
-    "the weather is nice today in old town and we walked to harbour for lunch with everyone because it was warm"
-    " 12 of May at 7 pm see www page"
-).split()
+_WORDS = [
+    "the", "weather", "is", "nice", "today", "in", "old", "town", "and", "we", "walked", "to", "lunch", "with",
+    "everyone", "because", "it", "was", "warm", "12", "of", "May", "at", "7", "pm", "see", "www", "page",
+]  # fmt: skip
 _PERSONAL = (
     "ann.lee@mail.example.com", "+385 91 234 5678", "4111 1111 1111 1111", "HR12 1001 0051 8630 0016 0",
     "078-05-1120", "OIB: 12345678903", "203.0.113.7", "date of birth: 1980-02-29",

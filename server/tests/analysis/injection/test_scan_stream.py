@@ -1,6 +1,7 @@
 import base64
 import random
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -31,10 +32,10 @@ def whole(text: str) -> Told:
 def streamed(text: str, cuts: Sequence[int]) -> Told:
     """Scan a text cut at places; what was shown before it was told is a failure."""
     held, told = Held(), list[Leak]()
-    places = [0, *cuts, len(text)]
-    for start, end in zip(places, places[1:], strict=False):
+    pieces = list(pairwise([0, *cuts, len(text)]))
+    for number, (start, end) in enumerate(pieces, 1):
         shown = held.settled
-        done = step(held, text[start:end], WATCHED, final=end == len(text) and start == places[-2])
+        done = step(held, text[start:end], WATCHED, final=number == len(pieces))
         for leak in done.leaks:
             if leak.end - leak.start <= LONGEST_TOLD_IN_TIME:
                 assert leak.start >= shown, leak

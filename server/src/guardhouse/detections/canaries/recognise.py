@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from guardhouse.detections.canaries import store
 from guardhouse.detections.canaries.store import Canary
@@ -10,6 +11,8 @@ from guardhouse.detections.tenant_keys import canary_keys
 from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.request import tenant_transaction
 from guardhouse.foundation.resources import Resources
+
+NOT_LOOKED_UP: Final = "canaries_not_looked_up"
 
 
 async def recognise(resources: Resources, tenant: TenantKey, digests: Iterable[str]) -> Mapping[str, Canary]:

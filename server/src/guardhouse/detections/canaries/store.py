@@ -72,7 +72,8 @@ def _canary(row: Any) -> Canary:
 async def count_canaries(tx: Tx, tenant_id: UUID) -> int:
     """Return how many canaries a tenant has."""
     query = select(func.count()).select_from(canaries).where(canaries.c.tenant_id == tenant_id)
-    return (await tx.execute(query)).scalar_one()
+    found: int = (await tx.execute(query)).scalar_one()
+    return found
 
 
 async def add_canary(tx: Tx, tenant_id: UUID, canary: Canary) -> None:

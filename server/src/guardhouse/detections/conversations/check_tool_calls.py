@@ -1,7 +1,7 @@
 """The tool calls of a conversation: whether somebody with a right to it named where they go to."""
 
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class JudgedCall:
 
 
 async def check_tool_calls(
-    desk: Desk, policy: Policy, messages: Sequence[Message], instructing: Set[int], seconds: float
+    desk: Desk, policy: Policy, messages: Sequence[Message], instructing: Collection[int], seconds: float
 ) -> list[JudgedCall]:
     """Check every call against what was said before it.
 
@@ -64,7 +64,7 @@ def _to_check(index: int, call: ToolCall, tool: ToolPolicy) -> CallToCheck:
     return CallToCheck(index, json.dumps(call.arguments), tool.sensitive, tool.destinations, tool.allow)
 
 
-def _follows(messages: Sequence[Message], calling: Message, instructing: Set[int]) -> bool:
+def _follows(messages: Sequence[Message], calling: Message, instructing: Collection[int]) -> bool:
     """Return whether what was read since the assistant's last turn holds an instruction."""
     for message in reversed(messages[: calling.index]):
         if message.source == "assistant":
@@ -76,10 +76,17 @@ def _follows(messages: Sequence[Message], calling: Message, instructing: Set[int
 
 def _judged(call: ToolCall, tool: ToolPolicy, done: CheckedCall, *, follows: bool) -> JudgedCall:
     findings: list[dict[str, Any]] = [
-        {"kind": one.why, "argument": one.argument[:_EXCERPT], "type": one.kind, "value": one.value[:_EXCERPT]}
+        {
+            "kind": one.why,
+            "argument": one.argument[:_EXCERPT],
+            "type": one.kind,
+            "value": one.value[:_EXCERPT],
+        }
         for one in done.findings
     ]
-    decision: Decision = "block" if done.decision == "block" else "review" if done.decision == "review" else "allow"
+    decision: Decision = (
+        "block" if done.decision == "block" else "review" if done.decision == "review" else "allow"
+    )
     if follows and tool.sensitive:
         findings.append({"kind": "instruction_followed", "argument": None, "type": None, "value": None})
         decision = "block" if decision == "block" else "review"

@@ -1,4 +1,4 @@
-"""A conversation: each message is judged by who wrote it, the last user messages also as one text, and the worst decides.
+"""A conversation: each message is judged by who wrote it, the last of the user also as one text; the worst decides.
 
 An attack may be split over messages, none of which is one; so the last three of the user are read together too.
 """
@@ -85,7 +85,9 @@ async def _judge_texts(
     desk: Desk, tenant: TenantKey, policy: Policy, wanted: Wanted, messages: Sequence[Message]
 ) -> list[_Judged]:
     """Judge what users and documents say; where nobody says anything, nothing is judged as the empty text is."""
-    groups = [(one,) for one in messages if one.source in {"user", "external"} and one.text]
+    groups: list[tuple[Message, ...]] = [
+        (one,) for one in messages if one.source in {"user", "external"} and one.text
+    ]
     users = [one for one in messages if one.source == "user" and one.text][-JOINED:]
     if len(users) > 1:
         groups.append(tuple(users))

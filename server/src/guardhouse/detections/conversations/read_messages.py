@@ -97,9 +97,7 @@ def _message(index: int, given: Any) -> tuple[Message, int]:
         raise MemberInvalid(f"A message is an object, not {kind_of(given)}.", place)
     role = given.get("role")
     if role not in _SOURCES:
-        raise UnknownRole(
-            f"`role` is one of {', '.join(_SOURCES)}.", f"{place}/role", allowed=list(_SOURCES)
-        )
+        raise UnknownRole(f"`role` is one of {', '.join(_SOURCES)}.", f"{place}/role", allowed=list(_SOURCES))
     source = _SOURCES[role]
     channel = given.get("channel")
     if channel is not None:

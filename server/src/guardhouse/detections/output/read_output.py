@@ -11,7 +11,6 @@ from guardhouse.detections.read_request import (
     TextEmpty,
     TextRequired,
     TextType,
-    UnknownConfig,
     check_config,
     check_length,
     decode,
@@ -120,7 +119,7 @@ def _text(value: dict[str, Any], member: str) -> str:
         raise TextType(f"`{member}` must be a string, not {kind_of(text)}.", f"/{member}")
     if not text and member != "chunk":
         raise TextEmpty(f"`{member}` is the empty string.", f"/{member}")
-    check_length(text, MAX_CHARS, member)
+    check_length(text, MAX_CHARS, f"/{member}")
     return text
 
 
@@ -136,6 +135,3 @@ def _ids(given: Any) -> tuple[UUID, ...]:
         except (ValueError, AttributeError, TypeError):
             raise MemberInvalid("This is no id of a protected text.", f"/protected_texts/{place}") from None
     return tuple(dict.fromkeys(found))
-
-
-__all__ = ["UnknownConfig", "WantedPiece", "WantedScan", "read_piece", "read_scan"]

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from guardhouse.detections.ask_engine import EngineBusy
-from guardhouse.detections.desk import AtDesk
+from guardhouse.detections.desk import Desk, desk_of
 from guardhouse.detections.output import scan_answer as whole
 from guardhouse.detections.output import scan_piece as pieces
 from guardhouse.detections.output.carry import CarryInvalid
@@ -36,6 +36,7 @@ from guardhouse.identity.caller import Caller, Require
 
 router = api_router("detections")
 Asker = Annotated[Caller, Depends(Require("detect:write"))]
+AtDesk = Annotated[Desk, Depends(desk_of)]
 _REFUSALS: Final = (
     ObjectExpected,
     TextRequired,

@@ -11,7 +11,7 @@ from uuid import UUID
 from guardhouse.analysis.injection.leak import Leak
 from guardhouse.analysis.injection.redact import redacted
 from guardhouse.detections.ask_engine import EngineBusy, scan_text
-from guardhouse.detections.canaries.recognise import recognise
+from guardhouse.detections.canaries.recognise import NOT_LOOKED_UP, recognise
 from guardhouse.detections.canaries.store import Canary
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
@@ -26,7 +26,6 @@ from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import DatabaseAway, TenantKey
 from guardhouse.foundation.ids import new_id
 
-NOT_LOOKED_UP: Final = "canaries_not_looked_up"
 _NOTHING: Final = Scanned((), (), "", 0, 0, None)
 _LEFT_OUT: Final = "views_truncated"
 _log = logs.get(__name__)

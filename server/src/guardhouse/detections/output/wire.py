@@ -1,14 +1,13 @@
 """Shapes of scans of answers on the wire. Bodies are read by ``read_output``; these say what they hold."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardhouse.detections.wire import DetectionContext, Span
+from guardhouse.detections.wire import DetectionContext, OutputAction, OutputFinding
 
-OutputAction = Literal["allow", "redact", "review", "block"]
 Decision = Annotated[
     OutputAction,
     Field(
@@ -77,20 +76,6 @@ class OutputPieceRequest(_Scan):
         int | None,
         Field(ge=0, description="The number of the piece, from 0; another one than expected is refused."),
     ] = None
-
-
-class OutputFinding(BaseModel):
-    """Something that should not leave. In a stream one with the same kind, detector and start takes its place."""
-
-    kind: Literal["canary", "prompt_echo", "secret", "pii", "md_exfil"]
-    detector: str
-    span: Span
-    severity: Annotated[int, Field(ge=1, le=4)]
-    action: OutputAction
-    evidence: Annotated[
-        str, Field(description="Enough to recognise it, never the thing itself: a label, a host, a length.")
-    ]
-    canary_id: UUID | None
 
 
 class OutputShape(BaseModel):

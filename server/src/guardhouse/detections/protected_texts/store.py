@@ -78,7 +78,8 @@ def _text(row: Any) -> ProtectedText:
 async def count_texts(tx: Tx, tenant_id: UUID) -> int:
     """Return how many protected texts a tenant has."""
     query = select(func.count()).select_from(protected_texts).where(protected_texts.c.tenant_id == tenant_id)
-    return (await tx.execute(query)).scalar_one()
+    found: int = (await tx.execute(query)).scalar_one()
+    return found
 
 
 async def add_text(tx: Tx, tenant_id: UUID, text: ProtectedText, hashed: Hashed) -> None:
