@@ -18,7 +18,8 @@ def feed(
     windows: WindowScores, values: NDArray[np.int64], first_seq: int, flags: NDArray[np.bool_] | None = None
 ) -> list[JudgedWindow]:
     given = np.zeros(values.size, np.bool_) if flags is None else flags
-    return windows.observe(values, given, first_seq, ONE_IN_1000, 0.5)
+    seqs = np.arange(first_seq, first_seq + values.size)
+    return windows.observe(values, given, seqs, ONE_IN_1000, 0.5)
 
 
 def with_burst(seed: int) -> NDArray[np.int64]:

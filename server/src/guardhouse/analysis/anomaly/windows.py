@@ -37,8 +37,9 @@ class WindowScores:
         self.reservoir = Reservoir(FLOOR)
         self._totals = np.empty(0, np.int64)
         self._candidates = np.empty(0, np.bool_)
+        self._seqs = np.empty(0, np.int64)
         self._skip = 0  # events until the next window begins, counted from the first held one
-        self._quiet_until = 0  # no window that begins before this position is told
+        self._told_until = 0  # position of the last event that was told in a window
         self._tail: Tail | None = None
         self._refit_in = 0
 
@@ -46,12 +47,12 @@ class WindowScores:
         self,
         totals: NDArray[np.int64],
         candidates: NDArray[np.bool_],
-        first_seq: int,
+        seqs: NDArray[np.int64],
         alert_surprise: int,
         guard: float,
     ) -> list[JudgedWindow]:
-        """Take the events of a block: their code lengths, and which were candidates; give the windows to tell."""
-        begin = first_seq - self._totals.size
+        """Take the events of a block: their code lengths, which were candidates, their positions; give what to tell."""
+        positions = np.concatenate([self._seqs, seqs])
         held = np.concatenate([self._totals, totals])
         flags = np.concatenate([self._candidates, candidates])
         starts = np.arange(self._skip, held.size - self.size + 1, self.hop)
@@ -61,16 +62,17 @@ class WindowScores:
             views = sliding_window_view(held, self.size)[starts]
             scores = np.partition(views, self.size - top, axis=1)[:, self.size - top :].sum(axis=1)
             spoken = np.logical_or.reduce(sliding_window_view(flags, self.size)[starts], axis=1)
-            told = self._judge(begin + starts, scores, spoken, alert_surprise, guard)
+            spans = np.stack([positions[starts], positions[starts + self.size - 1]], axis=1)
+            told = self._judge(spans, scores, spoken, alert_surprise, guard)
         keep = int(starts[-1]) + self.hop if starts.size else self._skip
         cut = min(keep, held.size)
         self._skip = keep - cut
-        self._totals, self._candidates = held[cut:], flags[cut:]
+        self._totals, self._candidates, self._seqs = held[cut:], flags[cut:], positions[cut:]
         return told
 
     def _judge(
         self,
-        seqs: NDArray[np.int64],
+        spans: NDArray[np.int64],
         scores: NDArray[np.int64],
         spoken: NDArray[np.bool_],
         alert_surprise: int,
@@ -83,14 +85,14 @@ class WindowScores:
                 self._tail = self.reservoir.tail(guard)
                 self._refit_in = min(_LONGEST, max(_SHORTEST, len(self.reservoir) // _SHARE))
             part = slice(at, at + self._refit_in)
-            told += self._judge_part(seqs[part], scores[part], spoken[part], alert_surprise)
+            told += self._judge_part(spans[part], scores[part], spoken[part], alert_surprise)
             self._refit_in -= scores[part].size
             at += scores[part].size
         return told
 
     def _judge_part(
         self,
-        seqs: NDArray[np.int64],
+        spans: NDArray[np.int64],
         scores: NDArray[np.int64],
         spoken: NDArray[np.bool_],
         alert_surprise: int,
@@ -102,15 +104,13 @@ class WindowScores:
         told = []
         if self._tail.ordered.size >= FEWEST:
             for place in np.flatnonzero((surprise >= alert_surprise) & ~spoken).tolist():
-                first = int(seqs[place])
-                if first >= self._quiet_until:
-                    self._quiet_until = first + self.size
-                    told.append(
-                        JudgedWindow(first, first + self.size - 1, int(scores[place]), int(surprise[place]))
-                    )
+                first, last = spans[place].tolist()
+                if first > self._told_until:
+                    self._told_until = last
+                    told.append(JudgedWindow(first, last, int(scores[place]), int(surprise[place])))
         rare = surprise >= _CENSOR
         admitted = np.where(rare, np.minimum(scores, self._tail.cap()), scores)
-        self.reservoir.admit(admitted[~spoken], rare[~spoken], seqs[~spoken])
+        self.reservoir.admit(admitted[~spoken], rare[~spoken], spans[~spoken, 1])
         return told
 
     def to_state(self) -> dict[str, Any]:
@@ -122,8 +122,9 @@ class WindowScores:
             "reservoir": self.reservoir.to_state(),
             "totals": self._totals,
             "candidates": self._candidates,
+            "seqs": self._seqs,
             "skip": self._skip,
-            "quiet_until": self._quiet_until,
+            "told_until": self._told_until,
             "refit_in": self._refit_in,
             "tail": None if tail is None else {name: getattr(tail, name) for name in Tail.__slots__},
         }
@@ -133,8 +134,8 @@ class WindowScores:
         """The windows that `to_state` described."""
         made = cls(state["size"], state["hop"])
         made.reservoir = Reservoir.from_state(state["reservoir"])
-        made._totals, made._candidates = state["totals"], state["candidates"]
-        made._skip, made._quiet_until = state["skip"], state["quiet_until"]
+        made._totals, made._candidates, made._seqs = state["totals"], state["candidates"], state["seqs"]
+        made._skip, made._told_until = state["skip"], state["told_until"]
         made._refit_in = state["refit_in"]
         made._tail = None if state["tail"] is None else Tail(**state["tail"])
         return made

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -21,8 +21,8 @@ class PolicyRefused(Problem):
     remediation = "Correct the members listed in `errors`; each says how."
 
 
-def check_policy(policy: Policy) -> None:
-    """Insist that a policy can be in force.
+def check_policy(policy: Policy, remotes: Collection[str]) -> None:
+    """Insist that a policy can be in force; ``remotes`` are the engines elsewhere that the settings name.
 
     Raises:
         PolicyRefused: with every fault.
@@ -30,7 +30,7 @@ def check_policy(policy: Policy) -> None:
     faults = [
         *_faults_of_lines(policy.user, "user"),
         *_faults_of_lines(policy.external, "external"),
-        *_faults_of_engine(policy),
+        *_faults_of_engine(policy, remotes),
         *_faults_of_rules(policy),
     ]
     if policy.cascade.low > policy.cascade.high:
@@ -51,13 +51,14 @@ def _faults_of_lines(lines: ChannelPolicy, channel: str) -> Iterator[dict[str, s
         yield _fault(f"/channels/{channel}/review", "range", detail)
 
 
-def _faults_of_engine(policy: Policy) -> Iterator[dict[str, str]]:
+def _faults_of_engine(policy: Policy, remotes: Collection[str]) -> Iterator[dict[str, str]]:
     engine = policy.engine
     if engine.kind == "embedded":
         if engine.name is not None:
             yield _fault("/engine/name", "unknown", "The embedded engine has no name.")
-    else:
-        yield _fault("/engine/name", "unknown", "No remote engine of this name is in the settings.")
+    elif engine.name not in remotes:
+        known = f"; there are {', '.join(remotes)}." if remotes else ", which name none."
+        yield _fault("/engine/name", "unknown", f"No engine of this name is in the settings{known}")
 
 
 def _faults_of_rules(policy: Policy) -> Iterator[dict[str, str]]:

@@ -46,7 +46,7 @@ async def create_policy(
 ) -> PolicyShape:
     """Make a policy; it is in force for calls that name it, and for keys that are bound to it."""
     policy = policy_of(wanted, new_id())
-    check_policy(policy)
+    check_policy(policy, shared.settings.detect_remotes)
     made = await changing.create_policy(tx, caller, policy, shared.clock.now())
     response.headers["ETag"] = etag(policy.version)
     response.headers["Location"] = f"/api/v1/policies/{policy.id}"
@@ -86,9 +86,9 @@ async def update_policy(
     known = await reach_policy(tx, caller, policy_id, lock=True)
     check_match(request.headers, known.policy.version, required=True)
     wanted = changed(known.policy, change)
-    check_policy(wanted)
-    now = resources_of(request).clock.now()
-    made = await changing.change_policy(tx, caller, known, wanted, now)
+    shared = resources_of(request)
+    check_policy(wanted, shared.settings.detect_remotes)
+    made = await changing.change_policy(tx, caller, known, wanted, shared.clock.now())
     response.headers["ETag"] = etag(made.policy.version)
     return policy_shape(made)
 

@@ -1,0 +1,139 @@
+"""Masks: what varies without meaning becomes a word, so that a template is one line; with the way back to the text.
+
+``log`` hides every number and long hexadecimal word, ``light`` only what is surely an identifier, ``none`` nothing.
+All patterns work on bytes and are linear: bounded, or anchored to where a word begins.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION: Final = "1"
+REPEATED: Final = 0.5
+"""``auto`` takes ``log`` when at most this share of the warm-up's lines is distinct under it."""
+MEMO: Final = 65_536
+
+_NUMBERS: Final = re.compile(rb"0[xX][0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|[0-9]+(?:[.:,\-_/][0-9]+)*")
+_JWT: Final = rb"(?<![\w.#-])eyJ[\w#-]{4,}\.[\w#-]{4,}\.[\w#-]*"
+_EMAIL: Final = rb"(?<![\w.+%#-])[\w.+%#-]{1,64}@[\w#-]{1,63}(?:\.[\w#-]{1,63})+"
+_URL: Final = rb"\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s\"'<>]+"
+_WORDS: Final = re.compile(rb"(%s)|(%s)|(%s)" % (_JWT, _EMAIL, _URL))
+_WORD_NAMES: Final = (b"", b"<jwt>", b"<email>", b"<url>")
+_TIME: Final = (
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    rb"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+_LIGHT: Final = re.compile(
+    rb"|".join(
+        (
+            rb"(%s)" % _TIME,
+            rb"(%s)" % _JWT,
+            rb"(\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)",
+            rb"(0[xX][0-9a-fA-F]{4,}|\b(?=[a-fA-F]{0,63}[0-9])[0-9a-fA-F]{16,64}\b)",
+            rb"(%s)" % _EMAIL,
+            rb"(%s)" % _URL,
+            rb"(\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b)",
+            rb"([0-9]{4,})",
+        )
+    )
+)
+_LIGHT_NAMES: Final = (b"", b"<ts>", b"<jwt>", b"<uuid>", b"<hex>", b"<email>", b"<url>", b"<ip>", b"<num>")
+
+
+class Masker:
+    """Applies one mask; remembers the second stage of distinct lines, which changes nothing but the time it takes."""
+
+    def __init__(self, mask: str) -> None:
+        if mask not in {"log", "light", "none"}:
+            raise ValueError(f"there is no mask {mask!r}")
+        self.mask = mask
+        self._seen: dict[bytes, bytes] = {}
+
+    def lines(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Mask lines; none of them holds a newline."""
+        if self.mask == "none" or not lines:
+            return list(lines)
+        if self.mask == "light":
+            return _LIGHT.sub(_light_name, b"\n".join(lines)).split(b"\n")
+        found = _NUMBERS.sub(b"#", b"\n".join(lines)).split(b"\n")
+        return [self._seen.get(line) or self._second(line) for line in found]
+
+    def _second(self, line: bytes) -> bytes:
+        if b"@" not in line and b"eyJ" not in line and b"://" not in line:
+            masked = line
+        else:
+            masked = _WORDS.sub(_word_name, line)
+        if len(self._seen) >= MEMO:
+            self._seen.clear()
+        self._seen[line] = masked
+        return masked
+
+    def trace(self, line: bytes) -> "Traced":
+        """Mask one line and keep where each byte of the result came from."""
+        traced = Traced.untouched(line)
+        if self.mask == "light":
+            return traced.replaced(_LIGHT, _LIGHT_NAMES)
+        if self.mask == "log":
+            return traced.replaced(_NUMBERS, (b"#",)).replaced(_WORDS, _WORD_NAMES)
+        return traced
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A masked line; byte i of ``masked`` stands for ``raw[begins[i]:ends[i]]``."""
+
+    raw: bytes
+    masked: bytes
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def untouched(cls, line: bytes) -> "Traced":
+        """A line that stands for itself."""
+        places = np.arange(len(line), dtype=np.int64)
+        return cls(line, line, places, places + 1)
+
+    def replaced(self, pattern: re.Pattern[bytes], names: Sequence[bytes]) -> "Traced":
+        """Replace each match by the name of its group (by the only name where the pattern has no group)."""
+        pieces: list[bytes] = []
+        begins: list[NDArray[np.int64]] = []
+        ends: list[NDArray[np.int64]] = []
+        done = 0
+        for found in pattern.finditer(self.masked):
+            begin, end = found.span()
+            name = names[found.lastindex or 0]
+            pieces += (self.masked[done:begin], name)
+            begins += (self.begins[done:begin], np.full(len(name), self.begins[begin]))
+            ends += (self.ends[done:begin], np.full(len(name), self.ends[end - 1]))
+            done = end
+        return Traced(
+            self.raw,
+            b"".join([*pieces, self.masked[done:]]),
+            np.concatenate([*begins, self.begins[done:]]),
+            np.concatenate([*ends, self.ends[done:]]),
+        )
+
+    def raw_span(self, begin: int, end: int) -> tuple[int, int]:
+        """The stretch of the raw line that ``masked[begin:end]`` stands for; the line's end for what is beyond."""
+        if begin >= len(self.masked):
+            return len(self.raw), len(self.raw)
+        last = min(end, len(self.masked)) - 1
+        return int(self.begins[begin]), int(self.ends[last])
+
+
+def choose_mask(lines: Sequence[bytes]) -> str:
+    """``log`` where it makes templates of these lines, else ``light``."""
+    distinct = len(set(Masker("log").lines(lines)))
+    return "log" if distinct <= REPEATED * len(lines) else "light"
+
+
+def _light_name(found: re.Match[bytes]) -> bytes:
+    return _LIGHT_NAMES[found.lastindex or 0]
+
+
+def _word_name(found: re.Match[bytes]) -> bytes:
+    return _WORD_NAMES[found.lastindex or 0]
