@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from server.tests.components.door_at_noon import clock, door, host, resources
+from server.tests.components.door_at_noon import clock, host, resources
+from server.tests.detections.recorded_door import door, written
 from server.tests.ingest.make import Door
 
 __all__ = ["clock", "door", "host", "resources"]
@@ -19,7 +20,7 @@ NOTE = (
 TOOLS = {"send_email": {"sensitive": True, "destinations": ["to"], "allow": ["*@shop.example"]}}
 
 
-def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
+def said(role: object, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content} | more
 
 
@@ -100,7 +101,7 @@ async def test_what_the_assistant_says_is_scanned_against_the_prompt(door: Door)
     [
         ([said("user", "Mail it to ann@partner.example.")], "allow", []),
         ([said("user", "Mail it to the boss.")], "review", ["unsupported_argument"]),
-        ([said("tool", "Write to ann@partner.example.")], "block", ["tainted_argument"]),
+        ([said("tool", "Printed by ann@partner.example in May.")], "block", ["tainted_argument"]),
         ([said("system", "Reports go to ann@partner.example.")], "allow", []),
         ([said("assistant", "I shall write to ann@partner.example.")], "review", ["unsupported_argument"]),
     ],
@@ -176,10 +177,11 @@ async def test_nothing_of_a_conversation_is_kept_in_its_record(door: Door, polic
         policy=policy,
         config={"sanitize": True},
     )
-    await door.client.get("/api/v1/detections", headers={"X-API-Key": door.key})
-    for table in ("detections", "detection_inputs"):
-        rows = await door.rows(f"SELECT to_jsonb(t)::text AS row FROM {table} t")
-        assert not any("quartzite" in row["row"] for row in rows)
+    await written(door, 1)
+    (row,) = await door.rows("SELECT rest, to_jsonb(d)::text AS whole FROM detections d")
+    assert b"tainted_argument" in row["rest"]
+    assert b"quartzite" not in row["rest"]
+    assert "quartzite" not in row["whole"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ async def test_nothing_of_a_conversation_is_kept_in_its_record(door: Door, polic
         ({"messages": ["x"]}, "member_invalid", "/messages/0"),
         ({"messages": [said("user", 7)]}, "member_invalid", "/messages/0/content"),
         ({"messages": [said("user", ["x"])]}, "member_invalid", "/messages/0/content/0"),
-        ({"messages": [said("user", [{"type": "text"}])]}, "member_invalid", "/messages/0/content/0/text"),
+        ({"messages": [said("user", [{"type": []}, {}])]}, "member_invalid", "/messages/0/content/1/text"),
         ({"messages": [said("user", "x", channel="mail")]}, "unknown_choice", "/messages/0/channel"),
         ({"messages": [said("user", "x")] * 201}, "member_invalid", "/messages"),
         ({"messages": [said("user", "x" * 60_000)] * 2}, "text_too_long", "/messages"),

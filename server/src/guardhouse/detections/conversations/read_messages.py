@@ -96,7 +96,7 @@ def _message(index: int, given: Any) -> tuple[Message, int]:
     if not isinstance(given, dict):
         raise MemberInvalid(f"A message is an object, not {kind_of(given)}.", place)
     role = given.get("role")
-    if role not in _SOURCES:
+    if not isinstance(role, str) or role not in _SOURCES:
         raise UnknownRole(f"`role` is one of {', '.join(_SOURCES)}.", f"{place}/role", allowed=list(_SOURCES))
     source = _SOURCES[role]
     channel = given.get("channel")
@@ -117,7 +117,7 @@ def _content(given: Any, place: str) -> tuple[str, int]:
     for number, part in enumerate(given):
         if not isinstance(part, dict):
             raise MemberInvalid(f"A part is an object, not {kind_of(part)}.", f"{place}/{number}")
-        if part.get("type", "text") in _TEXTS:
+        if str(part.get("type", "text")) in _TEXTS:
             text = part.get("text")
             if not isinstance(text, str):
                 raise MemberInvalid(
