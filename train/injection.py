@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from guardhouse.analysis.injection.rules import compile_pack
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine
+from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.model_file import DATA, MODEL
 from train.calibrate import knots
 from train.fit import Hasher
 from train.folds import FOLDS, Fold

@@ -10,7 +10,7 @@ from typing import Any, Final
 from guardhouse.analysis.injection.artefact import pack
 from guardhouse.analysis.injection.head import Head
 from guardhouse.analysis.injection.normalise import VERSION as NORMALISER
-from guardhouse.detections.load_engine import data_digests
+from guardhouse.detections.model_file import data_digests
 from train.generator.generate import VERSION as GENERATOR
 
 ENGINE_VERSION: Final = "1.0.0"

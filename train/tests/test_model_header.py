@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from guardhouse.detections.load_engine import DATA, MODEL, load_engine
+from guardhouse.detections.load_engine import load_engine
+from guardhouse.detections.model_file import DATA, MODEL
 from train.generator.generate import VERSION
 from train.measure import LINES
 from train.read_sets import known_sets

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from guardhouse.detections.load_engine import data_digests
+from guardhouse.detections.model_file import data_digests
 from server.tests.analysis.injection.conftest import random_model
 
 

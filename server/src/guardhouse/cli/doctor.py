@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from guardhouse.cli import doctor_database, doctor_limits, doctor_machine, doctor_settings
+from guardhouse.cli import doctor_database, doctor_engine, doctor_limits, doctor_machine, doctor_settings
 from guardhouse.cli.finding import Mark
 from guardhouse.cli.local_settings import local_settings
 
@@ -19,13 +19,14 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check settings, machine, database, objects, worker and agent; exit 1 with warnings, 2 with failures."""
+    """Check settings, machine, database, objects, worker, agent, detection; exit 1 with warnings, 2 with failures."""
     settings = local_settings(must_run=False)
     findings = [
         *doctor_machine.look(settings),
         *doctor_settings.look(settings),
         *doctor_database.look(settings),
         *doctor_limits.look(settings),
+        *doctor_engine.look(settings),
     ]
     worst = max(findings, key=lambda finding: finding.mark.severity).mark
     if as_json:

@@ -13,6 +13,7 @@ import uvloop
 
 from guardhouse.cli.listen import open_listener
 from guardhouse.cli.local_settings import local_settings
+from guardhouse.detections.model_file import check_model, shipped_model
 from guardhouse.foundation import logs
 from guardhouse.foundation.resources import open_resources
 from guardhouse.foundation.start_error import StartError
@@ -36,6 +37,7 @@ def serve(
     """Serve the API (production: behind a proxy, any number of these)."""
     settings = local_settings()
     logs.configure(settings)
+    check_model(shipped_model())
     listener = socket.socket(fileno=descriptor) if descriptor >= 0 else open_listener(host, port)
     with listener:
         uvloop.run(_serve(settings, listener, grace_seconds))

@@ -8,6 +8,7 @@ import typer
 import uvloop
 
 from guardhouse.cli.local_settings import local_settings
+from guardhouse.detections.model_file import check_model, shipped_model
 from guardhouse.foundation import logs
 from guardhouse.foundation.resources import open_resources
 from guardhouse.settings import Settings
@@ -23,6 +24,7 @@ def work() -> None:
     """Run background jobs (production: any number of these)."""
     settings = local_settings()
     logs.configure(settings)
+    check_model(shipped_model())
     uvloop.run(_work(settings))
 
 

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
+from guardhouse.detections.model_file import shipped_model
 from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Ask, Verdict
 from guardhouse.foundation.errors import Problem
@@ -61,5 +60,4 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 def make_engine(settings: Settings) -> EnginePool:
     """Return the engine of this installation; its processes start with the first text."""
-    model = Path(str(files("guardhouse.analysis.injection") / "data" / "injection.ghm"))
-    return EnginePool(model, settings.detect_processes, settings.data_dir)
+    return EnginePool(shipped_model(), settings.detect_processes, settings.data_dir)

@@ -105,6 +105,8 @@ def _instructions(engine: Engine, judgement: Judgement) -> tuple[Instruction, ..
     found: list[Instruction] = []
     for judged in judgement.views:
         reading = judged.view.reading
+        if judged.window_score(engine, "external", judged.worst) < INSTRUCTION_FROM:
+            continue
         for number, (start, end) in enumerate(judged.windows):
             score = judged.window_score(engine, "external", number)
             if score >= INSTRUCTION_FROM:

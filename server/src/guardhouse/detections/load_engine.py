@@ -1,31 +1,13 @@
 """Read the model and the rules that ship with the platform, and check that they belong together."""
 
-import hashlib
 import json
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
 
 from guardhouse.analysis.injection.artefact import parse
 from guardhouse.analysis.injection.rules import compile_pack
 from guardhouse.analysis.injection.score import Engine
-
-DATA: Final = files("guardhouse.analysis.injection") / "data"
-MODEL: Final = "injection.ghm"
-BOUND: Final = (  # a model is only good with the data that it was trained with
-    "category_words.json",
-    "core.json",
-    "function_words.json",
-    "lookalikes.json",
-    "scrambled_words.json",
-    "unicode14.json",
-)
-
-
-def data_digests() -> dict[str, str]:
-    """Return the SHA-256 of each data file that a model is bound to, by name."""
-    return {name: hashlib.sha256((DATA / name).read_bytes()).hexdigest() for name in BOUND}
+from guardhouse.detections.model_file import DATA, data_digests
 
 
 def load_engine(model: Traversable | Path) -> Engine:

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardhouse.analysis.injection.evidence import _character_places, _word_places, segments
+from guardhouse.analysis.injection.evidence import Places, character_places, segments, word_places
 from guardhouse.analysis.injection.features import (
     BLOCK,
     BUCKETS,
     buckets,
-    character_bucket,
     lowered,
-    word_bucket,
 )
 from guardhouse.analysis.injection.head import Head, logits_milli, parts
 from guardhouse.analysis.injection.windows import external_windows, user_windows
+from server.tests.analysis.injection import plain_hashing
+from server.tests.analysis.injection.plain_hashing import Found
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
@@ -28,9 +28,23 @@ def head(seed: int = 7) -> Head:
 @settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_the_fast_way_and_the_plain_way_find_the_same_buckets(text: str) -> None:
-    """The plain way is a second implementation, window by window in Python's whole numbers."""
     lower = lowered(text)
-    assert set(buckets([text]).keys.tolist()) == set(_character_places(lower)) | set(_word_places(lower))
+    characters, words = plain_hashing.character_places(lower), plain_hashing.word_places(lower)
+    assert set(buckets([text]).keys.tolist()) == set(characters) | set(words)
+    assert by_bucket(character_places(lower)) == in_order(characters)
+    assert by_bucket(word_places(lower)) == in_order(words)
+
+
+def by_bucket(places: Places) -> dict[int, list[tuple[int, int]]]:
+    found: dict[int, list[tuple[int, int]]] = {}
+    rows = zip(places.buckets.tolist(), places.starts.tolist(), places.ends.tolist(), strict=True)
+    for bucket, start, end in rows:
+        found.setdefault(bucket, []).append((start, end))
+    return in_order(found)
+
+
+def in_order(found: Found) -> dict[int, list[tuple[int, int]]]:
+    return {bucket: sorted(stretches) for bucket, stretches in found.items()}
 
 
 @settings(max_examples=100, deadline=None)
@@ -42,8 +56,8 @@ def test_a_text_scores_the_same_alone_and_among_others(texts: list[str]) -> None
 
 def test_known_buckets() -> None:
     """Frozen values: another machine, another Python and another numpy must give these."""
-    assert character_bucket("ig") == 189972
-    assert word_bucket([1, 2, 3]) == 112254
+    assert plain_hashing.character_bucket("ig") == 189972
+    assert plain_hashing.word_bucket([1, 2, 3]) == 112254
     characters = [17926, 104176, 129345, 129635, 154846, 172004, 175343, 188845, 197009]
     words = [304122, 336743, 523265]
     assert buckets(["Ab c"]).keys.tolist() == characters + words
@@ -79,7 +93,7 @@ def test_the_evidence_is_where_the_weights_are() -> None:
 
 
 def _word_buckets(text: str) -> list[int]:
-    return [bucket - BLOCK for bucket in _word_places(text)]
+    return [bucket - BLOCK for bucket in plain_hashing.word_places(text)]
 
 
 @pytest.mark.parametrize("length", [0, 1, 1999, 2000, 2001, 5000])

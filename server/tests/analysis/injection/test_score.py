@@ -3,9 +3,10 @@ import random
 
 import pytest
 
-from guardhouse.analysis.injection.artefact import BadArtefactError, parse
+from guardhouse.analysis.injection.artefact import parse
 from guardhouse.analysis.injection.calibrate import SCORES, Curve, band_of, curve_of, score_milli
 from guardhouse.analysis.injection.explain import evidence, explain, sentence, threat_types
+from guardhouse.analysis.injection.model_header import BadArtefactError
 from guardhouse.analysis.injection.score import Engine, Question, judge
 from server.tests.analysis.injection.conftest import DATA, KNOTS, random_model
 

@@ -23,6 +23,7 @@ from guardhouse.detections.remotes import engines
 from guardhouse.detections.remotes.breaker import IN_A_ROW, Breaker
 from guardhouse.detections.remotes.go_contract import read_answer
 from guardhouse.detections.verdict import THREATS
+from guardhouse.foundation.database import TenantKey
 from guardhouse.settings import RemoteEngine
 from server.tests.components.door_at_noon import clock, door, resources
 from server.tests.components.opened import add_tenant, opened

@@ -19,6 +19,7 @@ from guardhouse.analysis.anomaly.layout import Costs, Layout, lay_out, pieces
 P: Final = np.uint64(0x9E3779B97F4A7C15)
 Q: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 ROOT: Final = 0x1234567
+_MIX, _TOP = np.uint64(29), np.uint64(40)
 FEWEST_BITS, MOST_BITS, UNKNOWN_BITS = 14, 20, 18
 ROTATE_LINES: Final = 50_000
 CROWDED_SHARE: Final = 0.25
@@ -91,14 +92,15 @@ class Coder:
         parts = []
         for piece in pieces(lines, self.kind.reach):
             layout = lay_out(piece, self.kind.end, self.kind.reach)
-            p = np.full(layout.size, self.kind.start)
-            for slots in self._slots(layout):
+            p = np.full(layout.padded.size - layout.reach, self.kind.start)
+            for slots in self._all_slots(layout):
                 counts = self._counts[slots.order]
                 seen = counts.context.take(slots.contexts).astype(np.float64)
                 distinct = counts.distinct.take(slots.contexts).astype(np.float64)
                 both = counts.pair.take(slots.pairs).astype(np.float64)
                 _back_off(p, both, seen, distinct)
-            parts.append(Costs(milli_bits(p), layout.starts, layout.lengths))
+            coded = p.take(layout.places - layout.reach)
+            parts.append(Costs(milli_bits(coded), layout.starts, layout.lengths))
         return Costs.joined(parts)
 
     def leave_one_out(self, lines: Lines) -> Costs:
@@ -142,17 +144,18 @@ class Coder:
         """Learn distinct lines, each as often as its weight (1 without weights)."""
         heavy = np.ones(len(lines), np.uint32) if weights is None else np.asarray(weights, np.uint32)
         done = 0
-        layouts = []
+        found: list[tuple[list[Slots], NDArray[np.uint32]]] = []
         for piece in pieces(lines, self.kind.reach):
             layout = lay_out(piece, self.kind.end, self.kind.reach)
-            layouts.append((layout, np.repeat(heavy[done : done + len(piece)], layout.lengths)))
+            weight = np.repeat(heavy[done : done + len(piece)], layout.lengths)
+            found.append((list(self._slots(layout)), weight))
             done += len(piece)
         fresh: dict[int, list[NDArray[np.int64]]] = {order: [] for order in self.kind.orders}
-        for layout, _ in layouts:
-            for slots in self._slots(layout):
+        for every, _ in found:
+            for slots in every:
                 fresh[slots.order].append(self._unseen(slots))
-        for layout, weight in layouts:
-            for slots in self._slots(layout):
+        for every, weight in found:
+            for slots in every:
                 self._add(slots, weight)
         for order, keys in fresh.items():
             self._count_distinct(self._counts[order], np.concatenate(keys) if keys else np.empty(0, np.int64))
@@ -215,20 +218,36 @@ class Coder:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _slots(self, layout: Layout) -> Iterator[Slots]:
-        """The cells of every order, shortest first; order 0 has one context for all positions."""
+        """The cells of every order, one per coded position."""
+        coded = layout.places - layout.reach
+        for order, contexts, pairs in self._all_slots(layout):
+            yield Slots(order, contexts.take(coded) if order else contexts, pairs.take(coded))
+
+    def _all_slots(self, layout: Layout) -> Iterator[Slots]:
+        """The cells of every order, shortest first, the padding between lines too; order 0 has one context."""
         mask = np.uint64((1 << self.table_bits) - 1)
-        shift = np.uint64(40)
-        own = (layout.padded.take(layout.places) + np.uint64(1)) * Q
-        h: Any = np.full(1, ROOT, np.uint64)
+        padded = layout.padded
+        own = padded[layout.reach :] + np.uint64(1)
+        own *= Q
+        h = np.full(1, ROOT, np.uint64)
+        spare = np.empty_like(own)
         for order in range(self.kind.reach + 1):
             if order:
-                before = layout.padded.take(layout.places - order)
-                h = (h ^ (before + np.uint64(1009 * order + 1))) * P
-                h ^= h >> np.uint64(29)
+                before = padded[layout.reach - order : padded.size - order] + np.uint64(1009 * order + 1)
+                before ^= h
+                before *= P
+                h = before
+                np.right_shift(h, _MIX, out=spare)
+                h ^= spare
             if order in self._counts:
-                mixed = h ^ np.uint64(7919 * order)
-                contexts = ((mixed * Q) >> shift) & mask
-                pairs = (((mixed + own) * P) >> shift) & mask
+                contexts = h ^ np.uint64(7919 * order)
+                pairs = own + contexts
+                pairs *= P
+                contexts *= Q
+                contexts >>= _TOP
+                contexts &= mask
+                pairs >>= _TOP
+                pairs &= mask
                 yield Slots(order, contexts.view(np.int64), pairs.view(np.int64))
 
     def _without(self, slots: Slots, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
@@ -257,11 +276,11 @@ class Coder:
 
     def _add(self, slots: Slots, weight: NDArray[np.uint32]) -> None:
         counts = self._counts[slots.order]
-        contexts = np.broadcast_to(slots.contexts, slots.pairs.shape)
         for table in (counts.pair, counts.pair_now):
             np.add.at(table, slots.pairs, weight)
+        amount = weight if slots.order else weight.sum(dtype=np.uint32, keepdims=True)
         for table in (counts.context, counts.context_now):
-            np.add.at(table, contexts, weight)
+            np.add.at(table, slots.contexts, amount)
 
     @staticmethod
     def _count_distinct(counts: _Counts, keys: NDArray[np.int64]) -> None:

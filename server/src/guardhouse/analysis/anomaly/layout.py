@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 RUN: Final = 8
 """Length of the stretch whose dearest place is a family of its own."""
-_PIECE: Final = 32_768
+_PIECE: Final = 16_384
 """Symbols worked on at once, so that the intermediate arrays stay in the processor's cache."""
 
 
@@ -18,6 +18,7 @@ class Layout:
     """Lines one after another. ``places`` are the coded positions in ``padded``; line i has ``lengths[i]`` of them."""
 
     padded: NDArray[np.uint64]
+    reach: int
     places: NDArray[np.int64]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -45,7 +46,7 @@ def lay_out(lines: Sequence[Sequence[int]], end: int, reach: int) -> Layout:
     starts = np.cumsum(lengths) - lengths
     places = np.arange(int(lengths.sum()), dtype=np.int64)
     places += np.repeat(reach * np.arange(1, len(lines) + 1, dtype=np.int64), lengths)
-    return Layout(padded, places, starts, lengths)
+    return Layout(padded, reach, places, starts, lengths)
 
 
 def pieces(lines: Sequence[Sequence[int]], reach: int) -> Iterator[Sequence[Sequence[int]]]:

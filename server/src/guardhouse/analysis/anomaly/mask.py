@@ -12,12 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from guardhouse.analysis.anomaly.mask_numbers import NUMBERS, lines_with_digits, without_numbers
+
 VERSION: Final = "1"
 REPEATED: Final = 0.5
 """``auto`` takes ``log`` when at most this share of the warm-up's lines is distinct under it."""
 MEMO: Final = 65_536
 
-_NUMBERS: Final = re.compile(rb"0[xX][0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|[0-9]+(?:[.:,\-_/][0-9]+)*")
 _JWT: Final = rb"(?<![\w.#-])eyJ[\w#-]{4,}\.[\w#-]{4,}\.[\w#-]*"
 _EMAIL: Final = rb"(?<![\w.+%#-])[\w.+%#-]{1,64}@[\w#-]{1,63}(?:\.[\w#-]{1,63})+"
 _URL: Final = rb"\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s\"'<>]+"
@@ -27,20 +28,17 @@ _TIME: Final = (
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     rb"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
+_UUID: Final = rb"\b(?=[a-fA-F-]{0,35}[0-9])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
+_HEX: Final = rb"0[xX][0-9a-fA-F]{4,}|\b(?=[a-fA-F]{0,63}[0-9])[0-9a-fA-F]{16,64}\b"
+_IP: Final = rb"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b"
 _LIGHT: Final = re.compile(
-    rb"|".join(
-        (
-            rb"(%s)" % _TIME,
-            rb"(%s)" % _JWT,
-            rb"(\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)",
-            rb"(0[xX][0-9a-fA-F]{4,}|\b(?=[a-fA-F]{0,63}[0-9])[0-9a-fA-F]{16,64}\b)",
-            rb"(%s)" % _EMAIL,
-            rb"(%s)" % _URL,
-            rb"(\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b)",
-            rb"([0-9]{4,})",
-        )
-    )
+    rb"(%s)|(%s)|(%s)|(%s)|(%s)|(%s)|(%s)|([0-9]{4,})" % (_TIME, _JWT, _UUID, _HEX, _EMAIL, _URL, _IP)
 )
+_LIGHT_DIGITS: Final = re.compile(
+    rb"(%s)|(\Z.)|(%s)|(%s)|(\Z.)|(\Z.)|(%s)|([0-9]{4,})" % (_TIME, _UUID, _HEX, _IP)
+)
+"""The same without what needs ``@``, ``://`` or ``eyJ``, which most lines lack."""
+_MARKS: Final = (b"@", b"://", b"eyJ")
 _LIGHT_NAMES: Final = (b"", b"<ts>", b"<jwt>", b"<uuid>", b"<hex>", b"<email>", b"<url>", b"<ip>", b"<num>")
 
 
@@ -58,9 +56,9 @@ class Masker:
         if self.mask == "none" or not lines:
             return list(lines)
         if self.mask == "light":
-            return _LIGHT.sub(_light_name, b"\n".join(lines)).split(b"\n")
-        found = _NUMBERS.sub(b"#", b"\n".join(lines)).split(b"\n")
-        return [self._seen.get(line) or self._second(line) for line in found]
+            return _light_lines(list(lines))
+        seen = self._seen
+        return [seen.get(line) or self._second(line) for line in without_numbers(list(lines))]
 
     def _second(self, line: bytes) -> bytes:
         if b"@" not in line and b"eyJ" not in line and b"://" not in line:
@@ -78,7 +76,7 @@ class Masker:
         if self.mask == "light":
             return traced.replaced(_LIGHT, _LIGHT_NAMES)
         if self.mask == "log":
-            return traced.replaced(_NUMBERS, (b"#",)).replaced(_WORDS, _WORD_NAMES)
+            return traced.replaced(NUMBERS, (b"#",)).replaced(_WORDS, _WORD_NAMES)
         return traced
 
 
@@ -129,6 +127,19 @@ def choose_mask(lines: Sequence[bytes]) -> str:
     """``log`` where it makes templates of these lines, else ``light``."""
     distinct = len(set(Masker("log").lines(lines)))
     return "log" if distinct <= REPEATED * len(lines) else "light"
+
+
+def _light_lines(lines: list[bytes]) -> list[bytes]:
+    """Lines under ``light``: each goes through as much of the pattern as it can match."""
+    found = list(lines)
+    for number in lines_with_digits(lines):
+        found[number] = _LIGHT_DIGITS.sub(_light_name, lines[number])
+    joined = b"\n".join(lines)
+    if any(mark in joined for mark in _MARKS):
+        for number, line in enumerate(lines):
+            if any(mark in line for mark in _MARKS):
+                found[number] = _LIGHT.sub(_light_name, line)
+    return found
 
 
 def _light_name(found: re.Match[bytes]) -> bytes:

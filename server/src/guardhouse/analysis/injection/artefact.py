@@ -6,7 +6,6 @@ Layout: ``GHIM``, u16 format, u32 length of the header, the header as canonical 
 
 import hashlib
 import json
-import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,18 +14,18 @@ import numpy as np
 from guardhouse.analysis.injection.calibrate import Curve, curve_of
 from guardhouse.analysis.injection.features import BUCKETS
 from guardhouse.analysis.injection.head import Head
+from guardhouse.analysis.injection.model_header import (
+    ALIGNMENT,
+    CHECKSUM,
+    FORMAT,
+    MAGIC,
+    START,
+    BadArtefactError,
+    read_header,
+)
 from guardhouse.analysis.injection.normalise import VERSION as NORMALISER
 
-MAGIC: Final = b"GHIM"
-FORMAT: Final = 1
-ALIGNMENT: Final = 64
-_START: Final = struct.Struct("<4sHI")
-_CHECKSUM: Final = 32
 CHANNELS: Final = ("user", "external")
-
-
-class BadArtefactError(ValueError):
-    """The model file is not one, is damaged, or was made for another normaliser or other data; says both values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +49,14 @@ def parse(content: bytes, data: dict[str, str]) -> Model:
     Raises:
         BadArtefactError: Magic, checksum, format, size, normaliser or a data file does not fit.
     """
-    if len(content) < _START.size + _CHECKSUM or content[:4] != MAGIC:
-        raise BadArtefactError(f"this is no model file: it starts with {content[:4]!r}, not {MAGIC!r}")
-    said, is_sum = content[-_CHECKSUM:].hex(), hashlib.sha256(content[:-_CHECKSUM]).hexdigest()
-    if said != is_sum:
-        raise BadArtefactError(f"the model file is damaged: it says SHA-256 {said}, its content has {is_sum}")
-    _, number, length = _START.unpack_from(content)
-    if number != FORMAT:
-        raise BadArtefactError(f"the model file has format {number}, this engine reads {FORMAT}")
-    header = json.loads(content[_START.size : _START.size + length])
+    header, start = read_header(content, data)
     if header["normaliser"] != NORMALISER:
         raise BadArtefactError(
             f"the model was trained on normaliser {header['normaliser']}, this one is {NORMALISER}"
         )
-    for name, is_now in sorted(data.items()):
-        if header["data"].get(name) != is_now:
-            raise BadArtefactError(
-                f"{name} has SHA-256 {is_now}, the model was trained with {header['data'].get(name)}"
-            )
-    start = -(-(_START.size + length) // ALIGNMENT) * ALIGNMENT
-    if len(content) - _CHECKSUM - start != len(CHANNELS) * BUCKETS * 2:
+    if len(content) - CHECKSUM - start != len(CHANNELS) * BUCKETS * 2:
         raise BadArtefactError(
-            f"the model file holds {len(content) - _CHECKSUM - start} bytes of weights, not "
+            f"the model file holds {len(content) - CHECKSUM - start} bytes of weights, not "
             f"{len(CHANNELS) * BUCKETS * 2}"
         )
     weights = np.frombuffer(content, "<i2", len(CHANNELS) * BUCKETS, start).astype(np.int16, copy=False)
@@ -107,7 +92,7 @@ def pack(header: dict[str, Any], heads: dict[str, Head]) -> bytes:
         }
     }
     said = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    content = _START.pack(MAGIC, FORMAT, len(said)) + said
+    content = START.pack(MAGIC, FORMAT, len(said)) + said
     content += b"\0" * (-len(content) % ALIGNMENT)
     content += b"".join(heads[channel].weights.astype("<i2").tobytes() for channel in CHANNELS)
     return content + hashlib.sha256(content).digest()

@@ -1,8 +1,6 @@
 """Which stretches of a reading raised its score: each bucket's share is laid over the characters it came from."""
 
 import re
-import zlib
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -12,12 +10,12 @@ from numpy.typing import NDArray
 
 from guardhouse.analysis.injection.features import (
     BLOCK,
-    LONGEST_CHARACTERS,
-    LONGEST_WORDS,
     TOKEN,
-    character_bucket,
+    bucket,
+    character_grams,
     lowered,
-    word_bucket,
+    spaced,
+    word_grams,
 )
 from guardhouse.analysis.injection.head import Head
 
@@ -68,43 +66,65 @@ def _laid_out(head: Head, text: str) -> NDArray[np.float64]:
     """Return the share of the logit that each code point of the text carries."""
     lower = lowered(text)
     weights = np.zeros(len(text))
-    for scale, occurrences in (
-        (head.scale_characters, _character_places(lower)),
-        (head.scale_words, _word_places(lower)),
+    for scale, found in (
+        (head.scale_characters, character_places(lower)),
+        (head.scale_words, word_places(lower)),
     ):
-        if not occurrences:
+        if not len(found.buckets):
             continue
-        unit = scale / len(occurrences) ** 0.5
-        for bucket, places in occurrences.items():
-            share = unit * int(head.weights[bucket]) / sum(end - start for start, end in places)
-            for start, end in places:
-                weights[start:end] += share
+        distinct, which = np.unique(found.buckets, return_inverse=True)
+        lengths = found.ends - found.starts
+        unit = scale / len(distinct) ** 0.5
+        share = unit * head.weights[distinct] / np.bincount(which, lengths)
+        firsts = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(found.starts - firsts, lengths)
+        weights += np.bincount(places, np.repeat(share[which], lengths), len(text))
     return weights
 
 
-def _character_places(lower: str) -> dict[int, list[tuple[int, int]]]:
-    places = [-1]
-    padded = [" "]
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Occurrences of buckets of the whole table, each with its stretch ``[start, end)`` of a text."""
+
+    buckets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def character_places(lower: str) -> Places:
+    """Return where the windows of characters of a lower-case text stand."""
+    origins = [-1]  # where each code point of the spaced text stands in the text
     words = [m.span() for m in _WORD.finditer(lower)]
     for (start, end), following in pairwise([*words, (len(lower), len(lower))]):
-        padded += (*lower[start:end], " ")
-        places += (*range(start, end), min(end, following[0]))
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    joined = "".join(padded)
-    for n in range(2, LONGEST_CHARACTERS + 1):
-        for i in range(len(joined) - n + 1):
-            window = joined[i : i + n]
-            if " " not in window[1:-1] and window.strip():
-                start, end = max(places[i], 0), min(places[i + n - 1] + 1, len(lower))
-                found[character_bucket(window)].append((start, max(end, start + 1)))
-    return found
+        origins += (*range(start, end), min(end, following[0]))
+    origin = np.array(origins)
+    found: list[Places] = []
+    for n, kept, hashes in character_grams(spaced(lower)):
+        first = np.flatnonzero(kept)
+        starts = np.maximum(origin[first], 0)
+        ends = np.maximum(np.minimum(origin[first + n - 1] + 1, len(lower)), starts + 1)
+        found.append(Places(bucket(hashes), starts, ends))
+    return _together(found)
 
 
-def _word_places(lower: str) -> dict[int, list[tuple[int, int]]]:
-    tokens = [(zlib.crc32(m[0].encode("utf-8", "replace")), *m.span()) for m in TOKEN.finditer(lower)]
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for k in range(1, LONGEST_WORDS + 1):
-        for i in range(len(tokens) - k + 1):
-            run = tokens[i : i + k]
-            found[BLOCK + word_bucket([value for value, _, _ in run])].append((run[0][1], run[-1][2]))
-    return found
+def word_places(lower: str) -> Places:
+    """Return where the runs of tokens of a lower-case text stand."""
+    tokens = list(TOKEN.finditer(lower))
+    starts = np.array([m.start() for m in tokens], np.int64)
+    ends = np.array([m.end() for m in tokens], np.int64)
+    found = [
+        Places(BLOCK + bucket(hashes), starts[: len(hashes)], ends[k - 1 :])
+        for k, hashes in word_grams([m[0] for m in tokens])
+    ]
+    return _together(found)
+
+
+def _together(found: list[Places]) -> Places:
+    if not found:
+        nothing = np.empty(0, np.int64)
+        return Places(nothing, nothing, nothing)
+    return Places(
+        np.concatenate([one.buckets for one in found]),
+        np.concatenate([one.starts for one in found]),
+        np.concatenate([one.ends for one in found]),
+    )

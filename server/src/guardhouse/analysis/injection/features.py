@@ -7,7 +7,7 @@ rolling hash (Karp and Rabin 1987) and the finaliser of MurmurHash3.
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,16 +18,15 @@ BLOCK_BITS: Final = 18
 BLOCK: Final = 1 << BLOCK_BITS
 BUCKETS: Final = 2 * BLOCK
 LONGEST_CHARACTERS, LONGEST_WORDS = 5, 3
-_WORD: Final = 1 << 64
-_PRIME: Final = 0x9E3779B97F4A7C15
-_MIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-_P, _M1, _M2 = np.uint64(_PRIME), np.uint64(_MIX[0]), np.uint64(_MIX[1])
+_P, _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT, _TOP = np.uint64(33), np.uint64(64 - BLOCK_BITS)
+_ONE: Final = np.uint64(1)
 _SPACE: Final = ord(" ")
+_FEW_ROWS: Final = 1 << (31 - BLOCK_BITS - 1)  # whose keys fit into 32 bits
 TOKEN: Final = re.compile(r"\w+|[<>\[\]#|]")
 
 Hashes = NDArray[np.uint64]
-Keys = NDArray[np.int64]
+Keys = NDArray[np.int64] | NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,81 +49,79 @@ def lowered(text: str) -> str:
 def buckets(texts: Sequence[str]) -> Buckets:
     """Hash many texts at once; the result of a text does not depend on its neighbours."""
     lower = [lowered(text) for text in texts]
-    found = [*_characters(lower), *_words(lower)]
-    keys = np.concatenate(found) if found else np.empty(0, np.int64)
+    padded = [spaced(text) for text in lower]
+    tokens = [TOKEN.findall(text) for text in lower]
+    rows: list[NDArray[np.int64]] = []
+    hashes: list[Hashes] = []
+    of_characters = _rows([len(text) for text in padded])
+    for n, kept, found in character_grams("".join(padded)):
+        rows.append(of_characters[: len(of_characters) + 1 - n][kept])
+        hashes.append(found)
+    of_words = _rows([len(row) for row in tokens]) | BLOCK
+    for k, found in word_grams([token for row in tokens for token in row]):
+        first, last = of_words[: len(found)], of_words[k - 1 :]
+        same = first == last
+        rows.append(first[same])
+        hashes.append(found[same])
+    keys = np.concatenate(rows) | bucket(np.concatenate(hashes)) if rows else np.empty(0, np.int64)
+    if len(texts) < _FEW_ROWS:
+        keys = keys.astype(np.int32)  # half as much to sort
     keys.sort()
-    return Buckets(len(texts), keys[np.flatnonzero(np.diff(keys, prepend=-1))])
+    new = np.empty(len(keys), bool)
+    new[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return Buckets(len(texts), keys[new])
 
 
-def _characters(texts: Sequence[str]) -> list[Keys]:
-    padded = [f" {' '.join(text.split())} " for text in texts]
-    codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32)
-    rows = np.repeat(np.arange(len(padded)), [len(text) for text in padded]) << (BLOCK_BITS + 1)
-    values = codes.astype(np.uint64) + np.uint64(1)
-    space = codes == _SPACE
+def spaced(text: str) -> str:
+    """Return a text with one space between words, and one before and after them."""
+    return f" {' '.join(text.split())} "
+
+
+def _rows(lengths: Sequence[int]) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(lengths)), lengths) << (BLOCK_BITS + 1)
+
+
+def character_grams(padded: str) -> Iterator[tuple[int, NDArray[np.bool_], Hashes]]:
+    """Yield for n = 2..5 which windows of n code points count, and the hashes of those.
+
+    A window counts whose interior holds no space; two spaces in a row are the border between two texts.
+    """
+    codes = np.frombuffer(padded.encode("utf-32-le"), np.uint32)
+    values = codes.astype(np.uint64) + _ONE
+    word = codes != _SPACE
     hashes = values
-    inner = np.zeros(
-        max(len(values) - 1, 0), bool
-    )  # whether the positions between first and last hold a space
-    found: list[Keys] = []
+    kept = word[:-1] | word[1:]
+    inner = np.ones(max(len(values) - 1, 0), bool)  # whether no position between first and last is a space
     for n in range(2, LONGEST_CHARACTERS + 1):
         if len(values) < n:
             break
-        hashes = hashes[:-1] * _P + values[n - 1 :]
-        if n == 2:  # noqa: PLR2004 - two spaces in a row are the border between two texts
-            kept = ~(space[:-1] & space[1:])
-        else:
-            inner = inner[:-1] | space[n - 2 : -1]
-            kept = ~inner
-        found.append(rows[: len(hashes)][kept] | _bucket(hashes[kept] + np.uint64(n * 0x1000003)))
-    return found
+        hashes = hashes[:-1] * _P
+        hashes += values[n - 1 :]
+        if n > 2:  # noqa: PLR2004 - two have no interior
+            inner = kept = inner[:-1] & word[n - 2 : -1]
+        yield n, kept, hashes[kept] + np.uint64(n * 0x1000003)
 
 
-def _words(texts: Sequence[str]) -> list[Keys]:
-    tokens = [TOKEN.findall(text) for text in texts]
-    value_of = {token: zlib.crc32(token.encode("utf-8", "replace")) for row in tokens for token in set(row)}
-    values = np.array([value_of[token] for row in tokens for token in row], np.uint64)
-    rows = np.repeat(np.arange(len(tokens)), [len(row) for row in tokens]) << (BLOCK_BITS + 1)
+def word_grams(tokens: Sequence[str]) -> Iterator[tuple[int, Hashes]]:
+    """Yield for k = 1..3 the hashes of all runs of k tokens."""
+    value_of = {token: zlib.crc32(token.encode("utf-8", "replace")) for token in set(tokens)}
+    values = np.fromiter(map(value_of.__getitem__, tokens), np.uint64, len(tokens))
     hashes = values
-    found: list[Keys] = []
     for k in range(1, LONGEST_WORDS + 1):
         if len(values) < k:
             break
         if k > 1:
-            hashes = hashes[:-1] * _P + values[k - 1 :]
-        same = rows[: len(hashes)] == rows[k - 1 :]
-        found.append(rows[: len(hashes)][same] | BLOCK | _bucket(hashes[same] + np.uint64(101 * k)))
-    return found
+            hashes = hashes[:-1] * _P
+            hashes += values[k - 1 :]
+        yield k, hashes + np.uint64(101 * k)
 
 
-def _bucket(hashes: Hashes) -> Keys:
-    hashes = hashes ^ (hashes >> _SHIFT)
-    hashes = hashes * _M1
-    hashes = hashes ^ (hashes >> _SHIFT)
-    hashes = hashes * _M2
-    hashes = hashes ^ (hashes >> _SHIFT)
+def bucket(hashes: Hashes) -> NDArray[np.int64]:
+    """Return the bucket, inside its block, of each hash; ``hashes`` is changed."""
+    hashes ^= hashes >> _SHIFT
+    hashes *= _M1
+    hashes ^= hashes >> _SHIFT
+    hashes *= _M2
+    hashes ^= hashes >> _SHIFT
     return (hashes >> _TOP).astype(np.int64)
-
-
-def character_bucket(window: str) -> int:
-    """Return the bucket of one window of lower-case characters, as ``buckets`` does for all of a text."""
-    return _bucket_of(
-        sum((ord(c) + 1) * pow(_PRIME, len(window) - 1 - n, _WORD) for n, c in enumerate(window))
-        + len(window) * 0x1000003
-    )
-
-
-def word_bucket(values: Sequence[int]) -> int:
-    """Return the bucket, inside its block, of one run of tokens by their CRC-32."""
-    return _bucket_of(
-        sum(value * pow(_PRIME, len(values) - 1 - n, _WORD) for n, value in enumerate(values))
-        + 101 * len(values)
-    )
-
-
-def _bucket_of(value: int) -> int:
-    value %= _WORD
-    for factor in _MIX:
-        value ^= value >> 33
-        value = value * factor % _WORD
-    return (value ^ value >> 33) >> (64 - BLOCK_BITS)

@@ -28,10 +28,11 @@ class Parts:
 
 def parts(head: Head, found: Buckets) -> Parts:
     """Return the blocks' contributions: scale * S / sqrt(D), S the sum of weights over the D distinct buckets."""
-    places = found.keys >> BLOCK_BITS  # 2 * row + block
-    weights = head.weights[found.keys & (BUCKETS - 1)]
-    count = np.bincount(places, minlength=2 * found.rows)
-    total = np.bincount(places, weights, minlength=2 * found.rows)  # exact: whole numbers below 2^53
+    firsts = np.arange(2 * found.rows + 1) << BLOCK_BITS  # the least key of each (row, block), and the end
+    borders = np.searchsorted(found.keys, firsts.astype(found.keys.dtype))
+    sums = np.zeros(len(found.keys) + 1, np.int64)
+    np.cumsum(head.weights[found.keys & (BUCKETS - 1)], out=sums[1:])
+    count, total = np.diff(borders), np.diff(sums[borders])
     scaled = total / np.sqrt(np.maximum(count, 1))
     return Parts(head.scale_characters * scaled[0::2], head.scale_words * scaled[1::2])
 

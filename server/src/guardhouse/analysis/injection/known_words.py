@@ -23,6 +23,7 @@ WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 _LETTERS_AT_LEAST: Final = 2
+_KNOWN: Final = frozenset(word for word in FUNCTION_WORDS if len(word) >= _LETTERS_AT_LEAST) | ATTACK_WORDS
 
 
 def known_share(text: str) -> tuple[float, int]:
@@ -33,9 +34,4 @@ def known_share(text: str) -> tuple[float, int]:
     words = WORD.findall(text.lower())
     if not words:
         return 0.0, 0
-    known = sum(
-        1
-        for word in words
-        if (word in FUNCTION_WORDS and len(word) >= _LETTERS_AT_LEAST) or word in ATTACK_WORDS
-    )
-    return known / len(words), len(words)
+    return sum(map(_KNOWN.__contains__, words)) / len(words), len(words)

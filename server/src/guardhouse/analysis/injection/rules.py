@@ -183,13 +183,11 @@ def contradictions(pack: Pack) -> list[str]:
 def match(pack: Pack, text: str, channel: str, off: frozenset[str] = frozenset()) -> list[Hit]:
     """Return the first hit of every rule that matches a normalised reading, in the order of the pack."""
     lower = lowered(text)
+    tokens = _TOKEN.findall(lower)
+    live = {token: pairs for token in set(tokens) if (pairs := _pairs(pack.index, token))}
     places: dict[int, dict[int, list[int]]] = {}
-    seen: dict[str, list[tuple[int, int]]] = {}
-    for position, token in enumerate(_TOKEN.findall(lower)):
-        pairs = seen.get(token)
-        if pairs is None:
-            pairs = seen[token] = _pairs(pack.index.get(token[:FIRST_LETTERS]), token)
-        for number, step in pairs:
+    for position, token in enumerate(tokens if live else ()):
+        for number, step in live.get(token, ()):
             places.setdefault(number, {}).setdefault(step, []).append(position)
     found = [
         (number, span)
@@ -208,8 +206,9 @@ def match(pack: Pack, text: str, channel: str, off: frozenset[str] = frozenset()
     ]
 
 
-def _pairs(entry: Entry | None, token: str) -> list[tuple[int, int]]:
+def _pairs(index: Mapping[str, Entry], token: str) -> list[tuple[int, int]]:
     """Return the (rule, step) pairs that a token can stand for."""
+    entry = index.get(token[:FIRST_LETTERS])
     if entry is None:
         return []
     found = set(entry.words.get(token, ()))

@@ -13,6 +13,12 @@ _CJK_STOPS: Final = "\u3002\uff01\uff1f"
 _SENTENCE_END: Final = re.compile(
     rf"(?<=[.!?])[ \t]+|(?<=[{_CJK_STOPS}])|\n+|\\n|[|>]|(?<=[\"}}\],])[ \t]*(?=[\"{{\[])"
 )
+# The same where no border is of no width; begins with characters, so that the search skips to them.
+_COMMON_END: Final = re.compile(
+    r"[ \t](?:(?<=[.!?][ \t])[ \t]*|(?<=[\"}\],][ \t])[ \t]*(?=[\"{\[]))|\n+|\\n|[|>]"
+)
+_NO_WIDTH: Final = re.compile(rf"[{_CJK_STOPS}]|[\"}}\],][\"{{\[]")
+_LONGEST_WORD: Final = 400
 _WORD: Final = re.compile(
     r"\S{1,400}"
 )  # a word without end is cut, so that a window is never the whole document
@@ -56,7 +62,8 @@ def external_windows(text: str) -> list[Window]:
 def _sentences(text: str) -> list[Window]:
     found: list[Window] = []
     start = 0
-    for border in _SENTENCE_END.finditer(text):
+    borders = _SENTENCE_END if _NO_WIDTH.search(text) else _COMMON_END
+    for border in borders.finditer(text):
         found.append((start, border.start()))
         start = border.end()
     found.append((start, len(text)))
@@ -64,6 +71,9 @@ def _sentences(text: str) -> list[Window]:
 
 
 def _cut(text: str, start: int, end: int) -> list[Window]:
+    piece = text[start:end]
+    if end - start <= _LONGEST_WORD and len(piece.split(None, _WORDS)) <= _WORDS:
+        return [(end - len(piece.lstrip()), start + len(piece.rstrip()))]
     words = [m.span() for m in _WORD.finditer(text, start, end)]
     if len(words) <= _WORDS:
         return [(words[0][0], words[-1][1])]

@@ -1,6 +1,7 @@
 """The remote engines that the operator has named, each with its breaker; made once per process."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Final
@@ -28,19 +29,16 @@ class RemoteEngines:
     def __init__(self, resources: Resources) -> None:
         settings = resources.settings.detect_remotes
         self._resources = resources
-        self._outbound = Outbound(_rules(settings), connect_seconds=CONNECT_SECONDS) if settings else None
+        self._outbound = way_to(settings)
         self._telling: set[asyncio.Task[None]] = set()
         self.by_name = {
-            name: Remote(name, setting, self._outbound, self._changed)
-            for name, setting in settings.items()
-            if self._outbound is not None
+            name: Remote(name, setting, self._outbound, self._changed) for name, setting in settings.items()
         }
 
     async def close(self) -> None:
         """Finish what is being told and close the connections."""
         await asyncio.gather(*self._telling, return_exceptions=True)
-        if self._outbound is not None:
-            await self._outbound.close()
+        await self._outbound.close()
 
     async def ask(self, name: str | None, text: str, block_milli: int, seconds: float) -> RemoteVerdict:
         """Ask an engine by its name.
@@ -74,8 +72,9 @@ class RemoteEngines:
             log.warning("engine_breaker_untold", engine=data.engine, error=type(error).__name__)
 
 
-def _rules(settings: dict[str, RemoteEngine]) -> EgressRules:
-    """Open the ports of these engines at any address: the operator wrote the URLs, as that of the database."""
+def way_to(settings: Mapping[str, RemoteEngine]) -> Outbound:
+    """Return a way out to the ports of these engines, at any address: the operator wrote their URLs."""
     everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     ports = {setting.port for setting in settings.values()}
-    return EgressRules(allow=tuple(Opening(network, port) for port in ports for network in everywhere))
+    rules = EgressRules(allow=tuple(Opening(network, port) for port in ports for network in everywhere))
+    return Outbound(rules, connect_seconds=CONNECT_SECONDS)
