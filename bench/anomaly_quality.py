@@ -30,9 +30,10 @@ from _anomaly import (
 from guardhouse.analysis.anomaly.coder import Coder
 from guardhouse.analysis.anomaly.config import PROFILES, Config
 from guardhouse.analysis.anomaly.engine import Engine
+from guardhouse.analysis.anomaly.event import Event
 from guardhouse.analysis.anomaly.glassbox import Compressor
 from guardhouse.analysis.anomaly.mask import Masker, choose_mask
-from guardhouse.analysis.anomaly.splitmix import uniform
+from guardhouse.analysis.anomaly.splitmix import uniform, values
 from guardhouse.analysis.anomaly.tail import surprise_of
 from guardhouse.analysis.anomaly.warmup import MOST_WEIGHT
 
@@ -272,12 +273,53 @@ def unlabelled(folder: Path) -> Checks:
     return checks
 
 
+def quiet_day(_: Path) -> Checks:
+    """A million ordinary events in a day: numbered templates, a fiftieth of free words; alerts beside the budget."""
+    count, words = 1_000_000, ("alpha", "beta", "gamma", "delta", "kappa", "omega", "sigma", "theta")
+    engine, out_alerts, candidates, judged, rare = (
+        Engine(1, BALANCED),
+        0,
+        0,
+        0,
+        dict.fromkeys((0.1, 0.05, 0.01, 0.001), 0),
+    )
+    for begin in range(0, count, 20_000):
+        texts = []
+        for a, b in values(3, 2 * begin, 40_000).reshape(-1, 2).tolist():
+            if a % 50:
+                said = f"{words[a % 8]} {words[a % 7]} {words[b % 6]}"
+                texts.append(
+                    f"host-{a % 20} worker[{b % 30000}]: {said} took {a % 5000} ms, status {200 + b % 3}"
+                )
+            else:
+                texts.append(
+                    "note: " + " ".join(words[(b >> shift) % 8] for shift in range(0, 3 * (4 + a % 3), 3))
+                )
+        given = [Event(n, n * 86_400, text=text) for n, text in enumerate(texts, start=begin + 1)]
+        out = streamed(given, BALANCED, engine, segment=1000)
+        out_alerts += out.alerts
+        candidates += int(out.candidate.sum())
+        seen = out.surprise[out.surprise >= 0]
+        judged += seen.size
+        for alpha in rare:
+            rare[alpha] += int((seen >= surprise_of(alpha)).sum())
+    show("a quiet day of 1,000,000 events", candidates=candidates, alerts=out_alerts, budget=24)
+    show(
+        "  share of p <= .1, .05, .01, .001", **{f"at {alpha}": hits / judged for alpha, hits in rare.items()}
+    )
+    return {
+        "quiet day: alerts within the budget": out_alerts <= BALANCED.alert_budget_per_day,
+        "quiet day: P(p <= a) <= 1.2 a": all(hits <= 1.2 * alpha * judged for alpha, hits in rare.items()),
+    }
+
+
 SETS: dict[str, Callable[[Path], Checks]] = {
     "http-params": http_params,
     "transactions": transactions,
     "fraud": fraud,
     "bgl": bgl,
     "unlabelled": unlabelled,
+    "quiet-day": quiet_day,
 }
 
 

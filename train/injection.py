@@ -1,9 +1,9 @@
 """Rebuild the detection model with one command, from the seven training sets and the generator.
 
 ``python -m train.injection --data ../shared/data/prompt_injection --seed 20261101`` reads the sets, tries every fold,
-calibrates on what the folds said of texts they had not seen, fits both heads on everything, and writes the model, the
-model card and ``out/train/report.json``. Equal arguments on the same platform with the same libraries give the same
-bytes. ``--quick`` generates and tries less and writes to ``out/train`` only.
+calibrates on what the folds said of texts they had not seen, fits both heads on everything, and writes the model, its
+card, the golden vectors and ``out/train/report.json``. Equal arguments on the same platform with the same libraries
+give the same bytes. ``--quick`` generates and tries less and writes to ``out/train`` only.
 """
 
 import argparse
@@ -29,11 +29,13 @@ from train.row import EXTERNAL, USER
 from train.try_folds import Setting, Tried, train_head, try_fold
 from train.write_artefact import artefact
 from train.write_card import card
+from train.write_golden import golden, written
 
 ROOT: Final = Path(__file__).parents[1]
 OUT: Final = ROOT / "out" / "train"
+VECTORS: Final = ROOT / "contract" / "vectors" / "injection.json"
 CARD: Final = ROOT / "docs" / "reference" / "injection-model.md"
-_TRIED, _TRIED_QUICK = 1_500, 500
+_TRIED, _TRIED_QUICK = 1_000, 500
 _QUICK: Final = 4  # the generator makes a quarter
 
 _shared: dict[str, Setting] = {}  # what a process of the pool inherits
@@ -57,6 +59,8 @@ def main() -> int:
     counts = Counts().divided(_QUICK) if asked.quick else Counts()
     pack = compile_pack(json.loads((DATA / "core.json").read_text(encoding="utf-8"))["rules"])
     setting = Setting(sets.rows, pack, asked.seed, counts, _TRIED_QUICK if asked.quick else _TRIED, Hasher())
+    heads = {channel: train_head(setting, sets.rows, channel) for channel in (USER, EXTERNAL)}
+    # after the heads: the processes inherit what was read and hashed for them
     tried = _try_all(setting, asked.processes)
     measured = {c: results(tried, c, intervals=not asked.quick) for c in (USER, EXTERNAL)}
     training: dict[str, Any] = {
@@ -66,7 +70,7 @@ def main() -> int:
         "results": measured,
     }
     content = artefact(
-        {channel: train_head(setting, sets.rows, channel) for channel in (USER, EXTERNAL)},
+        heads,
         {channel: knots(calibration_for(tried, channel), channel) for channel in (USER, EXTERNAL)},
         training,
     )
@@ -92,10 +96,12 @@ def _write(content: bytes, training: dict[str, Any], *, quick: bool) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     place = OUT / MODEL if quick else Path(str(DATA / MODEL))
     place.write_bytes(content)
-    model = load_engine(place).model
+    engine = load_engine(place)
+    model = engine.model
     report = {"version": model.version, "sha256": model.sha256, **training}
     (OUT / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (OUT / CARD.name if quick else CARD).write_text(card(model), encoding="utf-8")
+    (OUT / VECTORS.name if quick else VECTORS).write_text(written(golden(engine)), encoding="utf-8")
     print(f"{place}: {model.version}, {len(content)} bytes")
     for line in _figures(training["results"]):
         print(line)

@@ -16,7 +16,7 @@ class Row:
         family: What must stay on one side of a fold: a source, or a family of the generator.
         lang: ISO 639-1 code, or the empty string where a data set does not say.
         source: Name of the data set, or ``generator``.
-        detail: What a data set says beyond that, such as the category; ``""`` for generated rows.
+        detail: What a data set says beyond that, such as the category, or which disguise a generated row wears.
     """
 
     text: str

@@ -17,7 +17,7 @@ from train.folds import Fold, benign_texts, kept, left_out
 from train.generator.generate import Counts, generate
 from train.generator.hard_negatives import with_triggers
 from train.generator.transforms import TRANSFORMS
-from train.materials import for_external, for_user, inner_text, passages
+from train.materials import Lesson, for_external, for_user, inner_text, passages
 from train.read_sets import SELF_INSTRUCT
 from train.row import EXTERNAL, USER, Row
 
@@ -56,18 +56,26 @@ class Setting:
 
 def train_head(setting: Setting, rows: Sequence[Row], channel: str) -> Head:
     """Fit the head of a channel on rows of the sets and on what the generator makes beside their harmless texts."""
-    made = generate(setting.seed, benign_texts(rows), passages(rows), setting.counts)
+    return fit(lessons(setting, rows, made_beside(setting, rows), channel), channel, setting.hasher)
+
+
+def made_beside(setting: Setting, rows: Sequence[Row]) -> list[Row]:
+    """Return what the generator makes when these rows of the sets are all it may look at."""
+    return generate(setting.seed, benign_texts(rows), passages(rows), setting.counts)
+
+
+def lessons(setting: Setting, rows: Sequence[Row], made: Sequence[Row], channel: str) -> list[Lesson]:
+    """Return what the head of a channel learns from rows of the sets and from generated ones."""
     everything = [*rows, *made]
-    lessons = for_user(everything) if channel == USER else for_external(everything, setting.seed)
-    return fit(lessons, channel, setting.hasher)
+    return for_user(everything) if channel == USER else for_external(everything, setting.seed)
 
 
 def try_fold(fold: Fold, setting: Setting) -> Tried:
     """Train without the fold's families and judge them."""
     head = train_head(setting, kept(fold, setting.rows), fold.channel)
-    engine = _engine(head, fold.channel, setting.pack)
-    chance = Random(f"{setting.seed}/try/{fold.name}")
-    texts = _texts(fold, setting, chance)
+    engine = engine_of(head, fold.channel, setting.pack)
+    texts = texts_of(fold, setting)
+    chance = Random(f"{setting.seed}/change/{fold.name}")
     benign = [row for row in texts if not row.label]
     triggered = [
         replace(row, text=with_triggers(chance, row.text)) for row in _sample(chance, benign, _TRIGGERED)
@@ -77,16 +85,16 @@ def try_fold(fold: Fold, setting: Setting) -> Tried:
         attacks = [row for row in texts if row.label]
         chosen = _sample(chance, attacks, _DISGUISED) + _sample(chance, benign, _DISGUISED)
         chosen = [replace(row, text=row.text[:_DISGUISED_CUT]) for row in chosen]
-        disguised["none"] = _judged(engine, fold, chosen)
+        disguised["none"] = judged(engine, fold, chosen)
         for name, transform in TRANSFORMS.items():
             hidden = [replace(row, text=transform(chance, row.text)) for row in chosen]
-            disguised[name] = _judged(engine, fold, hidden)
+            disguised[name] = judged(engine, fold, hidden)
     short = _short(chance, benign) if fold.channel == EXTERNAL else []
     return Tried(
         fold,
-        _judged(engine, fold, texts),
-        _judged(engine, fold, short),
-        _judged(engine, fold, triggered),
+        judged(engine, fold, texts),
+        judged(engine, fold, short),
+        judged(engine, fold, triggered),
         disguised,
     )
 
@@ -101,7 +109,9 @@ def _short(chance: Random, rows: Sequence[Row]) -> list[Row]:
     return [row for row in found if row.text.strip()]
 
 
-def _texts(fold: Fold, setting: Setting, chance: Random) -> list[Row]:
+def texts_of(fold: Fold, setting: Setting) -> list[Row]:
+    """Return the left-out texts that a fold is tried on, at most ``most_tried`` of each label."""
+    chance = Random(f"{setting.seed}/try/{fold.name}")
     texts = left_out(fold, setting.rows)
     if fold.channel == EXTERNAL:
         texts = [
@@ -116,14 +126,14 @@ def _texts(fold: Fold, setting: Setting, chance: Random) -> list[Row]:
     ]
 
 
-def _engine(head: Head, channel: str, pack: Pack) -> Engine:
+def engine_of(head: Head, channel: str, pack: Pack) -> Engine:
     """Return an engine that judges one channel and whose scores mean nothing yet: only its logits are read."""
     knots = tuple(1_000 * n for n in range(len(SCORES)))
     curve = Curve(tuple(knots for _ in range(len(BORDERS[channel]) + 1)))
     return Engine(Model("fold", "", {}, {channel: head}, {channel: curve}), pack)
 
 
-def _judged(engine: Engine, fold: Fold, rows: Sequence[Row]) -> list[Outcome]:
+def judged(engine: Engine, fold: Fold, rows: Sequence[Row]) -> list[Outcome]:
     """Return the greatest logit over the readings of each text; text that is white space has no outcome."""
     outcomes: list[Outcome] = []
     for n in range(0, len(rows), _TEXTS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Attacks by family: overrides, extraction, personas, fake turns, notes to assistants, overrides in 12 languages.
+"""Attacks by family: overrides, extraction, personas, games of guards and secrets, fake turns, notes, 12 languages.
 
 Every family has its own seed, so one can be left out without moving the others.
 """
@@ -14,7 +14,8 @@ from train.generator.sentences import Sentences
 from train.row import EXTERNAL, USER, Row
 
 SHARES: Final = {
-    "override": 0.38, "extraction": 0.14, "persona": 0.16, "turns": 0.12, "notes": 0.10, "languages": 0.10,
+    "override": 0.32, "extraction": 0.13, "persona": 0.17, "games": 0.10, "turns": 0.10, "notes": 0.09,
+    "languages": 0.09,
 }  # fmt: skip
 CARRIED: Final = 0.3  # share of attacks with an ordinary sentence before them
 SPLIT: Final = "split"

@@ -18,7 +18,7 @@ _ASKS: Final = (
 
 
 def encoded(seed: str, sentences: Sentences, count: int) -> list[Row]:
-    """Return ``count`` harmless texts, transformed; the transforms take turns."""
+    """Return ``count`` harmless texts, transformed; the transforms take turns, and ``detail`` names each row's."""
     chance = Random(f"{seed}/{FAMILY}")
     order = list(TRANSFORMS)
     turn = 0
@@ -28,7 +28,8 @@ def encoded(seed: str, sentences: Sentences, count: int) -> list[Row]:
         turn += 1
         about = chance.random() < 0.3
         text = sentence_case(grammar("about").expand(chance)) if about else sentences.one(chance)
-        hidden = TRANSFORMS[order[turn % len(order)]](chance, text[:_LONGEST])
-        return Row(chance.choice(_ASKS).replace("{}", hidden), 0, USER, FAMILY, "en")
+        name = order[turn % len(order)]
+        hidden = TRANSFORMS[name](chance, text[:_LONGEST])
+        return Row(chance.choice(_ASKS).replace("{}", hidden), 0, USER, FAMILY, "en", detail=name)
 
     return distinct(count, make)

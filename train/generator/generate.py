@@ -14,20 +14,20 @@ from train.generator.short_benign import short_benign
 from train.generator.unmarked import unmarked
 from train.row import Row
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many rows of each part."""
 
-    attacks: int = 8_000
+    attacks: int = 9_000
     documents: int = 1_500
-    hard_negatives: int = 8_000
+    hard_negatives: int = 10_000
     short_benign: int = 2_000
     encoded: int = 1_000
     split: int = 300
-    unmarked: int = 3_500
+    unmarked: int = 5_000
     statements: int = 2_500
     scraps: int = 4_000
 

@@ -1,4 +1,4 @@
-"""Harmless texts that look like attacks: trigger words in ordinary text, questions about them, other languages."""
+"""Harmless texts: trigger words in ordinary text, questions about them, everyday requests, other languages."""
 
 from random import Random
 from typing import Final
@@ -10,17 +10,18 @@ from train.generator.grammar import grammar, languages
 from train.generator.sentences import Sentences
 from train.row import USER, Row
 
-TRIGGERS, ABOUT, LANGUAGES = "triggers", "about", "harmless_languages"
-SHARES: Final = {TRIGGERS: 0.35, ABOUT: 0.50, LANGUAGES: 0.15}
+TRIGGERS, ABOUT, EVERYDAY, LANGUAGES = "triggers", "about", "everyday", "harmless_languages"
+SHARES: Final = {TRIGGERS: 0.28, ABOUT: 0.42, EVERYDAY: 0.18, LANGUAGES: 0.12}
 _LONGEST: Final = 600
 _ENDS: Final = 0.4
 
 
 def hard_negatives(seed: str, sentences: Sentences, count: int) -> list[Row]:
-    """Return ``count`` harmless texts of the three families of ``SHARES``."""
+    """Return ``count`` harmless texts of the four families of ``SHARES``."""
     sizes = {family: round(share * count) for family, share in SHARES.items()}
     inserting = Random(f"{seed}/{TRIGGERS}")
     asking = Random(f"{seed}/{ABOUT}")
+    requesting = Random(f"{seed}/{EVERYDAY}")
     speaking = Random(f"{seed}/{LANGUAGES}")
     return [
         *distinct(
@@ -30,6 +31,7 @@ def hard_negatives(seed: str, sentences: Sentences, count: int) -> list[Row]:
             ),
         ),
         *distinct(sizes[ABOUT], lambda: Row(_about(asking, sentences), 0, USER, ABOUT, "en")),
+        *distinct(sizes[EVERYDAY], lambda: _everyday(requesting)),
         *distinct(sizes[LANGUAGES], lambda: _in_languages(speaking)),
     ]
 
@@ -56,6 +58,10 @@ def with_words(chance: Random, text: str) -> str:
 def _about(chance: Random, sentences: Sentences) -> str:
     text = dress(chance, grammar("about").expand(chance))
     return f"{sentences.one(chance)} {text}" if chance.random() < CARRIED else text
+
+
+def _everyday(chance: Random) -> Row:
+    return Row(dress(chance, grammar("requests").expand(chance, EVERYDAY)), 0, USER, EVERYDAY, "en")
 
 
 def _in_languages(chance: Random) -> Row:

@@ -238,6 +238,13 @@ async def _fill(made: TwoTenants) -> None:
     made.ids["detection_id"] = judged.json()["id"]
     recorded = await made.client.get(f"/api/v1/detect/{judged.json()['id']}", headers=made.first.headers)
     assert recorded.status_code == 200, recorded.text  # it waits until the record is written
+    batch = await made.client.post(
+        "/api/v1/detect/batch",
+        json={"requests": [{"text": MARK}]},
+        headers=made.first.headers | {"Prefer": "respond-async"},
+    )
+    assert batch.status_code == 202, batch.text
+    made.ids["/api/v1/detect/batch"] = batch.json()["id"]
     await _fill_addresses(made)
     await _fill_people(made)
     await _fill_webhooks(made)

@@ -7,6 +7,7 @@ surrogates alone cannot be text: they become U+FFFD, and the answer says so.
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 from uuid import UUID
@@ -21,7 +22,9 @@ METADATA_BYTES: Final = 1_024
 CHANNELS: Final = ("user", "external")
 TIERS: Final = ("fast",)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOP: Final = frozenset({"text", "messages", "channel", "config", "policy", "metadata", "context"})
+_TOP: Final = frozenset(
+    {"text", "messages", "channel", "config", "policy", "metadata", "context", "webhook_url"}
+)
 _CONFIG: Final = frozenset(
     {
         "confidence_threshold",
@@ -145,6 +148,7 @@ class Wanted:
     seconds: float = 30.0
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     invalid_unicode: bool = False
     messages: list[Any] | None = None
@@ -230,9 +234,18 @@ def read_wanted(body: bytes) -> Wanted:
     value, warnings, replaced = decode(body)
     if not isinstance(value, dict):
         raise ObjectExpected("The body must be a JSON object with `text`.", "")
+    return wanted_of(value, warnings, replaced=replaced)
+
+
+def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: bool) -> Wanted:
+    """Return the detection that a decoded body asks for; ``replaced``: surrogates were replaced in it.
+
+    Raises:
+        Problem: 422 with the code of the first thing that is wrong and its pointer.
+    """
     config = object_in(value, "config")
     check_config(config, _CONFIG)
-    warnings += [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
+    unknown = [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
     reasoning = [flag_in(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
     choice_in(config.get("tier", "fast"), TIERS, "/config/tier")
     messages = _messages(value)
@@ -253,7 +266,8 @@ def read_wanted(body: bytes) -> Wanted:
         seconds=read_seconds(config.get("timeout_seconds", 30)),
         context=read_context(object_in(value, "context")),
         metadata=small(object_in(value, "metadata"), "/metadata"),
-        warnings=tuple(warnings),
+        webhook_url=url_of(value),
+        warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )
 
@@ -283,6 +297,18 @@ def _messages(value: dict[str, Any]) -> list[Any] | None:
     if not given:
         raise MessagesEmpty("`messages` is empty.", "/messages")
     return given
+
+
+def url_of(value: dict[str, Any]) -> str | None:
+    """Return the URL that the verdict is to be delivered to; whether it may be is for ``webhooks`` to say.
+
+    Raises:
+        MemberInvalid: it is no string.
+    """
+    url = value.get("webhook_url")
+    if url is not None and not isinstance(url, str):
+        raise MemberInvalid("`webhook_url` is a string.", "/webhook_url")
+    return url
 
 
 def _text(value: dict[str, Any]) -> str:

@@ -7,17 +7,23 @@ import asyncio
 import hashlib
 import hmac
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import Detection, answer
 from guardhouse.detections.records import figures
+from guardhouse.detections.records.read import body_of
 from guardhouse.detections.records.store import Record
 from guardhouse.detections.records.write import Entry
+from guardhouse.foundation import correlation
 from guardhouse.foundation.errors import Unavailable
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
+from guardhouse.notices.detection_kinds import MOST_LISTED, DetectionCompleted, DetectionFlagged
+from guardhouse.notices.publish import Draft, Origin
+from guardhouse.webhooks.adhoc import Letter, letter
 
 # Members of an answer that columns hold, that tell of the text, or that only the caller of the moment asked for.
 _NOT_IN_REST: Final = frozenset(
@@ -110,7 +116,43 @@ def entry_of(resources: Resources, caller: Caller, found: Detection, body: dict[
             }
         ),
     )
-    return Entry(kept, text if policy.store_text else None)
+    return Entry(
+        kept,
+        text if policy.store_text else None,
+        _notices(caller, found, kept),
+        _letters(caller, found, kept),
+    )
+
+
+def _notices(caller: Caller, found: Detection, kept: Record) -> tuple[Draft, ...]:
+    """Return what everybody who listens is told: that a text was flagged, also in the shadow."""
+    if found.would_decide == "allow":
+        return ()
+    return (Draft(DetectionFlagged(**told(kept)), caller.tenant.id, 1, origin_of(caller)),)
+
+
+def _letters(caller: Caller, found: Detection, kept: Record) -> tuple[Letter, ...]:
+    """Return what goes to the URL that came with the call."""
+    url = found.wanted.webhook_url
+    if url is None:
+        return ()
+    return (letter(url, DetectionCompleted(**told(kept)), caller.tenant.id, origin_of(caller)),)
+
+
+def told(kept: Record) -> dict[str, Any]:
+    """Return what a notice says of a record: its body, long lists cut."""
+    body = body_of(kept)
+    return body | {name: body[name][:MOST_LISTED] for name in ("reasons", "instructions")}
+
+
+def origin_of(caller: Caller) -> Origin:
+    """Return where notices of a call come from; they are written after it, by another task."""
+    return Origin(
+        correlation_id=correlation.current(),
+        api_key_id=UUID(caller.credential_id) if caller.kind == "key" else None,
+        project_id=caller.project_id,
+        trace_id=correlation.trace_id(),
+    )
 
 
 def text_hmac(resources: Resources, caller: Caller, text: str) -> bytes:

@@ -29,6 +29,7 @@ from guardhouse.detections.read_request import (
     read_wanted,
 )
 from guardhouse.detections.record import NotRecorded, record
+from guardhouse.detections.usage_of import usage_of
 from guardhouse.detections.wire import (
     ConversationRequest,
     DetectionRequest,
@@ -42,6 +43,7 @@ from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
+from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -76,6 +78,7 @@ _BODY: Final = raw_body(
             PolicyNotFound,
             EngineBusy,
             NotRecorded,
+            WebhookUrlRefused,
         ),
     },
 )
@@ -87,8 +90,11 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     is recorded, the text only where the policy says so.
     """
     wanted = read_wanted(await request.body())
+    if wanted.webhook_url is not None:
+        await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
     policy = await desk.policies.in_force(caller, wanted.policy)
     found = await detect_input(desk, caller.tenant, policy, wanted)
+    request.state.judged = usage_of([found])
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)
 

@@ -71,6 +71,10 @@ class _Asked(BaseModel):
         None
     )
     context: DetectionContext | None = None
+    webhook_url: Annotated[
+        str | None,
+        Field(description="The verdict is delivered here too, signed; with the tenant's ad-hoc secret."),
+    ] = None
     metadata: Annotated[
         dict[str, Any] | None, Field(description="At most 1 KiB of JSON; returned unchanged.")
     ] = None

@@ -24,12 +24,13 @@ from guardhouse.foundation.idempotency import Answer, Call, IdempotencyInProgres
 from guardhouse.foundation.marked_members import BETA, SHOWN_ONCE, Path, change_members, marked_members
 from guardhouse.foundation.pages import DEFAULT_LIMIT, MAX_LIMIT, CursorSigner, Page, bind
 from guardhouse.foundation.resources import Resources
-from guardhouse.foundation.strict_body import StrictRequest
+from guardhouse.foundation.strict_body import CONTROL_BODY_BYTES, StrictRequest
 
 JSON_TYPE: Final = "application/json"
 BETA_TYPE: Final = "application/vnd.guardhouse.beta+json"
 LOOK_AGAIN_SECONDS: Final = 0.1
 _TWO_STEP: Final = "answers_in_two_steps"
+_BODY_BYTES: Final = "body_bytes"
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -128,6 +129,7 @@ class StrictRoute(APIRoute):
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
         leased = is_two_step(self.endpoint)
+        body_bytes: int = getattr(self.endpoint, _BODY_BYTES, CONTROL_BODY_BYTES)
         checks = [*_before_body(self.dependant)] if self.body_field or leased else []
         once = marked_members(self.response_model, SHOWN_ONCE)
         beta = marked_members(self.response_model, BETA)
@@ -144,7 +146,7 @@ class StrictRoute(APIRoute):
             return response
 
         async def strict(request: Request) -> Response:
-            request = StrictRequest(request.scope, request.receive)
+            request = StrictRequest(request.scope, request.receive, body_bytes)
             for check in (*request.app.state.first_checks, *checks):
                 await check(request)
             call = await asked_once(request) if leased else None
@@ -169,6 +171,16 @@ def two_step(endpoint: Endpoint) -> Endpoint:
     """
     setattr(endpoint, _TWO_STEP, True)
     return endpoint
+
+
+def takes_body(limit_bytes: int) -> Callable[[Endpoint], Endpoint]:
+    """Let an endpoint take a larger body than the usual 1 MiB."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _BODY_BYTES, limit_bytes)
+        return endpoint
+
+    return mark
 
 
 def is_two_step(endpoint: Callable[..., Any]) -> bool:

@@ -7,6 +7,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
+from starlette.types import Receive, Scope
 
 from guardhouse.foundation.errors import (
     BodyTooLarge,
@@ -26,10 +27,14 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 class StrictRequest(Request):
-    """A request whose body is judged while it is read."""
+    """A request whose body is judged while it is read; it has at most ``limit_bytes``."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit_bytes: int = CONTROL_BODY_BYTES) -> None:
+        super().__init__(scope, receive)
+        self.limit_bytes = limit_bytes
 
     async def body(self) -> bytes:
-        """Return the body, refused past 1 MiB while it is still being read.
+        """Return the body, refused past the limit while it is still being read.
 
         Raises:
             BodyTooLarge: over the limit.
@@ -39,8 +44,8 @@ class StrictRequest(Request):
         """
         if not hasattr(self, "_body"):
             declared = self.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > CONTROL_BODY_BYTES:
-                raise _too_large()
+            if declared.isdecimal() and int(declared) > self.limit_bytes:
+                raise _too_large(self.limit_bytes)
             self._body = await self._read()
             if self._body:
                 _check_coding(self.headers.get("content-encoding", ""))
@@ -53,8 +58,8 @@ class StrictRequest(Request):
             async with asyncio.timeout(BODY_SECONDS) as patience:
                 async for chunk in self.stream():
                     size += len(chunk)
-                    if size > CONTROL_BODY_BYTES:
-                        raise _too_large()
+                    if size > self.limit_bytes:
+                        raise _too_large(self.limit_bytes)
                     chunks.append(chunk)
                     patience.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
         except TimeoutError:
@@ -95,8 +100,8 @@ def decode(body: bytes) -> Any:
     return value
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge("The body is larger than 1 MiB.", limit_bytes=CONTROL_BODY_BYTES)
+def _too_large(limit_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit_bytes >> 20} MiB.", limit_bytes=limit_bytes)
 
 
 def _invalid(sentence: str, place: Place) -> InvalidJson:

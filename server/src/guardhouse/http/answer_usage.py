@@ -37,4 +37,7 @@ class AnswerUsage:
         endpoint = getattr(scope.get("route"), "path", "unmatched")
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         size = int(length) if length.isdigit() else 0
-        self.log.note(self.clock.now(), caller, (method, endpoint, status, size, round(seconds * 1_000_000)))
+        request = (method, endpoint, status, size, round(seconds * 1_000_000))
+        self.log.note(
+            self.clock.now(), caller, request, scope["state"].get("judged")
+        )  # set by detections.routes

@@ -13,6 +13,7 @@ from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
+from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.canaries import routes as canary_routes
 from guardhouse.detections.output import routes as output_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
@@ -108,8 +109,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_routes.router,
     verdict_routes.router,
     detection_routes.router,
-    record_routes.router,  # literal paths under /detect come before {detection_id}
     detection_policy_routes.router,
+    record_routes.router,
+    asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     canary_routes.router,
     protected_text_routes.router,
     output_routes.router,

@@ -16,6 +16,12 @@ from guardhouse.notices.agent_kinds import (
 from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
+from guardhouse.notices.detection_kinds import (
+    DetectionBatchCompleted,
+    DetectionCompleted,
+    DetectionFailed,
+    DetectionFlagged,
+)
 from guardhouse.notices.engine_kinds import BreakerClosed, BreakerOpened
 from guardhouse.notices.identity_kinds import (
     KeyCreated,
@@ -67,6 +73,10 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         RulesRolledBack,
         RulesProposed,
         RulesPolicyPaused,
+        DetectionCompleted,
+        DetectionFlagged,
+        DetectionFailed,
+        DetectionBatchCompleted,
         KeyCreated,
         KeyRotated,
         KeyRevoked,

@@ -5,11 +5,12 @@ At most a second of rows is lost with the process; rows that cannot be kept are 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
 from prometheus_client import Counter
 
 from guardhouse.identity.caller import Caller
@@ -20,6 +21,22 @@ OLDEST: Final = timedelta(minutes=30)  # a day is summed an hour after its end: 
 
 DROPPED: Final = Counter("guardhouse_usage_rows_dropped_total", "Requests that usage does not know of.")
 DROPPED.inc(0)
+
+
+class Judged(NamedTuple):
+    """What a request had judged: texts by decision, those that are attacks, the highest score (thousandths).
+
+    ``channel`` and ``cached`` are those of all its texts, None when they differ; ``degraded``: of any.
+    """
+
+    items: int
+    channel: str | None
+    decisions: Mapping[str, int]
+    threat_types: Sequence[str]
+    malicious_count: int
+    max_score_milli: int | None
+    degraded: bool
+    cached: bool | None
 
 
 class UsageRow(NamedTuple):
@@ -36,6 +53,13 @@ class UsageRow(NamedTuple):
     request_bytes: int
     response_time_us: int
     items: int
+    channel: str | None = None
+    decisions: str | None = None
+    threat_types: list[str] | None = None
+    malicious_count: int | None = None
+    max_score_milli: int | None = None
+    degraded: bool | None = None
+    cached: bool | None = None
 
 
 class UsageLog:
@@ -50,18 +74,21 @@ class UsageLog:
         return len(self._rows)
 
     def note(
-        self, at: datetime, caller: Caller, request: tuple[str, str, int, int, int], items: int = 1
+        self,
+        at: datetime,
+        caller: Caller,
+        request: tuple[str, str, int, int, int],
+        judged: Judged | None = None,
     ) -> None:
         """Keep a request: method, endpoint, status, bytes, microseconds until its answer began."""
         rows = self._rows
         if len(rows) >= MOST_ROWS:
             DROPPED.inc()
             return
-        rows.append(
-            UsageRow(
-                at, caller.tenant.id, caller.kind, caller.credential_id, caller.project_id, *request, items
-            )
+        row = UsageRow(
+            at, caller.tenant.id, caller.kind, caller.credential_id, caller.project_id, *request, items=1
         )
+        rows.append(row if judged is None else _with(row, judged))
         if len(rows) >= BATCH_ROWS:
             self.full.set()
 
@@ -83,3 +110,17 @@ class UsageLog:
         room = max(0, MOST_ROWS - len(self._rows))
         self._rows[:0] = rows[:room]
         DROPPED.inc(max(0, len(rows) - room))
+
+
+def _with(row: UsageRow, judged: Judged) -> UsageRow:
+    """Return a row that tells of the texts that were judged."""
+    return row._replace(
+        items=judged.items,
+        channel=judged.channel,
+        decisions=msgspec.json.encode(judged.decisions).decode(),
+        threat_types=list(judged.threat_types),
+        malicious_count=judged.malicious_count,
+        max_score_milli=judged.max_score_milli,
+        degraded=judged.degraded,
+        cached=judged.cached,
+    )

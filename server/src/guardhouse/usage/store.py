@@ -133,6 +133,13 @@ COPIED: Final = (
     "request_bytes",
     "response_time_us",
     "items",
+    "channel",
+    "decisions",
+    "threat_types",
+    "malicious_count",
+    "max_score_milli",
+    "degraded",
+    "cached",
 )
 # What is summed, of the log and of the days alike.
 SUMS: Final = """

@@ -82,7 +82,7 @@ def narrowed(caller: Caller, wanted: NewEndpoint, owner: str | None) -> tuple[Ne
     return replace(wanted, filter=replace(wanted.filter, api_key_id=UUID(caller.credential_id))), True
 
 
-async def check_destination(door: Outbound, url: str) -> str | None:
+async def check_destination(door: Outbound, url: str, pointer: str = "/url") -> str | None:
     """Judge a URL by its text and by what its name resolves to; returns a warning when it does not resolve yet.
 
     No transaction may be open meanwhile.
@@ -96,7 +96,7 @@ async def check_destination(door: Outbound, url: str) -> str | None:
         raise WebhookUrlRefused(
             str(refused),
             rule=refused.rule,
-            errors=[{"pointer": "/url", "code": refused.rule, "detail": str(refused)}],
+            errors=[{"pointer": pointer, "code": refused.rule, "detail": str(refused)}],
         ) from None
     except Unreachable:
         return "The host name does not resolve now; deliveries will be tried all the same."

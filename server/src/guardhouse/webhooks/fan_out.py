@@ -121,7 +121,7 @@ async def add(
             body = _render(form, notice, context)
             if body is None:
                 continue
-            messages[found] = _message(found, form, notice, body)
+            messages[found] = message_of(found, form, notice, body)
         deliveries.append(
             NewDelivery(
                 new_id(), notice.occurred_at, notice.tenant_id, endpoint.id, found, replay, notice.kind,
@@ -159,7 +159,8 @@ def _render(form: str, notice: Notice, context: RenderContext) -> bytes | None:
         return None
 
 
-def _message(message: UUID, form: str, notice: Notice, body: bytes) -> NewMessage:
+def message_of(message: UUID, form: str, notice: Notice, body: bytes) -> NewMessage:
+    """Return the message of a rendered notice."""
     return NewMessage(
         id=message,
         at=notice.occurred_at,

@@ -18,11 +18,12 @@ from guardhouse.foundation.request import (
     two_step,
 )
 from guardhouse.identity.caller import Caller, Require
-from guardhouse.webhooks import endpoints, queries, sample, store
+from guardhouse.webhooks import adhoc, endpoints, queries, sample, store
 from guardhouse.webhooks.endpoints import WebhookUrlRefused
 from guardhouse.webhooks.queries import Figures
 from guardhouse.webhooks.store import Endpoint
 from guardhouse.webhooks.wire import (
+    AdhocSecretShape,
     NewWebhookShape,
     RotateSecretRequest,
     SecretShape,
@@ -42,6 +43,7 @@ READ, WRITE, REPLAY, OWN = "webhooks:read", "webhooks:write", "webhooks:replay",
 router = api_router("webhooks")
 Reader = Annotated[Caller, Depends(Require(READ, OWN))]
 Writer = Annotated[Caller, Depends(Require(WRITE, OWN))]
+Admin = Annotated[Caller, Depends(Require(WRITE))]
 Tester = Annotated[Caller, Depends(Require(REPLAY, WRITE, OWN))]
 NONE_YET = Figures(0, None, None, 0)
 
@@ -89,6 +91,12 @@ async def list_webhooks(caller: Reader, tx: RequestTx, page: AskedPage) -> dict[
     )
     figures = await queries.figures_of(tx, caller.tenant.id, [row.id for row in rows])
     return page.answer(rows, lambda row: (row.id.bytes,), lambda row: webhook_shape(row, figures[row.id]))
+
+
+@router.get("/webhooks/adhoc-secret", operation_id="get_adhoc_secret")
+async def get_adhoc_secret(caller: Admin, shared: Shared) -> AdhocSecretShape:
+    """Show the secret that signs deliveries to a `webhook_url` that came with a call."""
+    return AdhocSecretShape(secret=adhoc.secret_of(shared, caller.tenant.id))
 
 
 @router.get("/webhooks/{webhook_id}", operation_id="get_webhook", responses=refusals(NotFound))

@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Sequence as DatabaseSequence
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
 from guardhouse.foundation.database import Tx, metadata
 from guardhouse.webhooks.narrow import Filter, filter_of
@@ -82,7 +83,7 @@ webhook_endpoints = Table(
     Column("created_by", Text, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
     Column("updated_at", _INSTANT, nullable=False),
-    CheckConstraint("channel IN ('webhook', 'slack', 'pagerduty', 'email')", name="channel"),
+    CheckConstraint("channel IN ('webhook', 'slack', 'pagerduty', 'email', 'adhoc')", name="channel"),
     CheckConstraint("preset IN ('standard', 'three_strikes', 'custom')", name="preset"),
     CheckConstraint("state IN ('active', 'throttled', 'paused', 'disabled')", name="state"),
     Index("webhook_endpoints_tenant_id_idx", "tenant_id", "id"),
@@ -273,6 +274,20 @@ async def add_endpoint(tx: Tx, values: Mapping[str, Any]) -> Endpoint:
     """Insert an endpoint."""
     made = await tx.execute(insert(webhook_endpoints).values(values).returning(*webhook_endpoints.c))
     return _endpoint(made.one())
+
+
+async def put_endpoint(tx: Tx, values: Mapping[str, Any], afresh: Mapping[str, Any]) -> None:
+    """Insert an endpoint, or begin afresh with the one of this id that is there."""
+    made = postgresql_insert(webhook_endpoints).values(dict(values))
+    again = {**afresh, "updated_at": values["updated_at"]}
+    await tx.execute(made.on_conflict_do_update(index_elements=[webhook_endpoints.c.id], set_=again))
+
+
+async def delete_unused(tx: Tx, channel: str, before: datetime) -> int:
+    """Remove endpoints of a channel that nobody asked for since an instant; returns how many."""
+    table = webhook_endpoints
+    gone = await tx.execute(delete(table).where(table.c.channel == channel, table.c.updated_at < before))
+    return gone.rowcount
 
 
 async def count_endpoints(tx: Tx, tenant_id: UUID, channel: str) -> int:

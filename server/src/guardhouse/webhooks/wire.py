@@ -191,6 +191,12 @@ class RotateSecretRequest(BaseModel):
     grace_seconds: Annotated[int, Field(ge=0, le=604_800)] = 86_400
 
 
+class AdhocSecretShape(BaseModel):
+    """What signs deliveries to URLs that came with calls; it stays until the master key changes."""
+
+    secret: ShownOnce
+
+
 class SecretShape(BaseModel):
     """A new secret, given once."""
 

@@ -12,6 +12,8 @@ from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
+from guardhouse.detections.asynchronous import jobs as asynchronous_jobs
+from guardhouse.detections.asynchronous.worker_desk import keep_desk
 from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
@@ -53,6 +55,7 @@ JOBS: Final[tuple[Job[Any], ...]] = (
     baseline_jobs.learn_rest,
     previews_jobs.run_preview,
     recalculation_jobs.run_recalculation,
+    asynchronous_jobs.judge,
 )
 
 SCHEDULES: Final[tuple[Job[None], ...]] = (
@@ -88,6 +91,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,
     record_jobs.keep_records,
+    asynchronous_jobs.prune_inputs,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,
@@ -104,4 +108,5 @@ LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("judge_addresses", policies_jobs.judge),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
+    LongLoop("detection_desk", keep_desk),
 )

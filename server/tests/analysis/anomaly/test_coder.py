@@ -114,6 +114,16 @@ def test_growing_keeps_every_cost() -> None:
     assert np.array_equal(coder.costs(lines).milli, before.milli)
 
 
+def test_a_frozen_copy_scores_alike_and_stays() -> None:
+    coder = Coder()
+    coder.learn(some_lines(300))
+    frozen = coder.frozen()
+    before = frozen.costs([b"third 7"]).milli.tolist()
+    coder.learn([b"third 7"], [64])
+    assert frozen.costs([b"third 7"]).milli.tolist() == before
+    assert coder.costs([b"third 7"]).milli.tolist() != before
+
+
 def test_a_full_table_is_told() -> None:
     coder = Coder(BYTES, 14)
     assert not coder.crowded()

@@ -16,13 +16,22 @@ def uniform(seed: int, count: int) -> list[float]:
 def test_smoothed_p_is_uniform_even_among_equal_scores() -> None:
     draw = np.random.default_rng(1)
     ordered = np.sort(draw.integers(0, 8, 400))
-    found = np.array([smoothed_p(ordered, int(draw.integers(0, 8)), 5, seq) for seq in range(4000)])
+    scores, seqs = draw.integers(0, 8, 4000), np.arange(4000)
+    found = np.array(smoothed_p(ordered, scores, 5, seqs))
     for alpha in (0.1, 0.5, 0.9):
         assert abs(np.mean(found <= alpha) - alpha) < 0.05
     assert found.min() > 0
     assert found.max() < 1
-    assert smoothed_p(np.empty(0, np.int64), 3, 5, 1) <= 1
-    assert smoothed_p(ordered, 3, 5, 1) == smoothed_p(ordered, 3, 5, 1)
+    assert smoothed_p(np.empty(0, np.int64), scores[:1], 5, seqs[:1])[0] <= 1
+    assert smoothed_p(ordered, scores[7:8], 5, seqs[7:8]) == [found[7]]
+
+
+def test_scores_that_are_close_count_as_equal() -> None:
+    ordered, seqs = np.full(400, 2006), np.arange(1000)
+    moved = np.array(smoothed_p(ordered, np.full(1000, 2007), 5, seqs, 1000))
+    assert 0.4 < np.mean(moved) < 0.6
+    apart = np.array(smoothed_p(ordered, np.full(1000, 2007), 5, seqs))
+    assert apart.max() < 0.01
 
 
 def test_the_sum_follows_its_formula() -> None:

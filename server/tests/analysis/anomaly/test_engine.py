@@ -262,6 +262,16 @@ def test_a_record_is_explained_by_its_parts() -> None:
     assert parts[1].milli_bits > 5 * parts[0].milli_bits
 
 
+def test_a_fitted_engine_is_ready_at_once() -> None:
+    fit, calibration = events(word_lines(800)), events(word_lines(800, 2), 801)
+    engine = Engine.fitted(1, Config(), fit, calibration)
+    assert engine.state == "ready"
+    usual = engine.detect(events(word_lines(2000, 3), 1601)).surprise
+    assert float(np.mean(usual >= surprise_of(0.01))) <= 0.02
+    assert float(np.mean(usual >= surprise_of(0.5))) >= 0.1
+    assert engine.detect(events([ODD], 3601)).findings
+
+
 def test_hostile_events_are_taken() -> None:
     engine = ready_engine(log_lines(100))
     odd: list[object] = [{}, {"a": [[[]]]}, {"x": "\ud800\x00"}, {"n": 2**70}, {"é|=": None}, {"a": {"": ""}}]

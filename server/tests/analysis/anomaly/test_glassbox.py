@@ -196,7 +196,7 @@ SETTINGS = NcdSettings(baseline=40, window=20, hop=10, p_threshold=0.01, permuta
 
 def test_the_original_rule_finds_a_burst_of_strange_events_and_no_other() -> None:
     events = lines(200, 1) + alien(20, 2) + lines(60, 3)
-    windows = list(NcdRule(1, SETTINGS).observe(events, 1))
+    windows = list(NcdRule(1, SETTINGS).observe(events, range(1, len(events) + 1)))
     assert [window.last_seq for window in windows[:2]] == [60, 70]
     assert all(window.last_seq - window.first_seq == 19 for window in windows)
     told = [window for window in windows if window.anomalous]
@@ -207,7 +207,7 @@ def test_the_original_rule_finds_a_burst_of_strange_events_and_no_other() -> Non
 
 def test_the_test_runs_only_where_the_distance_can_decide() -> None:
     blind = NcdSettings(baseline=40, window=20, hop=10, ncd_threshold=1.0)
-    assert all(window.permutations is None for window in NcdRule(1, blind).observe(lines(100, 1), 1))
+    assert all(window.permutations is None for window in NcdRule(1, blind).observe(lines(100, 1), range(100)))
 
 
 def test_severities_of_the_original_rule() -> None:
@@ -222,8 +222,8 @@ def test_severities_of_the_original_rule() -> None:
 
 def test_a_saved_rule_goes_on_as_if_nothing_had_been() -> None:
     events = lines(75, 1) + alien(30, 2)
-    whole = list(NcdRule(1, SETTINGS).observe(events, 1))
+    whole = list(NcdRule(1, SETTINGS).observe(events, range(1, len(events) + 1)))
     rule = NcdRule(1, SETTINGS)
-    parts = list(rule.observe(events[:63], 1))
+    parts = list(rule.observe(events[:63], range(1, 64)))
     loaded = NcdRule.from_state(rule.to_state(), 1, SETTINGS)
-    assert parts + list(loaded.observe(events[63:], 64)) == whole
+    assert parts + list(loaded.observe(events[63:], range(64, len(events) + 1))) == whole

@@ -1,7 +1,5 @@
 """Text as it is scored: secrets out, one bounded line, linear time."""
 
-import time
-
 import pytest
 
 from guardhouse.analysis.anomaly.mask import Masker
@@ -53,19 +51,9 @@ HOSTILE += ["-----BEGIN PRIVATE KEY-----" * 40_000, "bearer " * 150_000, "0x" * 
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:8] for text in HOSTILE])
-def test_time_grows_with_length_alone(text: str) -> None:
-    """Twice the text takes nowhere near four times as long, by the processor's clock and the best of three."""
-
-    def best(given: str) -> float:
-        taken = []
-        for _ in range(3):
-            begun = time.process_time()
-            redact_text(given)
-            for mask in ("log", "light"):
-                Masker(mask).trace(given.encode())
-                Masker(mask).lines([given.encode()])
-            taken.append(time.process_time() - begun)
-        return min(taken)
-
-    assert best(text[: len(text) // 4]) < 5  # a quadratic pattern takes minutes here
-    assert best(text[: len(text) // 8]) > 0
+def test_hostile_texts_come_to_an_end(text: str) -> None:
+    """With a pattern whose time grows with the square of the length this would take hours."""
+    redact_text(text)
+    line = text[: len(text) // 4].encode()
+    for mask in ("log", "light"):
+        assert Masker(mask).lines([line]) == [Masker(mask).trace(line).masked]

@@ -257,6 +257,40 @@ def test_the_table_of_unassigned_code_points_is_of_unicode_14() -> None:
     assert missing == {n for n in range(0x110000) if unicodedata.category(chr(n)) == "Cn"}
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_reading_what_was_read_changes_nothing_more(text: str) -> None:
+    once = base(text)
+    again = base(once)
+    assert base(again) == again
+
+
+WORDS = st.lists(
+    st.sampled_from([*ATTACK.lower().split(), "river", "garden", "seven", "quiet"]), min_size=8, max_size=14
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORDS, st.sampled_from(["base64", "hex"]))
+def test_a_decoded_view_encodes_to_its_stretch_of_the_text(words: list[str], kind: str) -> None:
+    said = " ".join(words)
+    payload = base64.b64encode(said.encode()).decode() if kind == "base64" else said.encode().hex()
+    text = f"look here: {payload} (end)"
+    reading = next(v.reading for v in normalise(text).views if v.kind == kind)
+    start, end = reading.span(0, len(reading.text))
+    encoded = reading.text.encode()
+    assert text[start:end] == (base64.b64encode(encoded).decode() if kind == "base64" else encoded.hex())
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORDS, st.sampled_from([". ", ", ", "; ", " and ", "\n"]))
+def test_plain_prose_is_its_own_reading(words: list[str], joint: str) -> None:
+    text = joint.join(f"the {word} was there" for word in words) + "."
+    found = normalise(text)
+    assert [v.reading for v in found.views] == [Reading(text)]
+    assert found.flags == ()
+
+
 WORST = {
     "spaced": "a ",
     "entities": "&a",

@@ -136,3 +136,13 @@ def test_the_longest_text_of_near_misses_comes_to_an_end(core: Pack, seed: str) 
     match(core, text, "user")
     for shape in SHAPES.values():
         shape(text)
+
+
+@pytest.mark.timeout(60)  # a rule that takes the square of the length takes minutes here
+@pytest.mark.parametrize("number", range(0, len(CORE["rules"]), 8))
+def test_near_misses_of_every_rule_come_to_an_end(core: Pack, number: int) -> None:
+    for one in core.rules[number : number + 8]:
+        beginning = [min(step).rstrip("*") for step in one.steps[:-1]] or [min(one.words, default="system:")]
+        text = (" ".join(beginning) + " ") * (100_000 // (len(" ".join(beginning)) + 1))
+        hits = match(core, text, min(one.channels))
+        assert all(hit.start < hit.end <= len(text) for hit in hits)

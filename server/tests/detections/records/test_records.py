@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from guardhouse.detections import record as record_file
-from guardhouse.detections import routes
-from guardhouse.detections.policy import DEFAULT
+from guardhouse.detections.policies.in_force import Policies
+from guardhouse.detections.policy import DEFAULT, Policy
 from guardhouse.detections.records import jobs, waiting
 from guardhouse.detections.records import write as write_file
 from guardhouse.detections.records.figures import NOT_RECORDED
@@ -32,7 +32,10 @@ MARK = "zanzibar-marker"
 
 
 def put_in_force(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    monkeypatch.setattr(routes, "DEFAULT", msgspec.structs.replace(DEFAULT, **changes))
+    async def in_force(*_asked: Any) -> Policy:
+        return msgspec.structs.replace(DEFAULT, **changes)
+
+    monkeypatch.setattr(Policies, "in_force", in_force)
 
 
 async def test_a_record_reads_back_as_answered_without_excerpts(door: Door) -> None:
@@ -139,7 +142,7 @@ async def test_the_list_is_filtered_and_paged(door: Door, clock: SetClock) -> No
     assert await ids() == [hours, hello, attack]
     assert await ids(decision="block") == [attack]
     assert await ids(channel="external") == [hours]
-    assert await ids(engine="embedded", degraded="false", policy=str(DEFAULT.id)) == [hours, hello, attack]
+    assert await ids(engine="embedded", degraded="false", policy=made[0]["policy"]) == [hours, hello, attack]
     assert await ids(degraded="true") == []
     assert await ids(min_score=0.5) == [attack]
     assert await ids(agent_id="a", session_id="s") == [attack]

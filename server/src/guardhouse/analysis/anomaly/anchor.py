@@ -74,9 +74,6 @@ def coder_from(state: dict[str, Any], *, zstd: bool) -> LineCoder:
 
 def frozen(coder: LineCoder) -> LineCoder:
     """A copy of a coder that learning the original does not change."""
-    state = coder.to_state()
     if isinstance(coder, Coder):
-        state["counts"] = [
-            {name: table.copy() for name, table in tables.items()} for tables in state["counts"]
-        ]
-    return coder_from(state, zstd=isinstance(coder, DictionaryCoder))
+        return coder.frozen()
+    return DictionaryCoder.from_state(coder.to_state())

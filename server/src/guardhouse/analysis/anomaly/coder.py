@@ -61,18 +61,48 @@ class Slots(NamedTuple):
 
 
 class _Counts:
-    """The tables of one order: what scoring reads (both generations), and the current generation's own share."""
+    """The tables of one order: what scoring reads (both generations), and the current generation's own share.
 
-    __slots__ = ("context", "context_now", "distinct", "distinct_new", "distinct_now", "pair", "pair_now")
+    While there is no older generation the two are the same arrays.
+    """
+
+    SEEN = ("pair", "context", "distinct")
+    OWN = ("pair_now", "context_now", "distinct_now", "distinct_new")
 
     def __init__(self, size: int) -> None:
-        self.pair = np.zeros(size, np.uint32)
-        self.context = np.zeros(size, np.uint32)
-        self.distinct = np.zeros(size, np.uint16)
-        self.pair_now = np.zeros(size, np.uint32)
-        self.context_now = np.zeros(size, np.uint32)
-        self.distinct_now = np.zeros(size, np.uint16)
-        self.distinct_new = np.zeros(size, np.uint16)
+        self.pair = self.pair_now = np.zeros(size, np.uint32)
+        self.context = self.context_now = np.zeros(size, np.uint32)
+        self.distinct = self.distinct_now = self.distinct_new = np.zeros(size, np.uint16)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no older generation."""
+        return self.pair is self.pair_now
+
+    def begin(self, bits: int) -> "_Counts":
+        """The tables of the next generation, with this one as the older."""
+        made = _Counts(1 << bits)
+        made.pair = _resized(self.pair_now, bits)
+        made.context = _resized(self.context_now, bits)
+        made.distinct = _resized(self.distinct_now, bits)
+        made.distinct_new = np.zeros_like(made.distinct)
+        return made
+
+    def to_state(self) -> dict[str, Any]:
+        """The tables, each once."""
+        return {name: getattr(self, name) for name in (self.SEEN if self.alone else self.SEEN + self.OWN)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "_Counts":
+        """The tables that ``to_state`` gave."""
+        made = cls(0)
+        made.pair = made.pair_now = state["pair"]
+        made.context = made.context_now = state["context"]
+        made.distinct = made.distinct_now = made.distinct_new = state["distinct"]
+        for name in cls.OWN:
+            if name in state:
+                setattr(made, name, state[name])
+        return made
 
 
 class Coder:
@@ -175,15 +205,8 @@ class Coder:
         The tables take the smallest size that holds eight cells for each pair of the longest order. Growing repeats
         the older generation's cells, which leaves its answers as they are; shrinking adds cells up.
         """
-        pairs = int(np.count_nonzero(self._counts[self.kind.reach].pair_now))
-        wanted = max(1, SLOTS_PER_PAIR * pairs - 1).bit_length()
-        bits = min(MOST_BITS, max(FEWEST_BITS, wanted))
-        for order, old in self._counts.items():
-            made = _Counts(1 << bits)
-            made.pair = _resized(old.pair_now, bits)
-            made.context = _resized(old.context_now, bits)
-            made.distinct = _resized(old.distinct_now, bits)
-            self._counts[order] = made
+        bits = _bits_for(int(np.count_nonzero(self._counts[self.kind.reach].pair_now)))
+        self._counts = {order: counts.begin(bits) for order, counts in self._counts.items()}
         self.table_bits = bits
         self.learned_lines = 0
 
@@ -197,10 +220,7 @@ class Coder:
             "orders": list(self.kind.orders),
             "table_bits": self.table_bits,
             "learned_lines": self.learned_lines,
-            "counts": [
-                {name: getattr(self._counts[order], name) for name in _Counts.__slots__}
-                for order in self.kind.orders
-            ],
+            "counts": [self._counts[order].to_state() for order in self.kind.orders],
         }
 
     @classmethod
@@ -210,10 +230,17 @@ class Coder:
         made = cls(kind, FEWEST_BITS)
         made.table_bits = state["table_bits"]
         made.learned_lines = state["learned_lines"]
-        for order, arrays in zip(kind.orders, state["counts"], strict=True):
-            for name in _Counts.__slots__:
-                setattr(made._counts[order], name, arrays[name])
+        tables = zip(kind.orders, state["counts"], strict=True)
+        made._counts = {order: _Counts.from_state(arrays) for order, arrays in tables}
         return made
+
+    def frozen(self) -> Self:
+        """A copy for scoring alone: learning the original does not change it."""
+        state = self.to_state()
+        state["counts"] = [
+            {name: getattr(counts, name).copy() for name in _Counts.SEEN} for counts in self._counts.values()
+        ]
+        return self.from_state(state)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -276,11 +303,12 @@ class Coder:
 
     def _add(self, slots: Slots, weight: NDArray[np.uint32]) -> None:
         counts = self._counts[slots.order]
-        for table in (counts.pair, counts.pair_now):
-            np.add.at(table, slots.pairs, weight)
         amount = weight if slots.order else weight.sum(dtype=np.uint32, keepdims=True)
-        for table in (counts.context, counts.context_now):
-            np.add.at(table, slots.contexts, amount)
+        np.add.at(counts.pair, slots.pairs, weight)
+        np.add.at(counts.context, slots.contexts, amount)
+        if not counts.alone:
+            np.add.at(counts.pair_now, slots.pairs, weight)
+            np.add.at(counts.context_now, slots.contexts, amount)
 
     @staticmethod
     def _count_distinct(counts: _Counts, keys: NDArray[np.int64]) -> None:
@@ -288,9 +316,17 @@ class Coder:
         contexts = keys >> MOST_BITS
         pairs = keys & ((1 << MOST_BITS) - 1)
         _grow(counts.distinct_now, contexts)
+        if counts.alone:
+            return
         new = contexts[counts.pair[pairs] == counts.pair_now[pairs]]
         _grow(counts.distinct_new, new)
         _grow(counts.distinct, new)
+
+
+def _bits_for(pairs: int) -> int:
+    """Bits of the smallest table with eight cells for each pair of the longest order."""
+    wanted = max(1, SLOTS_PER_PAIR * pairs - 1).bit_length()
+    return min(MOST_BITS, max(FEWEST_BITS, wanted))
 
 
 def _back_off(

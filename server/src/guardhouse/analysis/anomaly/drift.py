@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from guardhouse.analysis.anomaly.splitmix import Purpose, derive, uniform
+from guardhouse.analysis.anomaly.splitmix import Purpose, derive, value
 
 NAT: Final = 1_000_000
 DAY_US: Final = 86_400_000_000
@@ -26,12 +26,26 @@ _STEPS: Final = 20
 _LN_10: Final = math.log(10)
 
 
-def smoothed_p(ordered: NDArray[np.int64], score: int, stream_seed: int, seq: int) -> float:
-    """(#{> score} + U (1 + #{= score})) / (n + 1) among ascending scores; U is drawn for this position."""
-    below, not_above = np.searchsorted(ordered, score, "left"), np.searchsorted(ordered, score, "right")
-    share = float(uniform(derive(stream_seed, Purpose.SMOOTH, seq), 0, 1)[0])
-    above = ordered.size - int(not_above)
-    return (above + share * (1 + int(not_above - below))) / (ordered.size + 1)
+def smoothed_p(
+    ordered: NDArray[np.int64],
+    scores: NDArray[np.int64],
+    stream_seed: int,
+    seqs: NDArray[np.int64],
+    close: NDArray[np.int64] | int = 0,
+) -> list[float]:
+    """(#{above} + U (1 + #{equal})) / (n + 1) among ascending scores; U is drawn for each position.
+
+    Scores no further apart than `close` are equal: where a stream repeats a few lines, a model that learned on moves
+    all their costs by a little, which is no drift.
+    """
+    below = np.searchsorted(ordered, scores - close, "left").tolist()
+    not_above = np.searchsorted(ordered, scores + close, "right").tolist()
+    shares = [(value(derive(stream_seed, Purpose.SMOOTH, seq), 0) >> 11) * 2.0**-53 for seq in seqs.tolist()]
+    size = int(ordered.size)
+    return [
+        (size - last + share * (1 + last - first)) / (size + 1)
+        for first, last, share in zip(below, not_above, shares, strict=True)
+    ]
 
 
 def nats_of(p: float) -> int:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from guardhouse.analysis.anomaly.config import Config
+from guardhouse.analysis.anomaly.metric_points import MetricPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. Exactly one of ``text``, ``body``, ``value``, ``symbols`` is given.
+    """One event. Exactly one of ``text``, ``body``, ``value``, ``symbols``, ``point`` is given.
 
     ``seq`` counts from 1 in the stream, ``time_us`` is the event's own time in microseconds (UTC). ``key`` names the
-    series of a value or the session of symbols and texts; ``end`` closes that session.
+    series of a value or the session of symbols, texts and records; ``end`` closes that session. Steps of a session with
+    ``order_us`` (the start of a span) are put in that order when it closes. A point of a metric names its own series.
     """
 
     seq: int
@@ -24,6 +26,8 @@ class Event:
     entity: str = ""
     key: str = ""
     end: bool = False
+    point: MetricPoint | None = None
+    order_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

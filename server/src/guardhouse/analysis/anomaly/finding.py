@@ -88,12 +88,14 @@ class Decision:
 class Results:
     """What became of a segment; arrays have one place per event.
 
-    ``surprise`` is -1 for events that were not judged (warm-up, values and symbols that only their series or session
-    judges); ``milli_bits`` is the cost of the event's line, 0 where it has none.
+    ``surprise`` is -1 for events that were not judged; a value has that of its series, a whole session its own.
+    ``milli_bits`` is the cost of the event's line, 0 where it has none; ``score_milli`` is that cost, the score of a
+    series, or a session's total cost.
     """
 
     surprise: NDArray[np.int64]
     milli_bits: NDArray[np.int64]
+    score_milli: NDArray[np.int64]
     rejected: NDArray[np.bool_]
     findings: list[Finding] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -103,4 +105,5 @@ class Results:
     @classmethod
     def empty(cls, size: int) -> "Results":
         """Results of ``size`` events of which none was judged."""
-        return cls(np.full(size, -1, np.int64), np.zeros(size, np.int64), np.zeros(size, np.bool_))
+        zeros = np.zeros(size, np.int64)
+        return cls(np.full(size, -1, np.int64), zeros, zeros.copy(), np.zeros(size, np.bool_))

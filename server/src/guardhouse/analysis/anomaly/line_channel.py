@@ -179,7 +179,16 @@ class LineChannel:
         return {
             "n": self.n,
             "pending": [
-                [e.seq, e.time_us, e.text, dict(e.body) if e.body is not None else None, e.entity, e.key]
+                [
+                    e.seq,
+                    e.time_us,
+                    e.text,
+                    dict(e.body) if e.body is not None else None,
+                    e.entity,
+                    e.key,
+                    e.end,
+                    e.order_us,
+                ]
                 for e in self.pending
             ],
             "outliers": [[one.seq, one.template, one.line] for one in self.outliers],
@@ -219,8 +228,8 @@ class LineChannel:
         made = cls()
         made.n = state["n"]
         made.pending = [
-            Event(seq, time_us, text=text, body=body, entity=entity, key=key)
-            for seq, time_us, text, body, entity, key in state["pending"]
+            Event(seq, time_us, text=text, body=body, entity=entity, key=key, end=end, order_us=order_us)
+            for seq, time_us, text, body, entity, key, end, order_us in state["pending"]
         ]
         made.outliers = [Outlier(*one) for one in state["outliers"]]
         made.queued = [

@@ -5,7 +5,7 @@ NCD is over a threshold and the permutation p under another one. The test runs o
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -59,24 +59,24 @@ class NcdRule:
     def __init__(self, seed: int, settings: NcdSettings) -> None:
         self.seed = seed
         self.settings = settings
-        self._held: deque[bytes] = deque(maxlen=settings.baseline + settings.window)
+        self._held: deque[tuple[int, bytes]] = deque(maxlen=settings.baseline + settings.window)
         self._since = 0
         self._compressor = Compressor()
 
-    def observe(self, events: Iterable[bytes], first_seq: int) -> Iterator[NcdWindow]:
-        """Take events in order; gives a verdict at every hop once baseline and window are full."""
-        for seq, event in enumerate(events, first_seq):
-            self._held.append(event)
+    def observe(self, events: Sequence[bytes], seqs: Sequence[int]) -> Iterator[NcdWindow]:
+        """Take events with their positions; gives a verdict at every hop once baseline and window are full."""
+        for seq, event in zip(seqs, events, strict=True):
+            self._held.append((seq, event))
             self._since += 1
             if len(self._held) == self._held.maxlen and self._since >= self.settings.hop:
                 self._since = 0
-                yield self._judge(seq)
+                yield self._judge()
 
-    def _judge(self, last_seq: int) -> NcdWindow:
-        held, settings = tuple(self._held), self.settings
-        sample = Sample(held[: settings.baseline], held[settings.baseline :], shrunk=False)
+    def _judge(self) -> NcdWindow:
+        settings, held = self.settings, [event for _, event in self._held]
+        sample = Sample(tuple(held[: settings.baseline]), tuple(held[settings.baseline :]), shrunk=False)
+        first_seq, last_seq = self._held[settings.baseline][0], self._held[-1][0]
         found = figures(sample, self._compressor)
-        first_seq = last_seq - settings.window + 1
         if found.ncd <= settings.ncd_threshold:
             return NcdWindow(first_seq, last_seq, found, None, anomalous=False, severity="low")
         seed = seed_of(self.seed, first_seq, last_seq)
@@ -94,8 +94,9 @@ class NcdRule:
         """The held events and the place in the hop, for `snapshot`; the settings are not part of it."""
         return {
             "since": self._since,
-            "lengths": np.array([len(event) for event in self._held], np.int64),
-            "events": b"".join(self._held),
+            "lengths": np.array([len(event) for _, event in self._held], np.int64),
+            "seqs": np.array([seq for seq, _ in self._held], np.int64),
+            "events": b"".join(event for _, event in self._held),
         }
 
     @classmethod
@@ -103,7 +104,7 @@ class NcdRule:
         """The rule that `to_state` described, perhaps under other settings."""
         rule, at = cls(seed, settings), 0
         rule._since = state["since"]
-        for length in state["lengths"].tolist():
-            rule._held.append(state["events"][at : at + length])
+        for seq, length in zip(state["seqs"].tolist(), state["lengths"].tolist(), strict=True):
+            rule._held.append((seq, state["events"][at : at + length]))
             at += length
         return rule

@@ -15,6 +15,7 @@ from guardhouse.analysis.anomaly import splitmix
 from guardhouse.analysis.anomaly.decide import rejected
 from guardhouse.analysis.anomaly.epoch import SAMPLED, epoch_length
 from guardhouse.analysis.anomaly.learning import (
+    ALLOWED_WEIGHT,
     CENSOR_SURPRISE,
     MOST_LEARNED,
     REGIME_EPOCHS,
@@ -22,15 +23,18 @@ from guardhouse.analysis.anomaly.learning import (
     REGIME_SHARE,
     WAIT_SURPRISE,
 )
-from guardhouse.analysis.anomaly.line_channel import RECALIBRATE_EVENTS
+from guardhouse.analysis.anomaly.line_channel import RECALIBRATE_EVENTS, State
 from guardhouse.analysis.anomaly.news import News
 from guardhouse.analysis.anomaly.open_sessions import OpenSessions, Session, Step
 from guardhouse.analysis.anomaly.quarantine import Quarantine
 from guardhouse.analysis.anomaly.session_block import Block, joined, line_of, symbols_of
 from guardhouse.analysis.anomaly.session_model import SessionModel, SessionWhy, Symbols
+from guardhouse.analysis.anomaly.tail import FEW
 
 WARM_UP: Final = 50
 EXPLAINED_PER_BLOCK: Final = 32
+YOUNG_SHARE: Final = 4
+"""Scores from the first quarter of a stream's sessions leave the reservoirs: a young model says much of anything."""
 _SHAPE_BITS: Final = 31
 _NUMBERS: Final = (
     "seed",
@@ -39,6 +43,7 @@ _NUMBERS: Final = (
     "regime_changes",
     "held",
     "_epoch_end",
+    "_guard",
     "_high_epochs",
     "_high_sessions",
     "_quiet_until",
@@ -59,7 +64,8 @@ class JudgedSession(NamedTuple):
     """The verdict on a session or a piece of one.
 
     `scores` and `families` (surprise) go by `FAMILIES`; a piece has the first only. `shape` names what unusual
-    sessions of one cause share, 0 where nothing is unusual. Of one block the first 32 candidates are explained.
+    sessions of one cause share, 0 where nothing is unusual; `pinned` says that a person confirmed it. Of one block the
+    first 32 candidates are explained.
     """
 
     session: Session
@@ -68,6 +74,7 @@ class JudgedSession(NamedTuple):
     surprise: int
     rejected: bool
     candidate: bool
+    pinned: bool
     shape: int
     why: SessionWhy | None
 
@@ -89,15 +96,17 @@ class SessionStream:
         self._quarantine = Quarantine()
         self._blocks: list[Block] = []  # of the epoch
         self._epoch_end = 0
+        self._guard = 1.0
         self._high_epochs = 0  # epochs in a row with too many rejected
         self._high_sessions = 0  # sessions in these
         self._quiet_until = 0  # no candidates before so many sessions
         self._known: dict[int, None] = {}  # symbols that were learned, in the order they came
         self._news = News()
         self._bad: set[int] = set()  # shapes that a person confirmed
+        self._allowed: set[int] = set()  # shapes that a person called usual
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """Where the stream stands."""
         if self.model is None:
             return "calibrating"
@@ -122,22 +131,36 @@ class SessionStream:
                 self._end_epoch(self.model, rules)
         return found
 
+    def peek(self, sessions: list[Session], rules: SessionRules) -> list[JudgedSession]:
+        """Judge whole sessions by the model as it is, and change nothing; none before the warm-up ends."""
+        if self.model is None or not sessions:
+            return []
+        scores = self.model.scores([session.symbols for session in sessions])
+        return self._judged(self.model, sessions, scores, self.model.family_surprise(scores), rules)
+
     def accept(self) -> None:
         """A person accepts the new regime: what waits is learned, and nothing told for the next 200 sessions."""
         if self.held:
             self.held, self._quiet_until = False, self.closed + RECALIBRATE_EVENTS
 
     def confirm(self, shape: int) -> None:
-        """A person says that this shape is bad: it is never learned."""
+        """A person says that this shape is bad: it is always told and never learned."""
+        self._allowed.discard(shape)
         self._bad.add(shape)
         self._quarantine.release(shape)
 
     def allow(self, shape: int) -> None:
-        """A person says that this shape is usual: it is learned now."""
+        """A person says that this shape is usual: it is never told, and learned with four times its weight."""
         self._bad.discard(shape)
+        self._allowed.add(shape)
         waiting = self._quarantine.release(shape)
         if waiting is not None and self.model is not None:
-            self.model.learn([symbols_of(waiting.line)] * 4)
+            self.model.learn([symbols_of(waiting.line)] * ALLOWED_WEIGHT)
+
+    def unpin(self, shape: int) -> None:
+        """A person takes either back."""
+        self._bad.discard(shape)
+        self._allowed.discard(shape)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -160,6 +183,7 @@ class SessionStream:
 
     def _begin_epoch(self, model: SessionModel, rules: SessionRules) -> None:
         model.freeze(rules.guard)
+        self._guard = rules.guard
         self._blocks = []
         self._epoch_end = self.closed + epoch_length(self.closed)
 
@@ -204,9 +228,15 @@ class SessionStream:
         if unknown.any():
             surprise = np.where(unknown, np.minimum(surprise, self._news.bound(surprise)), surprise)
         cut = rejected(surprise, rules.fdr_q)
-        candidates = cut & (surprise >= rules.alert_surprise)
+        shapes = [
+            _shape(model.shape(session.symbols, self._known)) if rare else 0
+            for session, rare in zip(sessions, ((surprise >= WAIT_SURPRISE) | cut).tolist(), strict=True)
+        ]
+        bad = np.array([shape in self._bad for shape in shapes], np.bool_)
+        usual = np.array([shape in self._allowed for shape in shapes], np.bool_)
+        candidates = ((cut & (surprise >= rules.alert_surprise)) | bad) & ~usual
         if self.state != "ready":
-            candidates[:] = False
+            candidates &= bad
         explained = set(np.flatnonzero(candidates)[:EXPLAINED_PER_BLOCK].tolist())
         return [
             JudgedSession(
@@ -216,9 +246,8 @@ class SessionStream:
                 int(surprise[place]),
                 bool(cut[place]),
                 bool(candidates[place]),
-                _shape(model.shape(session.symbols, self._known))
-                if surprise[place] >= WAIT_SURPRISE or cut[place]
-                else 0,
+                bool(bad[place]),
+                shapes[place],
                 model.explain(session.symbols, list(self._known)) if place in explained else None,
             )
             for place, session in enumerate(sessions)
@@ -248,7 +277,7 @@ class SessionStream:
         """Let a sample of the epoch's scores into the reservoirs.
 
         Of the rejected ones each 1/q-th enters, cut off; so does what looks rare. Leaving all of them out would
-        shrink the tail on itself, letting all in would blind it.
+        shrink the tail on itself, letting all in would blind it. Scores by a much younger model leave.
         """
         size = len(epoch.sessions)
         sampled = np.arange(size) % max(1, size // SAMPLED) == 0
@@ -260,6 +289,9 @@ class SessionStream:
         for reservoir, tail, row in zip(model.reservoirs, model.tails, epoch.scores, strict=True):
             values = np.where(censored[chosen], np.minimum(row[chosen], tail.cap()), row[chosen])
             reservoir.admit(values, censored[chosen], origins)
+            young = reservoir.origins < self.closed // YOUNG_SHARE
+            if young.size - int(np.count_nonzero(young)) >= FEW:
+                reservoir.forget(reservoir.origins[young])
 
     def _believed(self, epoch: Block, *, everything: bool) -> list[Symbols]:
         """The sessions of an epoch to learn: usual ones, and those whose shape has waited long enough."""
@@ -299,22 +331,23 @@ class SessionStream:
             "known": np.array(list(self._known), np.int64),
             "news": self._news.to_state(),
             "bad": np.array(sorted(self._bad), np.int64),
+            "allowed": np.array(sorted(self._allowed), np.int64),
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], guard: float) -> Self:
-        """The stream that `to_state` described; `guard` is the one that its epoch began with."""
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """The stream that `to_state` described."""
         made = cls(state["seed"], state["warm_up"])
         for name in _NUMBERS:
             setattr(made, name, state[name])
         made.open = OpenSessions.from_state(state["open"])
-        made.model = None if state["model"] is None else SessionModel.from_state(state["model"], guard)
+        made.model = None if state["model"] is None else SessionModel.from_state(state["model"], made._guard)
         made._waiting = [symbols_of(line) for line in state["waiting"]]
         made._quarantine = Quarantine.from_state(state["quarantine"])
         made._blocks = [Block.from_state(state["epoch"])]
         made._known = dict.fromkeys(state["known"].tolist())
         made._news = News.from_state(state["news"])
-        made._bad = set(state["bad"].tolist())
+        made._bad, made._allowed = set(state["bad"].tolist()), set(state["allowed"].tolist())
         return made
 
 
@@ -326,6 +359,11 @@ def _cut(sessions: list[Session], whole: int) -> tuple[list[Session], list[Sessi
         if left == 0:
             return sessions[: place + 1], sessions[place + 1 :]
     return sessions, []
+
+
+def shape_words(shape: int) -> tuple[int, int]:
+    """The step before and the dearest step of a shape, as symbols."""
+    return shape >> _SHAPE_BITS, shape & ((1 << _SHAPE_BITS) - 1)
 
 
 def _shape(pair: tuple[int, int]) -> int:

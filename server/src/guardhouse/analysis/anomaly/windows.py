@@ -43,6 +43,11 @@ class WindowScores:
         self._tail: Tail | None = None
         self._refit_in = 0
 
+    @property
+    def median(self) -> int:
+        """The middle score of the windows known when the present tail was made."""
+        return self._tail.median if self._tail is not None else 0
+
     def observe(
         self,
         totals: NDArray[np.int64],

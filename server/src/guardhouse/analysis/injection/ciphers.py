@@ -12,7 +12,7 @@ from guardhouse.analysis.injection.known_words import known_share
 from guardhouse.analysis.injection.offsets import Reading
 
 _WORDS_AT_LEAST: Final = 3
-_FEW, _ENOUGH, _TIMES = 0.12, 0.25, 2
+_FEW, _ENOUGH, _TIMES = 0.25, 0.25, 2  # backwards English holds the small words of other languages
 _LINE_AT_LEAST: Final = 12
 
 

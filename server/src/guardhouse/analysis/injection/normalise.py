@@ -16,7 +16,7 @@ from guardhouse.analysis.injection.lookalikes import latin
 from guardhouse.analysis.injection.offsets import Reading
 from guardhouse.analysis.injection.repair_words import unscrambled, without_leet
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

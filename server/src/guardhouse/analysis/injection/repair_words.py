@@ -13,6 +13,7 @@ _LETTER: Final = re.compile(r"[A-Za-z]")
 _NO_LEET: Final = re.compile(r"[A-Za-z]+[0-9]+!?|[0-9]+[A-Za-z]{1,4}!?|[A-Za-z]+!+")
 _WORD: Final = re.compile(r"(?<![^\W\d_])[A-Za-z]{5,14}(?![^\W\d_])")
 _LEET: Final = tuple(str.maketrans("0134578@$!", target) for target in ("oieastbasi", "oleastbasl"))
+_PLAINLY_LEET: Final = 2  # words that are no names of things; from there on "t0" and "m3" are none either
 _KNOWN: Final = FUNCTION_WORDS | ATTACK_WORDS
 
 
@@ -20,19 +21,24 @@ def without_leet(reading: Reading, masked: str, found: Findings) -> Reading:
     """Step 13: ``1gn0r3`` becomes ``ignore``; kept only if it gives the text words that it did not have."""
     if not _SIGNS.search(masked):
         return reading
-    edits: list[Edit] = []
+    sure: list[Edit] = []
+    unsure: list[Edit] = []
     gained = 0
     for m in _TOKEN.finditer(masked):
-        if not _LETTER.search(m[0]) or _NO_LEET.fullmatch(m[0]):
+        if not _LETTER.search(m[0]):
             continue
         options = [m[0].translate(table) for table in _LEET]
         known = [option for option in options if option.lower() in _KNOWN]
-        gained += bool(known)
-        edits.append((m.start(), m.end(), (known or options)[0]))
+        edit = (m.start(), m.end(), (known or options)[0])
+        if not _NO_LEET.fullmatch(m[0]):
+            gained += bool(known)
+            sure.append(edit)
+        elif known:
+            unsure.append(edit)
     if not gained:
         return reading
     found.flags.add("leet")
-    return edited(reading, edits)
+    return edited(reading, sorted(sure + unsure) if len(sure) >= _PLAINLY_LEET else sure)
 
 
 def _shape(word: str) -> tuple[str, str, str]:

@@ -109,7 +109,7 @@ class Writer:
 
     async def _write(self, entries: Sequence[Entry]) -> None:
         async with system_transaction(self.resources.database) as tx:
-            made = await write(tx, entries, self.days)
+            made = await write(tx, self.resources, entries, self.days)
         self.days.known |= made
 
     async def _write_each(self, taken: Taken) -> bool:

@@ -188,6 +188,21 @@ async def find_record(tx: Tx, tenant_id: UUID, now: datetime, record_id: UUID, a
     return None if row is None else Record(*row)
 
 
+async def find_records(
+    tx: Tx, tenant_id: UUID, now: datetime, ids: Sequence[UUID], times: tuple[datetime, datetime]
+) -> list[Record]:
+    """Return records by their ids, made between two instants."""
+    rows = await tx.fetch(
+        f"SELECT {', '.join(COLUMNS)} FROM detections WHERE tenant_id = $1 AND {_LIVE} AND id = ANY ($3::uuid[])"
+        " AND at >= $4 AND at <= $5",
+        tenant_id,
+        now,
+        list(ids),
+        *times,
+    )
+    return [Record(*row) for row in rows]
+
+
 async def find_text(tx: Tx, tenant_id: UUID, now: datetime, record_id: UUID, at: datetime) -> bytes | None:
     """Return the stored text of a record, packed; None when its policy keeps none."""
     found: bytes | None = await tx.fetch_value(

@@ -1,4 +1,4 @@
-"""Write what was judged: records by day, the texts that policies keep, in the caller's transaction."""
+"""Write what was judged: records by day, texts that policies keep, notices, all in the caller's transaction."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,16 +11,22 @@ import zstandard
 from guardhouse.detections.records import store
 from guardhouse.detections.records.store import Record, StoredText
 from guardhouse.foundation.database import Tx
+from guardhouse.foundation.resources import Resources
+from guardhouse.notices.publish import Draft, publish_all
+from guardhouse.webhooks import adhoc
+from guardhouse.webhooks.adhoc import Letter
 
 DAYS_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record on its way; ``text`` only when its policy keeps texts."""
+    """A record on its way; ``text`` only when its policy keeps texts. Notices and letters commit with it."""
 
     record: Record
     text: str | None = None
+    notices: tuple[Draft, ...] = ()
+    letters: tuple[Letter, ...] = ()
 
 
 @dataclass(slots=True)
@@ -38,7 +44,7 @@ class Days:
         return {day}
 
 
-async def write(tx: Tx, entries: Sequence[Entry], days: Days) -> set[date]:
+async def write(tx: Tx, resources: Resources, entries: Sequence[Entry], days: Days) -> set[date]:
     """Write entries; returns the days whose partitions were made, for ``days`` to know after the commit."""
     by_day: dict[date, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -50,6 +56,10 @@ async def write(tx: Tx, entries: Sequence[Entry], days: Days) -> set[date]:
         texts = [_stored(entry.record, entry.text) for entry in some if entry.text is not None]
         if texts:
             await store.write_texts(tx, day, texts)
+    letters = [letter for entry in entries for letter in entry.letters]
+    told = [draft for entry in entries for draft in entry.notices] + [letter.draft for letter in letters]
+    await publish_all(tx, told)
+    await adhoc.post(tx, resources, letters)
     return made
 
 

@@ -31,7 +31,7 @@ _UNSIGNED: Final = ""
 
 async def deliver(resources: Resources, destination: Destination, message: Message, at: datetime) -> Outcome:
     """Send one message and return how it went; never raises for what the other side does."""
-    if destination.channel == "webhook":
+    if destination.channel in {"webhook", "adhoc"}:
         return await send.send(resources.outbound, destination, message, at)
     if destination.channel == "email":
         return await send_mail(resources, destination, message, at)

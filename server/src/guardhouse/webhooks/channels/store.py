@@ -67,7 +67,10 @@ async def list_channels(tx: Tx, tenant_id: UUID, *, after: UUID | None, limit: i
     table = webhook_endpoints
     wanted = select(table.c.id).where(
         table.c.tenant_id == tenant_id,
-        or_(table.c.channel != "webhook", table.c.channel_config["is"].as_string() == "channel"),
+        or_(
+            table.c.channel.not_in(("webhook", "adhoc")),
+            table.c.channel_config["is"].as_string() == "channel",
+        ),
     )
     if after is not None:
         wanted = wanted.where(table.c.id > after)
