@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,11 @@ def _libpq(url: str, database: str) -> str:
 
 
 @contextlib.contextmanager
-def platform(*processes: str) -> Iterator[Platform]:
-    """Start a database of its own and the named processes (``serve``, ``work``); stop all at the end."""
+def platform(*processes: str, settings: Mapping[str, str] | None = None) -> Iterator[Platform]:
+    """Start a database of its own and the named processes (``serve``, ``work``); stop all at the end.
+
+    ``settings`` are added to the environment of the processes.
+    """
     with tempfile.TemporaryDirectory(prefix="guardhouse-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -110,7 +113,7 @@ def platform(*processes: str) -> Iterator[Platform]:
                 "GUARDHOUSE_ANONYMOUS_PER_MINUTE": "0",
                 "GUARDHOUSE_TELEMETRY_REQUESTS_PER_MINUTE": "1000000",  # one project stands for many here
                 "GUARDHOUSE_WORKER_METRICS_PORT": "0",
-            }
+            } | {**(settings or {})}
             made = Platform(folder, postgres, environment, ports)
             object.__setattr__(made, "key", asyncio.run(_make_key(made)))
             with contextlib.ExitStack() as stack:
@@ -175,25 +178,31 @@ def wait_for_port(port: int, seconds: float = 30.0) -> None:
 
 
 @contextlib.contextmanager
+def running(program: Sequence[str], port: int) -> Iterator[None]:
+    """Run a Python program that listens on a loopback port."""
+    process = subprocess.Popen([sys.executable, *program], env=dict(os.environ))
+    try:
+        wait_for_port(port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
 def anchor_app(made: Platform, shape: str) -> Iterator[int]:
     """Run `anchors/orm_app.py` over a database of its own in the same PostgreSQL; gives its port."""
     made.psql("CREATE DATABASE anchor")
     url = made.postgres.superuser_url.rpartition("/")[0] + "/anchor"
     port = free_port()
     program = [
-        sys.executable,
         str(Path(__file__).parent / "anchors" / "orm_app.py"),
         normal_url(url),
         shape,
         str(port),
     ]
-    process = subprocess.Popen(program, env=dict(os.environ))
-    try:
-        wait_for_port(port)
+    with running(program, port):
         yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 class Client:

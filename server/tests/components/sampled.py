@@ -15,6 +15,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "operations": [{"op": "add", "rule": {"kind": "ban_net", "value": {"net": "203.0.113.8"}}}]
     },
     "create_app_rule": {"kind": "ban_net", "value": {"net": "203.0.113.7"}},
+    "create_calibration": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-31T00:00:00Z"},
     "create_score_preview": {"override": {"rule_id": "exec_tmp", "weight": 1}},
     "create_issuer": {
         "name": "canary-a",

@@ -25,6 +25,7 @@ from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import TenantKey
+from guardhouse.foundation.ids import id_at, time_of
 from guardhouse.foundation.resources import Resources
 from guardhouse.foundation.transaction import system_transaction
 from guardhouse.identity import members
@@ -334,14 +335,15 @@ def _id_in(name: str, item: dict[str, Any]) -> str | None:
 def absent_like(real: str) -> str:
     """Return an id of the same form that nobody has."""
     try:
-        UUID(real)
+        at = time_of(UUID(real))
     except ValueError:
         if re.fullmatch(r"[0-9a-f]{32}", real):
             return uuid4().hex
         if real.isdigit():
             return str(int(real) - 1)
         return real.replace(MARK, "nothing-").replace("canary_", "nothing_")
-    return str(uuid4()) if "-" in real else uuid4().hex
+    absent = uuid4() if at is None else id_at(at)  # where the time in an id says where to look
+    return str(absent) if "-" in real else absent.hex
 
 
 def without_marks(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str, dict[str, str]]:

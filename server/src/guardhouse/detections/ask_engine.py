@@ -9,7 +9,7 @@ from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
 from guardhouse.detections.model_file import shipped_model
 from guardhouse.detections.scan_task import ScanAsk, Scanned
-from guardhouse.detections.verdict import Ask, Verdict
+from guardhouse.detections.verdict import Additions, Ask, Verdict
 from guardhouse.foundation.errors import Problem
 from guardhouse.settings import Settings
 
@@ -23,8 +23,10 @@ class EngineBusy(Problem):
     remediation = "Try again after the seconds in Retry-After, or send fewer texts at a time."
 
 
-async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
-    """Judge a text within a time.
+async def ask_engine(
+    pool: EnginePool, ask: Ask, seconds: float, additions: Additions | None = None
+) -> Verdict:
+    """Judge a text within a time; ``additions`` are what ``own`` of the ask names.
 
     Raises:
         EngineBusy: more texts wait than may wait.
@@ -32,7 +34,7 @@ async def ask_engine(pool: EnginePool, ask: Ask, seconds: float) -> Verdict:
         TooLateError: the time was over first.
     """
     async with _within(seconds):
-        return (await pool.judge([ask], seconds))[0]
+        return (await pool.judge([ask], seconds, additions))[0]
 
 
 async def scan_text(pool: EnginePool, ask: ScanAsk, seconds: float) -> Scanned:

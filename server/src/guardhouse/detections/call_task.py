@@ -32,6 +32,11 @@ class CallsAsk(msgspec.Struct, frozen=True, array_like=True, tag="calls"):
         """What there is to read; how long it takes goes with it."""
         return "\n".join([*(one.text for one in self.said), *(one.arguments for one in self.calls)])
 
+    @property
+    def own(self) -> str:
+        """The digest of what a tenant adds to the engine: nothing, here."""
+        return ""
+
 
 class UnfoundedArgument(msgspec.Struct, frozen=True, array_like=True):
     """A destination that nobody named who may."""

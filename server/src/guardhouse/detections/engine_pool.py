@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +25,14 @@ from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
     Outcome,
-    Task,
+    frame_to_bytes,
     framed,
     outcomes_from_bytes,
-    tasks_to_bytes,
+    own_digests,
+    used,
 )
 from guardhouse.detections.scan_task import ScanAsk, Scanned
-from guardhouse.detections.verdict import Ask, Verdict
+from guardhouse.detections.verdict import Additions, Ask, Frame, Task, Verdict
 from guardhouse.foundation.bound_process import Launch, end_in_steps, start_bound
 
 MOST_TEXTS, MOST_CHARACTERS = 64, 65_536  # of one frame
@@ -69,6 +70,7 @@ class TooLateError(Exception):
 @dataclass(slots=True, eq=False)
 class _Job:
     ask: Task
+    additions: Additions | None
     done: asyncio.Future[Outcome]
     deadline: float  # of the loop's clock
     strikes: int = 0
@@ -83,10 +85,19 @@ class _Child:
     process: subprocess.Popen[bytes]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    given: OrderedDict[str, None] = field(default_factory=OrderedDict)  # additions that it has
 
     async def do(self, jobs: Sequence[_Job]) -> list[Outcome]:
+        new = {
+            job.ask.own: job.additions
+            for job in jobs
+            if job.additions is not None and job.ask.own not in self.given
+        }
         tasks = [job.ask for job in jobs]
-        self.writer.write(framed(tasks_to_bytes(tasks)))
+        frame = Frame(tasks, new)
+        self.given.update(dict.fromkeys(new))
+        used(self.given, own_digests(frame))
+        self.writer.write(framed(frame_to_bytes(frame)))
         await self.writer.drain()
         return outcomes_from_bytes(await self.receive(), tasks)
 
@@ -138,9 +149,11 @@ class EnginePool:
         """How many texts wait for a process."""
         return len(self._short) + len(self._long) + len(self._alone)
 
-    async def judge(self, asks: Sequence[Ask], seconds: float) -> list[Verdict]:
-        """Judge texts within a time, in the order given; raises as :meth:`do`."""
-        return [one for one in await self.do(asks, seconds) if isinstance(one, Verdict)]
+    async def judge(
+        self, asks: Sequence[Ask], seconds: float, additions: Additions | None = None
+    ) -> list[Verdict]:
+        """Judge texts; ``additions`` are those that ``own`` of the asks names. Raises as :meth:`do`."""
+        return [one for one in await self.do(asks, seconds, additions) if isinstance(one, Verdict)]
 
     async def scan(self, ask: ScanAsk, seconds: float) -> Scanned:
         """Scan an answer within a time; raises as :meth:`do`."""
@@ -152,7 +165,9 @@ class EnginePool:
         (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, CheckedCalls)]
         return done
 
-    async def do(self, asks: Sequence[Task], seconds: float) -> list[Outcome]:
+    async def do(
+        self, asks: Sequence[Task], seconds: float, additions: Additions | None = None
+    ) -> list[Outcome]:
         """Do tasks within a time; their outcomes are in the order given.
 
         Raises:
@@ -171,7 +186,7 @@ class EnginePool:
             raise EngineFailedError("this text has ended engine processes before")
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._serve()) for _ in range(self.processes)]
-        jobs = [_Job(ask, loop.create_future(), loop.time() + seconds) for ask in asks]
+        jobs = [_Job(ask, additions, loop.create_future(), loop.time() + seconds) for ask in asks]
         async with self._work:
             for job in jobs:
                 (self._long if job.size > LONG_TEXT else self._short).append(job)

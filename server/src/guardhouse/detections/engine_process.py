@@ -6,24 +6,25 @@ It holds no connection to anything else.
 
 import socket
 import sys
-from collections.abc import Sequence
+from collections import OrderedDict
 from pathlib import Path
 
-from guardhouse.analysis.injection.score import Engine
+from guardhouse.analysis.injection.score import Engine, Own
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
     Outcome,
-    Task,
+    frame_from_bytes,
     framed,
     outcomes_to_bytes,
-    tasks_from_bytes,
+    own_digests,
+    used,
 )
-from guardhouse.detections.judge_texts import verdicts
+from guardhouse.detections.judge_texts import compiled, verdicts
 from guardhouse.detections.load_engine import load_engine
 from guardhouse.detections.run_check import checked
 from guardhouse.detections.run_scan import scanned
 from guardhouse.detections.scan_task import ScanAsk
-from guardhouse.detections.verdict import Ask
+from guardhouse.detections.verdict import Ask, Frame
 
 READY = framed(outcomes_to_bytes([]))
 
@@ -32,22 +33,25 @@ def main(arguments: list[str]) -> int:
     """Load the model, say that it is ready by an empty frame, and answer until the other side closes."""
     with socket.socket(fileno=int(arguments[0])) as line:
         engine = load_engine(Path(arguments[1]))
+        kept: OrderedDict[str, Own] = OrderedDict()
         line.sendall(READY)
         while (frame := _read(line)) is not None:
-            line.sendall(framed(outcomes_to_bytes(outcomes(engine, tasks_from_bytes(frame)))))
+            line.sendall(framed(outcomes_to_bytes(_answer(engine, frame_from_bytes(frame), kept))))
     return 0
 
 
-def outcomes(engine: Engine, tasks: Sequence[Task]) -> list[Outcome]:
+def _answer(engine: Engine, frame: Frame, kept: OrderedDict[str, Own]) -> list[Outcome]:
     """Do tasks: the texts to judge together, everything else by itself."""
-    judged = iter(verdicts(engine, [task for task in tasks if isinstance(task, Ask)]))
-    done: list[Outcome] = []
-    for task in tasks:
+    kept.update({digest: compiled(added) for digest, added in frame.additions.items()})
+    judged = iter(verdicts(engine, [ask for ask in frame.asks if isinstance(ask, Ask)], kept))
+    found: list[Outcome] = []
+    for task in frame.asks:
         if isinstance(task, Ask):
-            done.append(next(judged))
+            found.append(next(judged))
         else:
-            done.append(scanned(task) if isinstance(task, ScanAsk) else checked(task))
-    return done
+            found.append(scanned(task) if isinstance(task, ScanAsk) else checked(task))
+    used(kept, own_digests(frame))
+    return found
 
 
 def _read(line: socket.socket) -> bytes | None:

@@ -7,8 +7,11 @@ from typing import Final, Literal
 from msgspec import structs
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
+from guardhouse.detections.calibrations.shift import shifted
+from guardhouse.detections.decide import HARD
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
+from guardhouse.detections.policies.own import own_of
 from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.remotes.go_contract import RemoteVerdict
@@ -45,21 +48,34 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
     Raises:
         EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
+    own = own_of(policy)
+    shift = own.shifts.get(wanted.channel, 0)
     ask = Ask(
         wanted.text,
         wanted.channel,
         rules_off=policy.rules_off,
-        detail_from=detail_from,
+        detail_from=shifted(detail_from, -shift) - 1,  # rounding may move a score by one
         explain=wanted.explain,
+        core=own.core,
+        own=own.digest,
     )
-    if policy.engine.kind == "remote":
-        return await _judge_elsewhere(desk, policy, wanted, ask)
-    return await _judge_here(desk, policy, ask, wanted.seconds)
+    denied, allowed = own.listed(wanted.text, wanted.channel)
+    if denied is not None:
+        return by_list(denied, HARD)
+    if allowed is not None and not own.denies_phrases:
+        return by_list(allowed, 0)
+    if policy.engine.kind == "remote" and allowed is None:
+        judged = await _judge_elsewhere(desk, policy, wanted, ask)
+    else:
+        judged = await _judge_here(desk, policy, ask, wanted.seconds)
+    if judged.verdict is not None and judged.verdict.listed is not None:
+        return replace(judged, source="list")
+    return calibrated(judged, shift) if allowed is None else by_list(allowed, 0)
 
 
 async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:
     try:
-        verdict = await ask_engine(desk.engine, ask, seconds)
+        verdict = await ask_engine(desk.engine, ask, seconds, own_of(policy).additions)
     except EngineBusy:
         if policy.fail_mode == "embedded":
             raise
@@ -90,9 +106,7 @@ async def _judge_elsewhere(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask)
     if here.verdict is None:
         return here
     name = policy.engine.name or ""
-    return replace(
-        here, verdict=joined(here.verdict, said), engine=name, endpoint=said.endpoint or f"{name}/v1/detect"
-    )
+    return Judged(joined(here.verdict, said), engine=name, endpoint=said.endpoint or f"{name}/v1/detect")
 
 
 def _left(wanted: Wanted, begun: float) -> float:
@@ -102,6 +116,8 @@ def _left(wanted: Wanted, begun: float) -> float:
 
 def joined(here: Verdict, said: RemoteVerdict) -> Verdict:
     """Put what a remote engine says of a text it scored with what our rules say: kinds of both, its own sentence."""
+    if here.listed is not None:
+        return here
     kinds = {kind for kind in said.threat_types if kind in THREATS}
     kinds |= {reason.category for reason in here.reasons if reason.kind == "rule"}
     kinds |= {"encoding_attack"} & {*here.threat_types}
@@ -110,6 +126,27 @@ def joined(here: Verdict, said: RemoteVerdict) -> Verdict:
         threat_types=tuple(sorted(kinds)) or here.threat_types,
         reason=here.reason and (said.reason or here.reason),
     )
+
+
+def calibrated(judged: Judged, shift_milli: int) -> Judged:
+    """Shift every score of a verdict by the tenant's own calibration of the channel."""
+    verdict = judged.verdict
+    if verdict is None or shift_milli == 0:
+        return judged
+    views = tuple(
+        structs.replace(one, score_milli=shifted(one.score_milli, shift_milli)) for one in verdict.views
+    )
+    score = shifted(verdict.score_milli, shift_milli)
+    return replace(judged, verdict=structs.replace(verdict, score_milli=score, views=views))
+
+
+def by_list(entry: str, score_milli: int) -> Judged:
+    """Return what a list says of exactly this text: 1,000 where it is denied, 0 where it is allowed."""
+    said = "denied" if score_milli else "allowed"
+    threats = ("injection",) if score_milli else ()
+    reason = f"Exactly this text is {said} by the list entry {entry}."
+    verdict = Verdict(score_milli, threats, reason, (), (), (), (), None, None, listed=entry)
+    return Judged(verdict, "list")
 
 
 def without_verdict(reason: str) -> Judged:

@@ -1,6 +1,6 @@
 """Ask the engine and write down what it says; only engine processes do, so only they carry it in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from guardhouse.analysis.injection.canary import candidates
@@ -8,9 +8,21 @@ from guardhouse.analysis.injection.explain import evidence, explain, sentence, t
 from guardhouse.analysis.injection.findings import Findings
 from guardhouse.analysis.injection.hidden_characters import clean
 from guardhouse.analysis.injection.offsets import Reading as ReadText
-from guardhouse.analysis.injection.score import Engine, JudgedView, Judgement, Question, judge
+from guardhouse.analysis.injection.phrases import Phrase, compile_phrases
+from guardhouse.analysis.injection.rules import compile_pack
+from guardhouse.analysis.injection.score import (
+    NOTHING,
+    Engine,
+    JudgedView,
+    Judgement,
+    Own,
+    Question,
+    judge,
+)
+from guardhouse.detections.decide import HARD
 from guardhouse.detections.token_digest import token_digest
 from guardhouse.detections.verdict import (
+    Additions,
     Ask,
     Explained,
     Instruction,
@@ -25,16 +37,40 @@ EXCERPT: Final = 200  # code points
 INSTRUCTION_FROM: Final = 300  # milli: a window of a document that scores this is listed
 MOST_INSTRUCTIONS: Final = 50
 _VISIBLE: Final = {"\n", "\t", " "}
+_NONE: Final[Mapping[str, Own]] = {}
+MOST_DENIED: Final = 20  # reasons
+DENIED_CATEGORY: Final = "injection"
 
 
-def verdicts(engine: Engine, asks: Sequence[Ask]) -> list[Verdict]:
-    """Judge texts; each verdict is the same whatever else is in the batch."""
-    questions = [Question(ask.text, ask.channel, frozenset(ask.rules_off), ask.given) for ask in asks]
+def compiled(added: Additions) -> Own:
+    """Compile what a tenant adds; its rules were checked when they were taken."""
+    return Own(
+        tuple(compile_pack(rules) for rules in added.packs),
+        compile_phrases(Phrase(one.entry, one.text, one.channel) for one in added.allow),
+        compile_phrases(Phrase(one.entry, one.text, one.channel) for one in added.deny),
+    )
+
+
+def verdicts(engine: Engine, asks: Sequence[Ask], known: Mapping[str, Own] = _NONE) -> list[Verdict]:
+    """Judge texts; each verdict is the same whatever else is in the batch. ``known``: additions by digest."""
+    questions = [
+        Question(
+            ask.text,
+            ask.channel,
+            frozenset(ask.rules_off),
+            ask.given,
+            known[ask.own] if ask.own else NOTHING,
+            ask.core,
+        )
+        for ask in asks
+    ]
     return [_verdict(engine, ask, judged) for ask, judged in zip(asks, judge(engine, questions), strict=True)]
 
 
 def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
     detailed = ask.explain or judgement.score_milli >= ask.detail_from
+    if judgement.denied:
+        return _denied(engine, judgement)
     return Verdict(
         score_milli=judgement.score_milli,
         threat_types=threat_types(judgement) if detailed else (),
@@ -46,6 +82,34 @@ def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
         explain=_explained(engine, judgement) if ask.explain else None,
         engine_version=engine.model.version,
         marked=_marked(ask.text, judgement),
+    )
+
+
+def _denied(engine: Engine, judgement: Judgement) -> Verdict:
+    """Write down that phrases of a deny list are in the text: nothing else is weighed."""
+    reasons = tuple(
+        Reason(
+            "list",
+            one.view.id,
+            one.view.reading.span(one.found.start, one.found.end),
+            excerpt(one.view.reading.text[one.found.start : one.found.end]),
+            0,
+            DENIED_CATEGORY,
+            one.found.phrase.id,
+        )
+        for one in judgement.denied[:MOST_DENIED]
+    )
+    return Verdict(
+        score_milli=HARD,
+        threat_types=(DENIED_CATEGORY,),
+        reason="Holds a phrase of a deny list.",
+        reasons=reasons,
+        views=tuple(_reading(one) for one in judgement.views if one.view.kind != "text"),
+        instructions=_instructions(engine, judgement) if judgement.question.channel == "external" else (),
+        flags=judgement.flags,
+        explain=None,
+        engine_version=engine.model.version,
+        listed=judgement.denied[0].found.phrase.id,
     )
 
 

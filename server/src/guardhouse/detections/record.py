@@ -32,6 +32,7 @@ _NOT_IN_REST: Final = frozenset(
         "would_decide", "thresholds", "channel", "flags", "engine", "engine_version", "tier", "verdict_source",
         "degraded", "fallback_reason", "policy", "policy_version", "cached", "processing_time_ms",
         "processing_time_us", "endpoint", "context", "created_at", "explain", "sanitized_text", "redacted_text",
+        "message", "messages", "tool_calls",
     }
 )  # fmt: skip
 _EXCERPTS: Final = frozenset({"text", "value", "argument", "evidence", "sanitized_text"})

@@ -32,6 +32,11 @@ class ScanAsk(msgspec.Struct, frozen=True, array_like=True, tag="scan"):
     prompt_key: bytes = b""
     guarded: tuple[Guarded, ...] = ()
 
+    @property
+    def own(self) -> str:
+        """The digest of what a tenant adds to the engine: nothing, here."""
+        return ""
+
 
 class Found(msgspec.Struct, frozen=True, array_like=True):
     """A leak; ``value`` is what stands there, for a canary the SHA-256 in hex of what may be one."""

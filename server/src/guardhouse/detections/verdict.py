@@ -1,8 +1,11 @@
 """What the engine says of a text, as it travels: from an engine process, into a record, out to the caller."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+
+from guardhouse.detections.call_task import CallsAsk
+from guardhouse.detections.scan_task import ScanAsk
 
 THREATS: Final = frozenset(
     {
@@ -19,7 +22,8 @@ THREATS: Final = frozenset(
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always.
 
-    ``given`` is another engine's score (milli), which then stands for that of the heads.
+    ``given`` is another engine's score (milli), which then stands for that of the heads. ``core``: whether the
+    rules that ship count; ``own`` is the digest of what a tenant adds (:class:`Additions`), empty for nothing.
     """
 
     text: str
@@ -28,10 +32,38 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     detail_from: int = 200
     explain: bool = False
     given: int | None = None
+    core: bool = True
+    own: str = ""
+
+
+class ListedPhrase(msgspec.Struct, frozen=True, array_like=True):
+    """A phrase of a list, by its entry's name; ``channel`` None speaks for both."""
+
+    entry: str
+    text: str
+    channel: str | None = None
+
+
+class Additions(msgspec.Struct, frozen=True, array_like=True):
+    """What a tenant adds to the engine: packs of rules (JSON, as checked), phrases that it allows and denies."""
+
+    packs: tuple[list[dict[str, Any]], ...] = ()
+    allow: tuple[ListedPhrase, ...] = ()
+    deny: tuple[ListedPhrase, ...] = ()
+
+
+Task = Ask | ScanAsk | CallsAsk
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """Texts to judge, and those additions by digest that the process has not been given before."""
+
+    asks: list[Task]
+    additions: dict[str, Additions] = {}
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why: a rule that matched or a stretch whose n-grams weigh; ``span`` is in the text as sent."""
+    """Why: a rule that matched, a stretch whose n-grams weigh, an entry of a list; ``span`` is in the text as sent."""
 
     kind: str
     view: str
@@ -95,5 +127,6 @@ class Verdict(msgspec.Struct, frozen=True):
     instructions: tuple[Instruction, ...]
     flags: tuple[str, ...]
     explain: Explained | None
-    engine_version: str
+    engine_version: str | None
+    listed: str | None = None  # the entry of a deny list that is in the text
     marked: tuple[Marked, ...] = ()

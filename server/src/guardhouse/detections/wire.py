@@ -144,9 +144,9 @@ class DetectionThresholds(BaseModel):
 
 
 class DetectionReason(BaseModel):
-    """A rule that matched, a stretch whose words and letters raised the score, or a canary, whose label is shown."""
+    """A rule that matched, words that raised the score, an entry of a deny list, or a canary, whose label is shown."""
 
-    kind: Literal["rule", "ngrams", "canary"]
+    kind: Literal["rule", "ngrams", "list", "canary"]
     view: str
     span: Span
     text: Annotated[str, Field(description="An excerpt; what is not seen is written as `\\u{200B}`.")]

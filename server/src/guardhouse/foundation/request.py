@@ -41,6 +41,11 @@ def resources_of(connection: HTTPConnection) -> Resources:
     return found
 
 
+async def shared_resources(request: Request) -> Resources:
+    """Return the Resources to a route that asks for them; a plain function would go by way of a thread."""
+    return resources_of(request)
+
+
 async def open_tx(request: Request) -> AsyncIterator[Tx]:
     """Open the transaction of a request whose caller is known; its tenant is the caller's.
 
@@ -84,7 +89,7 @@ def system_transaction(resources: Resources) -> AbstractAsyncContextManager[Tx]:
     return transaction.system_transaction(resources.database)
 
 
-def page_of(
+async def page_of(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows per page.")] = DEFAULT_LIMIT,
     cursor: Annotated[
@@ -105,7 +110,7 @@ def page_of(
 
 
 AskedPage = Annotated[Page, Depends(page_of)]
-Shared = Annotated[Resources, Depends(resources_of)]
+Shared = Annotated[Resources, Depends(shared_resources)]
 RequestTx = Annotated[Tx, Depends(open_tx, scope="function")]
 
 

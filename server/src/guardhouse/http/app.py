@@ -15,10 +15,14 @@ from guardhouse.agents.rules.history import routes as rule_history_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.canaries import routes as canary_routes
+from guardhouse.detections.feedback import routes as feedback_routes
+from guardhouse.detections.lists import routes as list_routes
 from guardhouse.detections.output import routes as output_routes
+from guardhouse.detections.packs import routes as pack_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
 from guardhouse.detections.protected_texts import routes as protected_text_routes
 from guardhouse.detections.records import routes as record_routes
+from guardhouse.detections.tuning import routes as tuning_routes
 from guardhouse.events import routes as events_routes
 from guardhouse.events.hints import routes as hint_routes
 from guardhouse.events.ips import routes as address_routes
@@ -70,6 +74,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
     status_routes.router,
+    detection_routes.router,
     health.router,
     identity_routes.router,
     client_routes.router,
@@ -108,8 +113,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
-    detection_routes.router,
     detection_policy_routes.router,
+    list_routes.router,
+    pack_routes.router,
+    tuning_routes.router,
+    feedback_routes.router,
     record_routes.router,
     asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
     canary_routes.router,

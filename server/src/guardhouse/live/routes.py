@@ -73,7 +73,7 @@ async def _spend(request: Request, ticket: str) -> Caller:
 Listener = Annotated[Caller, Depends(Listening(None))]
 
 
-def hub_of(request: Request) -> Hub:
+async def hub_of(request: Request) -> Hub:
     """Return the hub of this process."""
     hub: Hub = request.app.state.hub
     return hub

@@ -33,12 +33,12 @@ doors = api_router("usage", prefix="")
 Reader = Annotated[Caller, Depends(Require("usage:read", "usage:own"))]
 
 
-def limiter_of(request: Request) -> Limiter:
+async def limiter_of(request: Request) -> Limiter:
     """Return the limits of this process."""
     return cast("Limiter", request.app.state.limiter)
 
 
-def days_asked(
+async def days_asked(
     shared: Shared,
     first: Annotated[
         Day | None, Query(alias="from", description="First UTC day; absent: 29 days before `to`.")

@@ -103,6 +103,7 @@ def test_detect_leaves_the_state_as_it_is() -> None:
     before = engine.to_bytes()
     found = engine.detect(events([ODD, *log_lines(5, 3)], 1214))
     assert [finding.first_seq for finding in found.findings] == [1214]
+    assert ODD.encode() not in b"".join(learned(engine).model.lines)
     assert engine.to_bytes() == before
 
 

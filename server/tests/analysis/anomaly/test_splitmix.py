@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from guardhouse.analysis.anomaly.splitmix import Purpose, derive, shuffled, uniform, value, values
+from guardhouse.analysis.anomaly.splitmix import Purpose, derive, shuffled, uniform, unit, value, values
 
 PUBLISHED = [
     6457827717110365317,
@@ -34,6 +34,7 @@ def test_shuffled_is_a_permutation() -> None:
 
 def test_uniform_is_even() -> None:
     drawn = uniform(5, 0, 100_000)
+    assert [unit(5, t) for t in range(100)] == drawn[:100].tolist()
     assert drawn.min() >= 0
     assert drawn.max() < 1
     assert abs(np.mean(drawn < 0.1) - 0.1) < 3 * (0.1 * 0.9 / 100_000) ** 0.5

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from guardhouse.analysis.anomaly.splitmix import Purpose, derive, value
+from guardhouse.analysis.anomaly.splitmix import Purpose, derive, unit
 
 NAT: Final = 1_000_000
 DAY_US: Final = 86_400_000_000
@@ -40,7 +40,7 @@ def smoothed_p(
     """
     below = np.searchsorted(ordered, scores - close, "left").tolist()
     not_above = np.searchsorted(ordered, scores + close, "right").tolist()
-    shares = [(value(derive(stream_seed, Purpose.SMOOTH, seq), 0) >> 11) * 2.0**-53 for seq in seqs.tolist()]
+    shares = [unit(derive(stream_seed, Purpose.SMOOTH, seq), 0) for seq in seqs.tolist()]
     size = int(ordered.size)
     return [
         (size - last + share * (1 + last - first)) / (size + 1)

@@ -16,7 +16,7 @@ What the platform calls:
 random draw but ``splitmix`` under the stream's seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -102,34 +102,41 @@ class Engine:
             self.sessions.judge(judgement)
         events = segment.events
         results = Results.empty(len(events))
-        self._process_lines(events, _places(events, _has_line), results)
-        self._process_values(self.series, events, results)
-        whole = _places(events, _is_session)
-        if whole.size:
-            judged = self.sessions.observe_whole([events[place] for place in whole], self.config)
-            self._note_sessions(judged, results)
-            _enter_sessions(judged, events, whole, results)
+        lines = _with_lines(events)
+        self._process_lines(events, lines, results)
+        if lines.size < len(events):
+            self._process_others(events, results)
         results.findings += self.series.count(events)
         if events:
             self.seq = events[-1].seq
         results.state = self.state
         return results
 
+    def _process_others(self, events: Sequence[Event], results: Results) -> None:
+        self._process_values(self.series, events, results)
+        whole = _whole_sessions(events)
+        if whole.size:
+            judged = self.sessions.observe_whole([events[place] for place in whole], self.config)
+            self._note_sessions(judged, results)
+            _enter_sessions(judged, events, whole, results)
+
     def detect(self, events: Sequence[Event]) -> Results:
         """Score and decide without learning; nothing is judged before the warm-up ends."""
         results = Results.empty(len(events))
         results.state = self.state
         learned = self.lines.learned
-        mine = _places(events, _has_line)
+        mine = _with_lines(events)
         if learned is not None and mine.size:
             chosen = [events[place] for place in mine]
+            met = len(learned.model.lines)
             block = self.lines.score(chosen)
             findings, decision = judge_block(self.lines, chosen, block, self.config, 0)
             _enter_block(block, learned.model.scores[0][block.line], mine, results)
             results.findings, results.decisions = findings, [decision]
+            learned.model.keep_first(met)
         if any(event.value is not None or event.point is not None for event in events):
             self._process_values(SeriesChannel.from_state(self.series.to_state()), events, results)
-        whole = _places(events, _is_session)
+        whole = _whole_sessions(events)
         if whole.size:
             judged = self.sessions.peek([events[place] for place in whole], self.config)
             results.findings += self.sessions.findings(judged)
@@ -300,16 +307,14 @@ class Engine:
         return made
 
 
-def _places(events: Sequence[Event], which: Callable[[Event], bool]) -> NDArray[np.int64]:
-    return np.array([place for place, event in enumerate(events) if which(event)], np.int64)
+def _with_lines(events: Sequence[Event]) -> NDArray[np.int64]:
+    """Places of the events that have a line."""
+    return np.flatnonzero([event.text is not None or event.body is not None for event in events])
 
 
-def _has_line(event: Event) -> bool:
-    return event.text is not None or event.body is not None
-
-
-def _is_session(event: Event) -> bool:
-    return event.symbols is not None
+def _whole_sessions(events: Sequence[Event]) -> NDArray[np.int64]:
+    """Places of the events that are a whole session."""
+    return np.flatnonzero([event.symbols is not None for event in events])
 
 
 def _lines(model: LineModel, block: Block) -> list[bytes]:

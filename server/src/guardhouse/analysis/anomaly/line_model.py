@@ -109,6 +109,14 @@ class LineModel:
             self._score(missing)
         return np.fromiter(map(numbers.__getitem__, lines), np.int64, len(lines))
 
+    def keep_first(self, size: int) -> None:
+        """Forget all but the first distinct lines of the epoch: those that were only asked about came after them."""
+        for line in self.lines[size:]:
+            del self._numbers[line]
+        self.lines, self.templates = self.lines[:size], self.templates[:size]
+        self.scores, self.surprise = self.scores[:, :size], self.surprise[:size]
+        self.fresh = self.fresh[:size]
+
     def learn(self, lines: Sequence[bytes], weights: Sequence[int], templates: Sequence[int]) -> None:
         """Learn distinct lines and remember that they were."""
         self.coder.learn(lines, weights)

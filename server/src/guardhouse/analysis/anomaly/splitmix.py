@@ -55,6 +55,11 @@ def shuffled(seed: int, count: int, first: int = 0) -> NDArray[np.intp]:
     return np.argsort(values(seed, first, count), kind="stable")
 
 
+def unit(seed: int, t: int) -> float:
+    """Value ``t`` as a number in [0, 1): what ``uniform`` has there."""
+    return (value(seed, t) >> 11) * 2.0**-53
+
+
 def uniform(seed: int, first: int, count: int) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 53 bits, the same on every machine."""
     top: NDArray[np.uint64] = values(seed, first, count) >> np.uint64(11)

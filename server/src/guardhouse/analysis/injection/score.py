@@ -4,7 +4,7 @@ A judgement depends on its own text and the engine's version, never on its neigh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from guardhouse.analysis.injection.artefact import Model
@@ -12,6 +12,7 @@ from guardhouse.analysis.injection.calibrate import band_of, logit_milli, score_
 from guardhouse.analysis.injection.features import buckets
 from guardhouse.analysis.injection.head import logits_milli
 from guardhouse.analysis.injection.normalise import Normalised, View, normalise
+from guardhouse.analysis.injection.phrases import Found, Phrases, blanked, find
 from guardhouse.analysis.injection.rules import MOST_POINTS, Hit, Pack, match
 from guardhouse.analysis.injection.windows import Window, external_windows, user_windows
 
@@ -27,6 +28,18 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """What a tenant adds: rules of its own, phrases that it allows, phrases that it denies."""
+
+    packs: tuple[Pack, ...] = ()
+    allow: Phrases = field(default_factory=Phrases)
+    deny: Phrases = field(default_factory=Phrases)
+
+
+NOTHING: Final = Own()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A text and the channel it came by: ``user`` or ``external``; ``rules_off`` are ids of rules to leave out.
 
@@ -37,6 +50,16 @@ class Question:
     channel: str = "user"
     rules_off: frozenset[str] = frozenset()
     given: int | None = None
+    own: Own = NOTHING
+    core: bool = True  # whether the rules that ship count
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A denied phrase in a reading of a text."""
+
+    view: View
+    found: Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +96,14 @@ class Judgement:
     decisive: JudgedView | None
     views: tuple[JudgedView, ...]
     flags: tuple[str, ...]
+    denied: tuple[Denied, ...] = ()
 
 
 def judge(engine: Engine, questions: Sequence[Question]) -> list[Judgement]:
     """Judge texts; a text that normalises to white space scores 0."""
     read = [normalise(q.text, external=q.channel == "external") for q in questions]
+    denied = [_denied(n, q) for q, n in zip(questions, read, strict=True)]
+    read = [_without_allowed(n, q) for q, n in zip(questions, read, strict=True)]
     windows = [[_windows(view, q.channel) for view in n.views] for q, n in zip(questions, read, strict=True)]
     logits = _logits(engine, questions, read, windows)
     judgements: list[Judgement] = []
@@ -95,9 +121,29 @@ def judge(engine: Engine, questions: Sequence[Question]) -> list[Judgement]:
                 decisive,
                 views,
                 read[number].flags,
+                denied[number],
             )
         )
     return judgements
+
+
+def _denied(read: Normalised, question: Question) -> tuple[Denied, ...]:
+    """Find denied phrases before allowed ones are blanked out: deny goes before allow."""
+    deny = question.own.deny
+    return tuple(
+        Denied(view, one) for view in read.views for one in find(deny, view.reading.text, question.channel)
+    )
+
+
+def _without_allowed(read: Normalised, question: Question) -> Normalised:
+    allow = question.own.allow
+    if not allow.by_first:
+        return read
+    views = tuple(
+        replace(view, reading=blanked(view.reading, find(allow, view.reading.text, question.channel)))
+        for view in read.views
+    )
+    return replace(read, views=views)
 
 
 def _windows(view: View, channel: str) -> list[Window]:
@@ -142,7 +188,8 @@ def _judge_view(
     engine: Engine, question: Question, view: View, windows: Sequence[Window], logits: tuple[int, ...]
 ) -> JudgedView:
     text = view.reading.text
-    hits = tuple(match(engine.pack, text, question.channel, question.rules_off))
+    packs = (*((engine.pack,) if question.core else ()), *question.own.packs)
+    hits = tuple(hit for pack in packs for hit in match(pack, text, question.channel, question.rules_off))
     points = sum(hit.rule.points_milli for hit in hits)
     capped = max(points - MOST_POINTS, 0)
     worst = max(range(len(logits)), key=logits.__getitem__)

@@ -9,13 +9,18 @@ from uuid import UUID
 import msgspec
 
 from guardhouse.audit.record import Entry, record
+from guardhouse.detections.calibrations import store as calibration_store
+from guardhouse.detections.lists import store as list_store
+from guardhouse.detections.packs import store as pack_store
 from guardhouse.detections.policies import store
+from guardhouse.detections.policies.check_policy import Known
 from guardhouse.detections.policies.default_policy import DEFAULT_NAME, ensure_default
 from guardhouse.detections.policies.store import StoredPolicy
-from guardhouse.detections.policy import Policy
+from guardhouse.detections.policy import CORE, Policy
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.identity.caller import Caller
+from guardhouse.settings import Settings
 
 MAX_POLICIES: Final = 100
 
@@ -77,6 +82,20 @@ async def change_policy(
     )
     await record(tx, caller.actor, entry)
     return made
+
+
+async def known_to(tx: Tx, caller: Caller, policy: Policy, settings: Settings) -> Known:
+    """Return which of what a policy names there is, and hold it until the end of this transaction."""
+    names = [name for name in policy.rule_packs if name != CORE]
+    packs = await pack_store.get_packs(tx, caller.tenant.id, names)
+    return Known(
+        settings.detect_remotes,
+        await list_store.known_ids(tx, caller.tenant.id, policy.lists),
+        {name: [str(rule["id"]) for rule in pack.rules] for name, pack in packs.items()},
+        await calibration_store.get_calibrations(
+            tx, caller.tenant.id, [] if policy.calibration is None else [policy.calibration]
+        ),
+    )
 
 
 def told(policy: Policy) -> Mapping[str, Any]:

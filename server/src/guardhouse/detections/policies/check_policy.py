@@ -2,10 +2,12 @@
 
 import difflib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Final
+from uuid import UUID
 
 from guardhouse.detections.decide import thresholds_of
 from guardhouse.detections.policy import CORE, ChannelPolicy, Policy
@@ -21,8 +23,18 @@ class PolicyRefused(Problem):
     remediation = "Correct the members listed in `errors`; each says how."
 
 
-def check_policy(policy: Policy, remotes: Collection[str]) -> None:
-    """Insist that a policy can be in force; ``remotes`` are the engines elsewhere that the settings name.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a policy may name: engines elsewhere, lists, packs with the ids of their rules, calibrations."""
+
+    remotes: Collection[str]
+    lists: Collection[UUID]
+    packs: Mapping[str, Collection[str]]
+    calibrations: Collection[UUID]
+
+
+def check_policy(policy: Policy, known: Known) -> None:
+    """Insist that a policy can be in force.
 
     Raises:
         PolicyRefused: with every fault.
@@ -30,14 +42,17 @@ def check_policy(policy: Policy, remotes: Collection[str]) -> None:
     faults = [
         *_faults_of_lines(policy.user, "user"),
         *_faults_of_lines(policy.external, "external"),
-        *_faults_of_engine(policy, remotes),
-        *_faults_of_rules(policy),
+        *_faults_of_engine(policy, known.remotes),
+        *_faults_of_rules(policy, known.packs),
+        *(
+            _fault(f"/lists/{number}", "unknown", "There is no such list.")
+            for number, one in enumerate(policy.lists)
+            if one not in known.lists
+        ),
     ]
     if policy.cascade.low > policy.cascade.high:
         faults.append(_fault("/cascade/low", "range", "`low` is above `high`."))
-    if policy.lists:
-        faults.append(_fault("/lists/0", "unknown", "There is no such list."))
-    if policy.calibration:
+    if policy.calibration is not None and policy.calibration not in known.calibrations:
         faults.append(_fault("/calibration", "unknown", "There is no such calibration."))
     if faults:
         raise PolicyRefused(faults[0]["detail"], errors=faults)
@@ -61,14 +76,14 @@ def _faults_of_engine(policy: Policy, remotes: Collection[str]) -> Iterator[dict
         yield _fault("/engine/name", "unknown", f"No engine of this name is in the settings{known}")
 
 
-def _faults_of_rules(policy: Policy) -> Iterator[dict[str, str]]:
+def _faults_of_rules(policy: Policy, packs: Mapping[str, Collection[str]]) -> Iterator[dict[str, str]]:
     for number, pack in enumerate(policy.rule_packs):
-        if pack != CORE:
+        if pack != CORE and pack not in packs:
             yield _fault(f"/rule_packs/{number}", "unknown", f"There is no rule pack {pack}.")
-    known = core_rules()
+    known = {*core_rules(), *(rule for rules in packs.values() for rule in rules)}
     for number, rule in enumerate(policy.rules_off):
         if rule not in known:
-            near = difflib.get_close_matches(rule, known, 1)
+            near = difflib.get_close_matches(rule, sorted(known), 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             yield _fault(f"/rules_off/{number}", "unknown", f"There is no rule {rule} in the packs{hint}")
 

@@ -6,14 +6,20 @@ the last known ones stay in force, because a guard that stops judging guards not
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from guardhouse.detections.calibrations import store as calibration_store
+from guardhouse.detections.changed import CHANNEL
+from guardhouse.detections.lists import store as list_store
+from guardhouse.detections.packs import store as pack_store
 from guardhouse.detections.policies import store
 from guardhouse.detections.policies.default_policy import DEFAULT_NAME, ensure_default
-from guardhouse.detections.policy import Policy
+from guardhouse.detections.policies.own import InForce, Known, gather, in_force
+from guardhouse.detections.policy import CORE, Policy
 from guardhouse.foundation import logs
-from guardhouse.foundation.database import DatabaseAway, TenantKey
+from guardhouse.foundation.database import DatabaseAway, TenantKey, Tx
 from guardhouse.foundation.errors import Problem
 from guardhouse.foundation.request import tenant_transaction
 from guardhouse.foundation.resources import Resources
@@ -41,8 +47,9 @@ class PolicyNotFound(Problem):
 class _Known:
     """The newest versions of a tenant's policies, and which of them is ``default``."""
 
-    by_id: Mapping[UUID, Policy]
-    default: Policy
+    by_id: Mapping[UUID, InForce]
+    default: InForce
+    until: datetime  # when an entry of a list expires
 
 
 class Policies:
@@ -81,9 +88,9 @@ class Policies:
 
     async def _of(self, tenant: TenantKey) -> _Known:
         if self._stop is None:
-            self._stop = self._resources.wake.subscribe(store.CHANNEL, self._known.drop)
+            self._stop = self._resources.wake.subscribe(CHANNEL, self._known.drop)
         _, known = self._known.get(tenant.id)
-        if known is not None:
+        if known is not None and self._resources.clock.now() < known.until:
             return known
         try:
             return await self._read_now(tenant)
@@ -98,12 +105,26 @@ class Policies:
         generation = self._known.generation
         async with tenant_transaction(self._resources, tenant) as tx:
             await ensure_default(tx, tenant.id, self._resources.clock.now())
-            found = [stored.policy for stored in await store.list_policies(tx, tenant.id)]
-        by_id = {policy.id: policy for policy in found}
-        known = _Known(by_id, next(policy for policy in found if policy.name == DEFAULT_NAME))
+            found = await _with_own(tx, tenant.id, self._resources.clock.now())
+        default = next(policy for policy in found if policy.name == DEFAULT_NAME)
+        known = _Known({policy.id: policy for policy in found}, default, min(p.own.until for p in found))
         self._known.put(tenant.id, known, generation)
         self._last.pop(tenant.id, None)
         if len(self._last) >= ENTRIES:
             self._last.pop(next(iter(self._last)))
         self._last[tenant.id] = known
         return known
+
+
+async def _with_own(tx: Tx, tenant_id: UUID, now: datetime) -> list[InForce]:
+    """Return the tenant's policies with the lists and packs that they name."""
+    policies = [stored.policy for stored in await store.list_policies(tx, tenant_id)]
+    names = {name for policy in policies for name in policy.rule_packs} - {CORE}
+    packs = await pack_store.get_packs(tx, tenant_id, sorted(names)) if names else {}
+    lists = {}
+    if any(policy.lists for policy in policies):
+        lists = {one.id: one for one in await list_store.list_lists(tx, tenant_id)}
+    chosen = [policy.calibration for policy in policies if policy.calibration is not None]
+    calibrations = await calibration_store.get_calibrations(tx, tenant_id, chosen) if chosen else {}
+    known = Known(lists, packs, calibrations)
+    return [in_force(policy, gather(policy, known, now)) for policy in policies]

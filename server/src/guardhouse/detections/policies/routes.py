@@ -46,7 +46,7 @@ async def create_policy(
 ) -> PolicyShape:
     """Make a policy; it is in force for calls that name it, and for keys that are bound to it."""
     policy = policy_of(wanted, new_id())
-    check_policy(policy, shared.settings.detect_remotes)
+    check_policy(policy, await changing.known_to(tx, caller, policy, shared.settings))
     made = await changing.create_policy(tx, caller, policy, shared.clock.now())
     response.headers["ETag"] = etag(policy.version)
     response.headers["Location"] = f"/api/v1/policies/{policy.id}"
@@ -87,7 +87,7 @@ async def update_policy(
     check_match(request.headers, known.policy.version, required=True)
     wanted = changed(known.policy, change)
     shared = resources_of(request)
-    check_policy(wanted, shared.settings.detect_remotes)
+    check_policy(wanted, await changing.known_to(tx, caller, wanted, shared.settings))
     made = await changing.change_policy(tx, caller, known, wanted, shared.clock.now())
     response.headers["ETag"] = etag(made.policy.version)
     return policy_shape(made)

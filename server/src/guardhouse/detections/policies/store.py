@@ -21,11 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from guardhouse.detections.changed import tell_change
 from guardhouse.detections.policy import Policy
 from guardhouse.foundation.database import Tx, metadata
 
 _INSTANT = DateTime(timezone=True)
-CHANNEL: Final = "detection_policies"  # NOTIFY: what is in force has changed for somebody
 
 policies = Table(
     "policies",
@@ -116,17 +116,12 @@ async def _add_version(tx: Tx, tenant_id: UUID, made: StoredPolicy) -> None:
         made.made_at,
         made.made_by,
     )
-    await notify_change(tx)
+    await tell_change(tx)
 
 
 async def hold_policies(tx: Tx, tenant_id: UUID) -> None:
     """Let nobody else make or name a policy of the tenant until the end of this transaction."""
     await tx.run("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"policies/{tenant_id}")
-
-
-async def notify_change(tx: Tx) -> None:
-    """Tell every process, at commit, that what is in force has changed."""
-    await tx.run("SELECT pg_notify($1, '')", CHANNEL)
 
 
 async def get_policy(tx: Tx, tenant_id: UUID, policy_id: UUID, *, lock: bool = False) -> StoredPolicy | None:

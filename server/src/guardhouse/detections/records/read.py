@@ -37,15 +37,18 @@ class DetectionGone(Problem):
 
 async def find(tx: Tx, tenant_id: UUID, detection_id: UUID, now: datetime) -> dict[str, Any] | None:
     """Return the body of a recorded detection; None when there is none."""
-    at = time_of(detection_id)
-    if at is None:
-        return None
-    found = await store.find_record(tx, tenant_id, now, detection_id, at)
+    found = await find_record(tx, tenant_id, detection_id, now)
     if found is None:
         return None
-    packed = await store.find_text(tx, tenant_id, now, detection_id, at)
+    packed = await store.find_text(tx, tenant_id, now, detection_id, found.at)
     text = None if packed is None else zstandard.decompress(packed).decode("utf-8")
     return body_of(found, text)
+
+
+async def find_record(tx: Tx, tenant_id: UUID, detection_id: UUID, now: datetime) -> Record | None:
+    """Return a detection as it is recorded; None when there is none."""
+    at = time_of(detection_id)
+    return None if at is None else await store.find_record(tx, tenant_id, now, detection_id, at)
 
 
 def may_come(detection_id: UUID, now: datetime) -> bool:

@@ -55,7 +55,7 @@ class AuditRange:
     last: int | None
 
 
-def asked_range(
+async def asked_range(
     first: Annotated[
         int | None, Query(alias="from", ge=1, le=2**62, description="The first entry; absent: of all.")
     ] = None,

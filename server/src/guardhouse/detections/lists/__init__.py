@@ -1,0 +1,1 @@
+"""Allow and deny lists of tenants: exact texts by their SHA-256, and phrases."""
