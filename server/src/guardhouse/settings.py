@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     events_retention_days: int = Field(
         default=30, ge=1, le=3650, description="Days that telemetry events are kept."
     )
+    segments_retention_days: int = Field(
+        default=30, ge=8, le=3650, description="Days that the events of streams are kept."
+    )
     ingest_backlog_events: int = Field(
         default=5_000_000, ge=1000, description="Unscored events at which intake answers 503."
     )

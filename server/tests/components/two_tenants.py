@@ -21,6 +21,7 @@ from guardhouse.agents.rules import store as rule_store
 from guardhouse.agents.rules.store import Place as RulePlace
 from guardhouse.agents.rules.store import Revision
 from guardhouse.analysis.risk.head import Head
+from guardhouse.anomalies.findings import store as finding_store
 from guardhouse.events.ips import jobs as ips_jobs
 from guardhouse.events.policies import jobs as policies_jobs
 from guardhouse.foundation.clock import rfc3339
@@ -32,6 +33,7 @@ from guardhouse.identity import members
 from guardhouse.scores.heads import store as head_store
 from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
+from server.tests.anomalies.findings.make import anomaly_of
 from server.tests.components import api, hosts
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
@@ -230,6 +232,13 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert asked.status_code == 202, asked.text
     made.ids["recalculation_id"] = asked.json()["id"]
+    for fill in (_fill_verdicts, _fill_addresses, _fill_anomalies, _fill_people, _fill_webhooks):
+        await fill(made)
+
+
+async def _fill_verdicts(made: TwoTenants) -> None:
+    """Store a verdict head, which a job makes, and let texts be judged, at once and later."""
+    now = made.resources.clock.now()
     head = StoredHead(1_900_000_001, "native.v1", "off", 0.95, 50, 500, now)  # a job makes them
     async with system_transaction(made.resources.database) as tx:
         await head_store.add(tx, made.first.tenant.no, head, Head(head.version, head.alphabet, 0, {}).pack())
@@ -246,9 +255,6 @@ async def _fill(made: TwoTenants) -> None:
     )
     assert batch.status_code == 202, batch.text
     made.ids["/api/v1/detect/batch"] = batch.json()["id"]
-    await _fill_addresses(made)
-    await _fill_people(made)
-    await _fill_webhooks(made)
 
 
 async def _fill_addresses(made: TwoTenants) -> None:
@@ -271,6 +277,19 @@ async def _fill_addresses(made: TwoTenants) -> None:
     while await ips_jobs.rate_once(made.resources) or await policies_jobs.judge_once(made.resources):
         pass
     made.ids["ip"] = "203.0.113.77"
+
+
+async def _fill_anomalies(made: TwoTenants) -> None:
+    """Make a stream and put an anomaly into it, which judging makes of thousands of events."""
+    answer = await made.client.post(
+        "/api/v1/streams", json={"slug": MARK, "type": "logs"}, headers=made.first.headers
+    )
+    assert answer.status_code == 201, answer.text
+    made.ids["stream_id"] = answer.json()["id"]
+    found = anomaly_of(UUID(made.ids["stream_id"]), made.resources.clock.now())
+    async with system_transaction(made.resources.database) as tx:
+        await finding_store.add_anomalies(tx, made.first.tenant.no, [found])
+    made.ids["anomaly_id"] = str(found.id)
 
 
 async def _fill_app_rules(made: TwoTenants, project: UUID) -> None:

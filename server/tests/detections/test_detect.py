@@ -219,11 +219,11 @@ async def test_without_a_verdict_none_is_invented_and_the_fail_mode_decides(
     answer = await send(door, {"text": "Hello there", "config": {"timeout_seconds": 1}})
     assert_blocked_without_verdict(answer, "overloaded")
     process.kill()
-    judged = await send(door, {"text": "Hello"})
+    judged = await send(door, {"text": "Hello again"})
     assert (judged.json()["verdict_source"], judged.json()["degraded"]) == ("engine", False)
     assert "guardhouse-degraded" not in judged.headers
     monkeypatch.setattr(engine_pool, "PATIENCE_SECONDS", -1.0)  # no process is ever given the time it needs
-    assert_blocked_without_verdict(await send(door, {"text": "Hello"}), "engine_failed")
+    assert_blocked_without_verdict(await send(door, {"text": "Hello once more"}), "engine_failed")
 
 
 def assert_blocked_without_verdict(answer: httpx.Response, reason: str) -> None:

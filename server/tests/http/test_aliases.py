@@ -18,9 +18,10 @@ MARKS = {"x-response-time", "x-correlation-id", "x-request-id", "traceparent"}
         ("/v1/events", "/api/v1/events"),
         ("/v1/events/", "/api/v1/events"),
         ("/v1/scores:recalculate", "/api/v1/scores:recalculate"),
-        ("/v1/logs", "/v1/logs"),
-        ("/v1/metrics", "/v1/metrics"),
-        ("/v1/traces/", "/v1/traces/"),
+        ("/v1/logs", "/otlp/v1/logs"),
+        ("/v1/metrics", "/otlp/v1/metrics"),
+        ("/v1/traces/", "/otlp/v1/traces"),
+        ("/otlp/v1/logs", "/otlp/v1/logs"),
         ("/v1", "/v1"),
         ("/v1x/keys", "/v1x/keys"),
         ("/v1/keys/", "/api/v1/keys/"),
@@ -39,7 +40,9 @@ def test_what_an_address_stands_for(path: str, stands_for: str) -> None:
     assert canonical(path) == stands_for
 
 
-@pytest.mark.parametrize("path", ["/api/v1/keys", "/api/v1/events", "/api/v1/metrics", "/api/v1/docs"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/keys", "/api/v1/events", "/api/v1/metrics", "/api/v1/docs", "/otlp/v1/logs"]
+)
 def test_every_alias_leads_back(path: str) -> None:
     assert aliases_of(path)
     assert {canonical(alias) for alias in aliases_of(path)} == {path}

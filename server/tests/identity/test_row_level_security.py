@@ -60,9 +60,13 @@ SYSTEM_INDEXES = {
     "runs_retention_idx",
     "spent_token_ids_expires_at_idx",  # pruning
     "oauth_revocations_expires_at_idx",  # pruning
+    "otlp_receipts_received_at_idx",  # pruning
     "quarantine_received_at_idx",  # pruning
     "stream_tickets_expires_at_idx",  # pruning
+    "streams_waiting_idx",  # judging, by lane
     "telemetry_receipts_received_at_idx",  # pruning
+    "stream_decisions_decided_at_idx",  # pruning
+    "stream_seen_seen_at_idx",  # pruning
     "telemetry_seen_seen_at_idx",  # pruning
     "webhook_deliveries_due_idx",  # the dispatcher, by endpoint
     "webhook_deliveries_ordered_idx",  # the dispatcher, by endpoint and subject

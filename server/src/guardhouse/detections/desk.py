@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from guardhouse.detections.ask_engine import make_engine
 from guardhouse.detections.policies.in_force import Policies
 from guardhouse.detections.records.waiting import Waiting
+from guardhouse.detections.remember import Remembered
 from guardhouse.detections.remotes.engines import RemoteEngines
 from guardhouse.foundation.resources import Resources
 
@@ -19,6 +20,7 @@ class Desk:
         self.resources = resources
         self.engine = make_engine(resources.settings)
         self.remotes = RemoteEngines(resources)
+        self.remembered = Remembered(resources)
         self.records = Waiting()
         self.policies = Policies(resources)
 
@@ -27,6 +29,7 @@ class Desk:
         self.policies.close()
         await self.engine.close()
         await self.remotes.close()
+        await self.remembered.close()
 
 
 def desk_of(connection: HTTPConnection) -> Desk:

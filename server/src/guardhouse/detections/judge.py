@@ -1,19 +1,22 @@
 """Who says what a text is worth, in order; a verdict is never invented, and its source is on it."""
 
+import hashlib
 import time
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from guardhouse.detections.ask_engine import EngineBusy, ask_engine
 from guardhouse.detections.calibrations.shift import shifted
 from guardhouse.detections.decide import HARD
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.engine_pool import EngineFailedError, TooLateError
+from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policies.own import own_of
-from guardhouse.detections.policy import Policy
+from guardhouse.detections.policy import NO_ID, Policy
 from guardhouse.detections.read_request import Wanted
+from guardhouse.detections.remember import key_of
 from guardhouse.detections.remotes.go_contract import RemoteVerdict
 from guardhouse.detections.remotes.remote import NoRemoteVerdictError
 from guardhouse.detections.verdict import THREATS, Ask, Verdict
@@ -34,6 +37,9 @@ class Judged:
     degraded: bool = False
     fallback_reason: str | None = None
     cached: bool = False
+
+
+_decode: Final = msgpack.Decoder(Judged).decode
 
 
 async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) -> Judged:
@@ -64,13 +70,40 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         return by_list(denied, HARD)
     if allowed is not None and not own.denies_phrases:
         return by_list(allowed, 0)
-    if policy.engine.kind == "remote" and allowed is None:
-        judged = await _judge_elsewhere(desk, policy, wanted, ask)
-    else:
-        judged = await _judge_here(desk, policy, ask, wanted.seconds)
+    elsewhere = policy.engine.kind == "remote" and allowed is None
+    judged = await _judge_once(desk, policy, wanted, ask, elsewhere=elsewhere)
     if judged.verdict is not None and judged.verdict.listed is not None:
         return replace(judged, source="list")
     return calibrated(judged, shift) if allowed is None else by_list(allowed, 0)
+
+
+async def _judge_once(desk: Desk, policy: Policy, wanted: Wanted, ask: Ask, *, elsewhere: bool) -> Judged:
+    """Judge a text, or say what was said of it a moment ago; what no engine of choice said is not remembered."""
+    fresh: list[Judged] = []
+
+    async def make() -> bytes | None:
+        if elsewhere:
+            judged = await _judge_elsewhere(desk, policy, wanted, ask)
+        else:
+            judged = await _judge_here(desk, policy, ask, wanted.seconds)
+        fresh.append(judged)
+        return None if judged.degraded or judged.verdict is None else msgpack.encode(judged)
+
+    if not policy.cache_seconds or policy.id == NO_ID:
+        await make()
+        return fresh[0]
+    key = _key(desk, policy, ask, elsewhere=elsewhere)
+    found = await desk.remembered.find_or_make(key, policy.cache_seconds, make)
+    if found is None or not found[1]:
+        return fresh[0]
+    return replace(_decode(found[0]), cached=True)
+
+
+def _key(desk: Desk, policy: Policy, ask: Ask, *, elsewhere: bool) -> bytes:
+    """Return what a verdict depends on; reasons too, so that a call which asks for more of them is another one."""
+    depends = msgpack.encode((policy.version, policy.tier, elsewhere, structs.replace(ask, text="")))
+    digest = hashlib.sha256(ask.text.encode("utf-8", "surrogatepass")).digest()
+    return key_of(policy.id.bytes, depends, model_sha256(desk.engine.model).encode(), digest)
 
 
 async def _judge_here(desk: Desk, policy: Policy, ask: Ask, seconds: float) -> Judged:

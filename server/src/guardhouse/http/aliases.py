@@ -9,7 +9,8 @@ CANONICAL: Final = "/api/v1/"
 SHORT: Final = "/v1/"
 ADMIN: Final = "/admin/"
 DOUBLED: Final = "/api/v1/api/v1/"
-# These short paths are OTLP's own.
+# These short paths are OTLP's own, as its clients have them by default.
+OTLP_PREFIX: Final = "/otlp"
 OTLP: Final = frozenset({"/v1/logs", "/v1/metrics", "/v1/traces"})
 # What agents call, some of them with a prefix configured twice or a slash too many (agents.md §2.1).
 AGENT_PATHS: Final = frozenset(
@@ -26,8 +27,8 @@ DOCUMENTS: Final = {
 def canonical(path: str) -> str:
     """Return the canonical path that an address stands for; itself where it is no alias."""
     if path.startswith(SHORT):
-        if path in OTLP or path.removesuffix("/") in OTLP:
-            return path
+        if path.removesuffix("/") in OTLP:
+            return OTLP_PREFIX + path.removesuffix("/")
         path = CANONICAL + path.removeprefix(SHORT)
     elif path.startswith(DOUBLED):
         once = path.removeprefix("/api/v1")
@@ -42,7 +43,7 @@ def canonical(path: str) -> str:
 
 def aliases_of(path: str) -> list[str]:
     """Return the other addresses of a canonical path, as the contract lists them."""
-    found = []
+    found = [path.removeprefix(OTLP_PREFIX)] if path.removeprefix(OTLP_PREFIX) in OTLP - {path} else []
     if path.startswith(CANONICAL):
         short = SHORT + path.removeprefix(CANONICAL)
         found += [short] if short not in OTLP else []

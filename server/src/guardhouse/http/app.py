@@ -12,6 +12,9 @@ from guardhouse.agents.projects import routes as project_routes
 from guardhouse.agents.projects.secrets import routes as project_secret_routes
 from guardhouse.agents.rules import routes as app_rule_routes
 from guardhouse.agents.rules.history import routes as rule_history_routes
+from guardhouse.anomalies.findings import routes as anomaly_routes
+from guardhouse.anomalies.streams import routes as anomaly_stream_routes
+from guardhouse.anomalies.tuning import routes as anomaly_config_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.asynchronous import routes as asynchronous_routes
 from guardhouse.detections.canaries import routes as canary_routes
@@ -51,6 +54,8 @@ from guardhouse.identity.tenancy import routes as tenancy_routes
 from guardhouse.identity.trust import routes as trust_routes
 from guardhouse.ingest import routes as ingest_routes
 from guardhouse.ingest.envelopes import routes as envelope_routes
+from guardhouse.ingest.generic import routes as generic_routes
+from guardhouse.ingest.otlp import routes as otlp_routes
 from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.ledger import routes as ledger_routes
@@ -73,6 +78,8 @@ from guardhouse.webhooks.history import routes as webhook_history_routes
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     ingest_routes.router,  # first: routes are matched in order, and this is where the load is
     envelope_routes.router,
+    generic_routes.router,
+    otlp_routes.router,
     status_routes.router,
     detection_routes.router,
     health.router,
@@ -113,6 +120,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incident_routes.router,
     rules_routes.router,
     verdict_routes.router,
+    anomaly_stream_routes.router,
+    anomaly_config_routes.router,
+    anomaly_routes.router,
     detection_policy_routes.router,
     list_routes.router,
     pack_routes.router,

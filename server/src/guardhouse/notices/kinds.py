@@ -13,6 +13,7 @@ from guardhouse.notices.agent_kinds import (
     AgentUndecryptable,
     TelemetryReceived,
 )
+from guardhouse.notices.anomaly_kinds import AnomalyDetected, StreamReady
 from guardhouse.notices.app_rule_kinds import RulesAdopted, RulesPublished, RulesRolledBack
 from guardhouse.notices.audit_kinds import AuditChainBroken
 from guardhouse.notices.channel_kinds import ChannelSummary
@@ -68,6 +69,8 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         AgentUndecryptable,
         AgentAlert,
         IpScoreCrossed,
+        AnomalyDetected,
+        StreamReady,
         RulesPublished,
         RulesAdopted,
         RulesRolledBack,

@@ -12,6 +12,8 @@ from guardhouse.agents.instances import jobs as instance_jobs
 from guardhouse.agents.projects import jobs as project_jobs
 from guardhouse.agents.rules import jobs as app_rules_jobs
 from guardhouse.agents.silence import jobs as silence_jobs
+from guardhouse.anomalies.scan import jobs as scan_jobs
+from guardhouse.anomalies.streams import jobs as anomaly_stream_jobs
 from guardhouse.detections.asynchronous import jobs as asynchronous_jobs
 from guardhouse.detections.asynchronous.worker_desk import keep_desk
 from guardhouse.detections.records import jobs as record_jobs
@@ -26,6 +28,7 @@ from guardhouse.identity.audit_log import jobs as audit_log_jobs
 from guardhouse.identity.tokens import jobs as token_jobs
 from guardhouse.ingest import jobs as ingest_jobs
 from guardhouse.ingest.envelopes import jobs as envelope_jobs
+from guardhouse.ingest.otlp import jobs as otlp_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
 from guardhouse.scores import jobs as scores_jobs
@@ -74,6 +77,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     identity_jobs.tell_expiring,
     ingest_jobs.prune_batches,
     ingest_jobs.prune_telemetry,
+    otlp_jobs.forget_exports,
     envelope_jobs.open_held,
     envelope_jobs.prune_held,
     silence_jobs.tell_silent,
@@ -90,6 +94,9 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     rules_jobs.end_shadows,
     rules_jobs.prune_rule_hits,
     previews_jobs.prune_previews,
+    anomaly_stream_jobs.keep_segments,
+    anomaly_stream_jobs.forget_keys,
+    scan_jobs.forget_decisions,
     record_jobs.keep_records,
     asynchronous_jobs.prune_inputs,
     notices_jobs.keep_partitions,
@@ -104,6 +111,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
 
 LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("score_lanes", scores_jobs.score_lanes),
+    LongLoop("judge_streams", scan_jobs.judge_streams),
     LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("judge_addresses", policies_jobs.judge),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),

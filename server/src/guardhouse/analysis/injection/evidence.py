@@ -13,11 +13,11 @@ from guardhouse.analysis.injection.features import (
     TOKEN,
     bucket,
     character_grams,
-    lowered,
     spaced,
     word_grams,
 )
 from guardhouse.analysis.injection.head import Head
+from guardhouse.analysis.injection.lowered import lowered
 
 MOST_SEGMENTS, SHORTEST_SEGMENT = 3, 4
 _WORD: Final = re.compile(r"\S+")

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from guardhouse.analysis.injection.lowered import lowered
+
 BLOCK_BITS: Final = 18
 BLOCK: Final = 1 << BLOCK_BITS
 BUCKETS: Final = 2 * BLOCK
@@ -38,12 +40,6 @@ class Buckets:
 
     rows: int
     keys: Keys
-
-
-def lowered(text: str) -> str:
-    """Lower-case a text so that every code point keeps its place (U+0130 alone would become two)."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(c.lower()[:1] for c in text)
 
 
 def buckets(texts: Sequence[str]) -> Buckets:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from guardhouse.analysis.injection.features import lowered
+from guardhouse.analysis.injection.lowered import lowered
 from guardhouse.analysis.injection.normalise import normalise
 from guardhouse.analysis.injection.offsets import Reading
 

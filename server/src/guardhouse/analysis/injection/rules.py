@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from guardhouse.analysis.injection.features import lowered
+from guardhouse.analysis.injection.lowered import lowered
 from guardhouse.analysis.injection.shapes import SHAPES
 
 CATEGORIES: Final = (

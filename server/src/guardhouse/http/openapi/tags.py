@@ -9,6 +9,7 @@ TAGS: Final = {
     "scores": "Process risk: processes, trees, scores, explanations, baselines.",
     "incidents": "Incidents of process risk: list, story, close.",
     "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
+    "anomalies": "Streams of records that Guardhouse learns, and what in them does not belong.",
     "policies": "What is done with judged texts: thresholds, engines, rules, lists, records; version by version.",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",

@@ -1,0 +1,1 @@
+"""What a tenant's streams are judged by: profiles, versions of the configuration, overrides per type and stream."""

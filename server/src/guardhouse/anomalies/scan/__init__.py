@@ -1,0 +1,1 @@
+"""Judging: workers run the engine over new segments, each segment exactly once, whatever is restarted when."""

@@ -1,0 +1,1 @@
+"""Streams: a tenant's ordered sequences of comparable events, stored in immutable segments."""
