@@ -36,6 +36,7 @@ EXTRA_POLICIES = {("tenants", "twin")}
 SHARED: dict[str, set[str]] = {}
 # Indexes that the system reads across tenants; each is named with its reader.
 SYSTEM_INDEXES = {
+    "detection_inputs_at_idx",  # pruning
     "detections_short_lived_idx",  # detections.records.jobs, which forgets
     "agent_keys_agent_id_idx",  # signatures: the key that fits names the tenant
     "agent_nonces_expires_at_idx",  # pruning
