@@ -28,7 +28,7 @@ from guardhouse.identity.caller import Caller
 from guardhouse.identity.roles import ROLES
 from guardhouse.notices.identity_kinds import KeyRevoked
 from guardhouse.notices.publish import Draft, publish_all
-from guardhouse.webhooks import endpoints, jobs, replay, store
+from guardhouse.webhooks import endpoints, jobs, replay, store, wake_store
 from guardhouse.webhooks.endpoints import NewEndpoint
 from guardhouse.webhooks.narrow import Filter
 
@@ -286,7 +286,7 @@ async def pause(bench: Bench, number: int, state: str = "paused") -> None:
     """Stop an endpoint, or let it go on, as an edit by hand does."""
     async with system_transaction(bench.resources.database) as tx:
         await store.update_endpoint(tx, bench.hooks[number], {"state": state})
-        await store.notify_changed(tx, bench.hooks[number])
+        await wake_store.notify_changed(tx, bench.hooks[number])
     await asyncio.sleep(0.2)
 
 

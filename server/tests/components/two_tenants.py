@@ -35,14 +35,18 @@ from guardhouse.scores.heads.store import StoredHead
 from guardhouse.webhooks.turning import jobs as turning_jobs
 from server.tests.anomalies.findings.make import anomaly_of
 from server.tests.components import api, hosts
+from server.tests.components.bought import bought_run
 from server.tests.components.hosts import Host
 from server.tests.components.opened import add_tenant, opened
 from server.tests.components.operations import documented
 from server.tests.components.postgres import Clone
 from server.tests.components.sampled import body_of
 
+OF_THE_HOUSE = "{pack_type}"  # names what is installed: the same for every tenant
 BEARING_IDS = [
-    operation for operation in documented() if "{" in operation.path and operation.scopes is not None
+    operation
+    for operation in documented()
+    if "{" in operation.path.replace(OF_THE_HOUSE, "") and operation.scopes is not None
 ]
 PUT_RULE = next(operation for operation in documented() if operation.id == "set_rule")
 MARK = "canary-a"
@@ -171,6 +175,7 @@ async def two_tenants(postgres: Clone, folder: Path) -> AsyncIterator[TwoTenants
                 owners.append(Owner(tenant, {"X-API-Key": text, "X-Correlation-ID": "probe"}))
             made = TwoTenants(client, resources, database, owners[0], owners[1], owners[2])
             await _fill(made)
+            made.ids["run_id"] = await bought_run(made.client, made.resources, made.first, MARK)
             yield made
     finally:
         await database.close()

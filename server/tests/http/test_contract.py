@@ -230,6 +230,9 @@ OF_OTHER_DOORS = {
     "create_token", "introspect_token", "revoke_token", "end_sessions_of_issuer", "sign_out", "test_issuer",
     "scan_output", "scan_output_piece",  # the same text has the same findings; nothing of it is stored
     "create_session",  # its answer is a cookie, which nothing may keep
+    "quote_run",
+    "create_run",  # insists on its key, and answers by the run's own row
+    "create_tenant_top_up",  # once per payment reference
 }  # fmt: skip
 
 

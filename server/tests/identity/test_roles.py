@@ -30,6 +30,7 @@ OPEN = {
     "register_key",
 }  # fmt: skip
 # Opened by what stands in their path and by nothing else: no role, no key, no session.
+LINKS = {"get_object"}  # signed, for whoever holds them; a made-up one is refused whoever asks
 CAPABILITIES = {"send_import"}
 # Open to nobody and to these: a credential that is presented must be good for it.
 NEEDED_IF_PRESENTED = {"register_key": "keys:write"}
@@ -85,6 +86,8 @@ async def test_an_operation_as_a_role(house: House, operation: Operation, role: 
     assert answer.status_code < 500, answer.text
     if operation.id in CAPABILITIES:
         assert answer.status_code == 401, answer.text
+    elif operation.id in LINKS:
+        assert answer.status_code == 403, answer.text
     elif role == "anonymous":
         assert (answer.status_code == 401) == (operation.scopes is not None), answer.text
     else:
@@ -100,7 +103,7 @@ def test_the_document_holds_what_the_table_is_about() -> None:
 @pytest.mark.parametrize("operation", documented(), ids=lambda operation: operation.id)
 def test_every_operation_is_in_the_table(operation: Operation) -> None:
     if operation.scopes is None:
-        assert operation.id in OPEN | CAPABILITIES, (
+        assert operation.id in OPEN | CAPABILITIES | LINKS, (
             "an operation without Require(...) is open to anybody: list it in OPEN if so"
         )
     else:

@@ -60,6 +60,7 @@ from guardhouse.ingest.status import routes as status_routes
 from guardhouse.ingest.unread import routes as unread_routes
 from guardhouse.ledger import routes as ledger_routes
 from guardhouse.live import routes as live_routes
+from guardhouse.runs import routes as run_routes
 from guardhouse.scores import routes as scores_routes
 from guardhouse.scores.baselines import routes as baseline_routes
 from guardhouse.scores.heads import routes as heads_routes
@@ -134,6 +135,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     protected_text_routes.router,
     output_routes.router,
     live_routes.router,
+    run_routes.router,
     ledger_routes.router,
     usage_routes.router,
     usage_routes.doors,

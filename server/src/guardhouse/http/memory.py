@@ -23,6 +23,7 @@ from guardhouse.identity.kill_switch.mode import ModeCache
 from guardhouse.identity.kill_switch.store import CHANNEL
 from guardhouse.identity.session_cache import SessionCache
 from guardhouse.live.hub import Hub
+from guardhouse.runs.submit import Submitter
 from guardhouse.scores.wait import Backlog
 from guardhouse.usage import jobs as usage_jobs
 from guardhouse.usage.limits import Limiter
@@ -43,6 +44,7 @@ class Memory:
         self.hub = Hub(resources)
         self.detection_desk = Desk(resources)
         self.rule_waiters = RuleWaiters(resources)
+        self.run_submitter = Submitter(resources)
 
     def lay_out(self, app: FastAPI) -> None:
         """Put each part where routes and dependencies look for it."""
@@ -54,6 +56,7 @@ class Memory:
         state.hub, state.backlog = self.hub, Backlog(self.resources)
         state.detection_desk = self.detection_desk
         state.rule_waiters = self.rule_waiters
+        state.run_submitter = self.run_submitter
         state.readiness = Readiness(self.resources)
         state.parameter_names = {}
 
@@ -81,4 +84,5 @@ class Memory:
             for stop in stops:
                 stop()
             await self.detection_desk.close()
+            await self.run_submitter.close()
             await self.hub.close()

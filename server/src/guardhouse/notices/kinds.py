@@ -43,6 +43,18 @@ from guardhouse.notices.risk_kinds import (
     RiskUpdated,
 )
 from guardhouse.notices.rule_kinds import RuleShadowReady
+from guardhouse.notices.run_kinds import (
+    RunAuditRequired,
+    RunAuditResolved,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunExpired,
+    RunFailed,
+    RunRefunded,
+    RunRequeued,
+    RunStarted,
+)
 from guardhouse.notices.usage_kinds import RateLimitReached, UsageThreshold
 from guardhouse.notices.webhook_kinds import (
     WebhookDisabled,
@@ -92,6 +104,16 @@ KINDS: Final[Mapping[str, type[NoticeData]]] = {
         BreakerClosed,
         RateLimitReached,
         LedgerTopUp,
+        RunCreated,
+        RunStarted,
+        RunRequeued,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+        RunExpired,
+        RunAuditRequired,
+        RunAuditResolved,
+        RunRefunded,
         UsageThreshold,
         WebhookTest,
         WebhookThrottled,

@@ -1,5 +1,6 @@
 """Plans: the ceilings of a whole tenant, whatever its keys allow. A tenant that was given none has no ceiling."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,11 @@ __all__ = ["UNLIMITED", "Plan"]
 async def plan_of(tx: Tx, tenant_id: UUID) -> Plan:
     """Return the plan of a tenant."""
     return await store.find_plan_of(tx, tenant_id) or UNLIMITED
+
+
+async def names_of(tx: Tx, tenants: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the names of the plans that tenants were given."""
+    return await store.plan_names(tx, tenants)
 
 
 async def list_plans(tx: Tx) -> list[Plan]:

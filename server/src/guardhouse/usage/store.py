@@ -320,3 +320,11 @@ async def end_process(tx: Tx, process_id: UUID) -> None:
     """Forget a process that stops."""
     await tx.run("DELETE FROM api_processes WHERE process_id = $1", process_id)
     await tx.run("SELECT pg_notify('api_processes', '')")
+
+
+async def plan_names(tx: Tx, tenants: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the names of the plans that tenants were given."""
+    rows = await tx.fetch(
+        "SELECT tenant_id, plan FROM tenant_plans WHERE tenant_id = ANY ($1::uuid[])", tenants
+    )
+    return {row[0]: row[1] for row in rows}

@@ -18,7 +18,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.publish import Draft, Origin
 from guardhouse.notices.read import Notice, Position
-from guardhouse.webhooks import delivery_store, fan_out, formats, store
+from guardhouse.webhooks import delivery_store, fan_out, formats, store, wake_store
 from guardhouse.webhooks.delivery_store import NewDelivery
 from guardhouse.webhooks.endpoints import AFRESH
 from guardhouse.webhooks.formats import STANDARD, RenderContext
@@ -78,8 +78,8 @@ async def post(tx: Tx, resources: Resources, letters: list[Letter]) -> None:
     await delivery_store.add_messages(tx, messages)
     await delivery_store.add_deliveries(tx, deliveries, now)
     for endpoint in endpoints.values():
-        await store.notify_changed(tx, endpoint)
-    await store.notify_due(tx, sorted(endpoints.values()))
+        await wake_store.notify_changed(tx, endpoint)
+    await wake_store.notify_due(tx, sorted(endpoints.values()))
 
 
 async def prune(tx: Tx, now: datetime) -> int:

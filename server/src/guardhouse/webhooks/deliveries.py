@@ -10,7 +10,7 @@ from guardhouse.audit.record import record as audit
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import Conflict, NotFound
 from guardhouse.identity.caller import Caller
-from guardhouse.webhooks import delivery_store, queries, store
+from guardhouse.webhooks import delivery_store, queries, store, wake_store
 from guardhouse.webhooks.queries import Delivery
 
 AT_ONCE: Final = 1000
@@ -42,20 +42,22 @@ async def retry(tx: Tx, caller: Caller, found: Delivery, now: datetime) -> Deliv
         raise Conflict("The endpoint is stopped or gone.")
     if not await delivery_store.begin_again(tx, caller.tenant.id, found.id, now):
         raise Conflict("The delivery has arrived; replay its message to send it again.")
-    await store.notify_changed(tx, endpoint.id)  # the dispatcher looks back as far as this message is old
-    await store.notify_due(tx, [endpoint.id])
+    await wake_store.notify_changed(
+        tx, endpoint.id
+    )  # the dispatcher looks back as far as this message is old
+    await wake_store.notify_due(tx, [endpoint.id])
     await audit(tx, caller.actor, Entry("webhook.retry", f"delivery:{found.id}"))
     return await get(tx, caller, found.id, owner=None)
 
 
 async def discard(tx: Tx, tenant_id: UUID, ids: Sequence[UUID], now: datetime) -> int:
     """Give up dead letters, or skip pending deliveries; returns how many. What waited behind them goes."""
-    await store.lock_ordered(tx, await delivery_store.endpoints_of(tx, tenant_id, ids))
+    await delivery_store.lock_ordered(tx, await delivery_store.endpoints_of(tx, tenant_id, ids))
     lines = await delivery_store.end_by_hand(
         tx, tenant_id, ids, states=("exhausted", "pending"), to="discarded", now=now
     )
     endpoints = sorted({endpoint for endpoint, _ in lines})
     await delivery_store.promote(tx, sorted(set(lines)), now)
     if endpoints:
-        await store.notify_due(tx, endpoints)
+        await wake_store.notify_due(tx, endpoints)
     return len(lines)

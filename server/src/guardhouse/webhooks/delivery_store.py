@@ -360,3 +360,12 @@ async def begin_again(tx: Tx, tenant_id: UUID, delivery_id: UUID, now: datetime)
             now,
         )
     )
+
+
+async def lock_ordered(tx: Tx, ids: Sequence[UUID]) -> None:
+    """Hold FIFO endpoints against whoever adds or ends deliveries of theirs, until the end of the transaction."""
+    if ids:
+        await tx.fetch(
+            "SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE",
+            list(ids),
+        )

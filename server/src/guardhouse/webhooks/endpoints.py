@@ -20,7 +20,7 @@ from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.outbound import Outbound, Unreachable
 from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
-from guardhouse.webhooks import delivery_store, rules, sign, store
+from guardhouse.webhooks import delivery_store, rules, sign, store, wake_store
 from guardhouse.webhooks.narrow import Filter, stored_form
 from guardhouse.webhooks.schedule import PRESETS
 from guardhouse.webhooks.send import secret_purpose
@@ -320,5 +320,5 @@ async def _changed(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    await store.notify_changed(tx, endpoint.id)
+    await wake_store.notify_changed(tx, endpoint.id)
     await audit(tx, caller.actor, Entry(action, rules.subject_of(endpoint.id), before, after))

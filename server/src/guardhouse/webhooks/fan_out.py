@@ -14,7 +14,7 @@ from guardhouse.foundation.database import Tx
 from guardhouse.foundation.ids import new_id
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark, Notice
-from guardhouse.webhooks import delivery_store, formats, rules, store
+from guardhouse.webhooks import delivery_store, formats, rules, store, wake_store
 from guardhouse.webhooks.channels.admit import admit
 from guardhouse.webhooks.delivery_store import Due, NewDelivery, NewMessage
 from guardhouse.webhooks.formats import STANDARD, RenderContext
@@ -130,7 +130,7 @@ async def add(
         )  # fmt: skip
     if not deliveries:
         return Made()
-    await store.lock_ordered(tx, sorted({endpoint.id for endpoint, _, _ in pairs if endpoint.fifo}))
+    await delivery_store.lock_ordered(tx, sorted({endpoint.id for endpoint, _, _ in pairs if endpoint.fifo}))
     fresh = await delivery_store.add_messages(tx, list(messages.values()))
     made = await delivery_store.add_deliveries(tx, deliveries, now)
     versions = {endpoint.id: endpoint.version for endpoint, _, _ in pairs}
@@ -141,7 +141,7 @@ async def add(
     ]
     told = {one.endpoint_id for one in deliveries} - {one.endpoint_id for one in due}
     if told:
-        await store.notify_due(tx, sorted(told))
+        await wake_store.notify_due(tx, sorted(told))
     return Made(len(made), due)
 
 

@@ -83,7 +83,7 @@ async def record(
     ours = set()
     if judged:
         ordered = sorted({one.due.endpoint_id for one in sent if one.due.ordered})
-        await store.lock_ordered(tx, ordered)
+        await delivery_store.lock_ordered(tx, ordered)
         ours = await delivery_store.settle(tx, [ended for _, ended in judged])
         over = {
             (one.due.endpoint_id, one.due.subject)

@@ -20,7 +20,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.notices import read
 from guardhouse.notices.read import Mark, Position
-from guardhouse.webhooks import delivery_store, fan_out, lanes, replay_store, rules, store
+from guardhouse.webhooks import delivery_store, fan_out, lanes, replay_store, rules, store, wake_store
 from guardhouse.webhooks.delivery_store import NewDelivery
 from guardhouse.webhooks.formats import RenderContext
 from guardhouse.webhooks.replay_store import Progress, Replay, Source
@@ -84,7 +84,7 @@ async def cancel(tx: Tx, resources: Resources, caller: Caller, found: Replay) ->
 
 async def cancel_some(tx: Tx, found: Replay, now: datetime) -> bool:
     """Cancel pending deliveries of a replay; tells whether more may be left."""
-    await store.lock_ordered(tx, [found.endpoint_id])
+    await delivery_store.lock_ordered(tx, [found.endpoint_id])
     subjects = await delivery_store.cancel_pending(
         tx, found.endpoint_id, replay=found.number, now=now, limit=CANCELLED_AT_ONCE
     )
@@ -123,7 +123,9 @@ async def step(tx: Tx, resources: Resources, replay_id: UUID) -> bool:
     await replay_store.move(tx, found.id, place, looked_at, queued)
     if place is None:
         await replay_store.end(tx, found.id, "done", now)
-    await store.notify_changed(tx, endpoint.id)  # the dispatcher looks back as far as these messages are old
+    await wake_store.notify_changed(
+        tx, endpoint.id
+    )  # the dispatcher looks back as far as these messages are old
     return place is not None
 
 
@@ -141,7 +143,7 @@ async def _queue_sent(tx: Tx, endpoint: Endpoint, found: Replay, now: datetime) 
 async def _queue(tx: Tx, endpoint: Endpoint, found: Replay, sources: Sequence[Source], now: datetime) -> int:
     if not sources:
         return 0
-    await store.lock_ordered(tx, [endpoint.id] if endpoint.fifo else [])
+    await delivery_store.lock_ordered(tx, [endpoint.id] if endpoint.fifo else [])
     made = await delivery_store.add_deliveries(
         tx,
         [
@@ -153,7 +155,7 @@ async def _queue(tx: Tx, endpoint: Endpoint, found: Replay, sources: Sequence[So
         ],
         now,
     )  # fmt: skip
-    await store.notify_due(tx, [endpoint.id])
+    await wake_store.notify_due(tx, [endpoint.id])
     return len(made)
 
 

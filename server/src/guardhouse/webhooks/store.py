@@ -386,26 +386,6 @@ async def load_shards(tx: Tx, shards: Sequence[int]) -> list[Endpoint]:
     return [_endpoint(row) for row in found]
 
 
-async def lock_ordered(tx: Tx, ids: Sequence[UUID]) -> None:
-    """Hold FIFO endpoints against whoever adds or ends deliveries of theirs, until the end of the transaction."""
-    if ids:
-        await tx.fetch(
-            "SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE",
-            list(ids),
-        )
-
-
-async def notify_changed(tx: Tx, endpoint_id: UUID) -> None:
-    """Tell dispatchers at commit that an endpoint is not what it was."""
-    await tx.run("SELECT pg_notify('webhook_endpoints', $1)", str(endpoint_id))
-
-
-async def notify_due(tx: Tx, endpoint_ids: Sequence[UUID]) -> None:
-    """Tell dispatchers at commit that these endpoints have deliveries; beyond a hundred, that some have."""
-    named = ",".join(str(found) for found in endpoint_ids) if len(endpoint_ids) <= 100 else ""  # noqa: PLR2004 - a payload has room for 8 kB
-    await tx.run("SELECT pg_notify('webhook_deliveries', $1)", named)
-
-
 def _endpoint(row: Any) -> Endpoint:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor, named so that no column hides it
     values["kinds"] = tuple(values["kinds"])

@@ -31,6 +31,7 @@ from guardhouse.ingest.envelopes import jobs as envelope_jobs
 from guardhouse.ingest.otlp import jobs as otlp_jobs
 from guardhouse.live import jobs as live_jobs
 from guardhouse.notices import jobs as notices_jobs
+from guardhouse.runs import jobs as run_jobs
 from guardhouse.scores import jobs as scores_jobs
 from guardhouse.scores.baselines import jobs as baseline_jobs
 from guardhouse.scores.heads import jobs as heads_jobs
@@ -98,6 +99,9 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     anomaly_stream_jobs.forget_keys,
     scan_jobs.forget_decisions,
     record_jobs.keep_records,
+    run_jobs.reap_runs,
+    run_jobs.reconcile_runs,
+    run_jobs.expire_runs,
     asynchronous_jobs.prune_inputs,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
@@ -114,6 +118,7 @@ LOOPS: Final[tuple[LongLoop, ...]] = (
     LongLoop("judge_streams", scan_jobs.judge_streams),
     LongLoop("rate_addresses", ips_jobs.rate),
     LongLoop("judge_addresses", policies_jobs.judge),
+    LongLoop("work_runs", run_jobs.work_runs),
     LongLoop("webhook_fan_out", turning_jobs.turn_notices),
     LongLoop("webhook_deliver", webhooks_jobs.deliver),
     LongLoop("detection_desk", keep_desk),

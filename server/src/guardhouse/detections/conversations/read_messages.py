@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from guardhouse.detections.decode_body import decode
 from guardhouse.detections.read_request import (
     MAX_CHARS,
     MemberInvalid,
@@ -15,7 +16,6 @@ from guardhouse.detections.read_request import (
     TextTooLong,
     Wanted,
     choice_in,
-    decode,
     kind_of,
 )
 from guardhouse.foundation.errors import InvalidJson

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+from guardhouse.detections.decode_body import decode
 from guardhouse.detections.read_request import (
     MAX_CHARS,
     MemberInvalid,
@@ -13,7 +14,6 @@ from guardhouse.detections.read_request import (
     TextType,
     check_config,
     check_length,
-    decode,
     flag_in,
     kind_of,
     object_in,

@@ -11,6 +11,8 @@ TAGS: Final = {
     "detections": "Verdicts on prompts and documents: is it an attempt to turn a model against its user or owner?",
     "anomalies": "Streams of records that Guardhouse learns, and what in them does not belong.",
     "policies": "What is done with judged texts: thresholds, engines, rules, lists, records; version by version.",
+    "runs": "Metered work: buy a run, watch it, end it, read what came of it; the packs that do it.",
+    "ledger": "Prepaid money: balance, top-ups, holds, every transfer, and whether the books are whole.",
     "live": "What happens, as it happens: a stream of server-sent events.",
     "agents": "Enrolled hosts: keys, state, what of their streams is missing.",
     "projects": "Applications whose agents report in: settings, secrets, processes, what arrived, what was unreadable.",

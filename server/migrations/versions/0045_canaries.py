@@ -4,8 +4,8 @@ from alembic import op
 
 from guardhouse.foundation.migrate import BY_ID, secure
 
-revision = "0044"
-down_revision = "0043"
+revision = "0045"
+down_revision = "0044"
 branch_labels = None
 depends_on = None
 

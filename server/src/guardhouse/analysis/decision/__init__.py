@@ -1,0 +1,1 @@
+"""Decisions with several criteria: values, how firm they are, what is missing; integers wherever people see them."""

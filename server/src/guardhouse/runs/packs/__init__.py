@@ -1,0 +1,1 @@
+"""The packs that ship, and the registry of all that are installed."""
