@@ -21,6 +21,8 @@ Span = Annotated[
 Decided = Literal["allow", "review", "block"]
 Point = Literal["strict", "balanced", "relaxed"]
 Channel = Literal["user", "external"]
+FindingKind = Literal["canary", "prompt_echo", "secret", "pii", "md_exfil"]
+DoubtKind = Literal["tainted_argument", "unsupported_argument", "instruction_followed"]
 OutputAction = Literal["allow", "redact", "review", "block"]
 ThreatType = Literal[
     "jailbreak", "system_prompt_leak", "injection", "data_extraction", "encoding_attack", "delimiter_attack"
@@ -196,7 +198,7 @@ class DetectionExplanation(BaseModel):
 class OutputFinding(BaseModel):
     """Something that should not leave. In a stream one with the same kind, detector and start takes its place."""
 
-    kind: Literal["canary", "prompt_echo", "secret", "pii", "md_exfil"]
+    kind: FindingKind
     detector: str
     span: Span
     severity: Annotated[int, Field(ge=1, le=4)]
@@ -227,7 +229,7 @@ class UnfoundedArgument(BaseModel):
     `instruction_followed`: it comes right after a document that gives instructions.
     """
 
-    kind: Literal["tainted_argument", "unsupported_argument", "instruction_followed"]
+    kind: DoubtKind
     argument: str | None
     type: str | None
     value: str | None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server.tests.components.door_at_noon import clock, host, resources
-from server.tests.detections.recorded_door import door, written
+from server.tests.detections.recorded_door import door, get, written
 from server.tests.ingest.make import Door
 
 __all__ = ["clock", "door", "host", "resources"]
@@ -168,6 +168,23 @@ async def test_a_shadow_policy_shows_everything(door: Door) -> None:
     body = await detect(door, said("user", ATTACK), call({"to": "x@y.example"}), policy=made.json()["id"])
     assert (body["decision"], body["would_decide"]) == ("allow", "block")
     assert {row["decision"] for row in [*body["messages"], *body["tool_calls"]]} == {"allow"}
+
+
+async def test_its_record_shows_what_each_message_and_call_came_to(door: Door, policy: str) -> None:
+    mail = call({"to": "mallory@evil.example"})
+    body = await detect(door, said("user", ATTACK), said("tool", NOTE), mail, policy=policy)
+    kept = (await get(door, f"{DETECT}/{body['id']}")).json()
+    assert kept["message"] == body["message"]
+    shown = [
+        {name: row[name] for name in ("index", "score", "decision", "spans")} for row in body["messages"]
+    ]
+    assert shown == [{name: row[name] for name in shown[0]} for row in kept["messages"]]
+    (now,), (then,) = body["tool_calls"], kept["tool_calls"]
+    assert (now["name"], now["decision"]) == (then["name"], then["decision"]) == ("send_email", "block")
+    assert [one["kind"] for one in now["findings"]] == [one["kind"] for one in then["findings"]]
+    assert "mallory" not in str(kept)
+    listed = (await get(door, "/api/v1/detections")).json()["data"]
+    assert listed[0]["messages"] == kept["messages"]
 
 
 async def test_nothing_of_a_conversation_is_kept_in_its_record(door: Door, policy: str) -> None:

@@ -29,6 +29,7 @@ from guardhouse.detections.read_request import (
     TextType,
     UnknownConfig,
 )
+from guardhouse.detections.usage_of import usage_of_scan
 from guardhouse.foundation.body_docs import raw_body
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router
@@ -68,6 +69,7 @@ async def scan_output(caller: Asker, desk: AtDesk, request: Request) -> Response
     wanted = read_scan(await request.body())
     policy = await desk.policies.in_force(caller, wanted.policy)
     done = await whole.scan_answer(desk, caller.tenant, policy, wanted)
+    request.state.judged = usage_of_scan(done.decision, degraded=done.fallback_reason is not None)
     return Response(msgspec.json.encode(whole.answer(done)), media_type=JSON_TYPE)
 
 
@@ -88,4 +90,5 @@ async def scan_output_piece(caller: Asker, desk: AtDesk, request: Request) -> Re
     wanted = read_piece(await request.body())
     policy = await desk.policies.in_force(caller, wanted.scan.policy)
     done = await pieces.scan_piece(desk, caller.tenant, policy, wanted)
+    request.state.judged = usage_of_scan(done.decision, degraded=False)
     return Response(msgspec.json.encode(pieces.answer(done)), media_type=JSON_TYPE)

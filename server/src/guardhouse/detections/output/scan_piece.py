@@ -45,6 +45,11 @@ class ScannedPiece:
     text: str
     carry: str | None
 
+    @property
+    def decision(self) -> Action:
+        """What the caller is told to do."""
+        return "allow" if self.policy.shadow else self.would_decide
+
 
 async def scan_piece(desk: Desk, tenant: TenantKey, policy: Policy, wanted: WantedPiece) -> ScannedPiece:
     """Scan the next piece of an answer under a policy.
@@ -96,7 +101,7 @@ def answer(done: ScannedPiece) -> dict[str, Any]:
     """Return the body of an answer."""
     return {
         "sequence": done.sequence,
-        "decision": "allow" if done.policy.shadow else done.would_decide,
+        "decision": done.decision,
         "would_decide": done.would_decide,
         "findings": [finding_body(one) for one in done.findings],
         "release": done.release,
