@@ -30,7 +30,6 @@ reference: ## write docs/reference from the code: .venv/bin/python tools/write_r
 	@.venv/bin/python tools/write_reference.py
 
 train: ## rebuild the detection model: .venv/bin/python -m train.injection
-	@.venv/bin/python -m pip install -q --require-hashes -r train/requirements.txt
 	@.venv/bin/python -m train.injection --data ../shared/data/prompt_injection --seed 20261101 $(ARGS)
 
 lock: ## rewrite the hash locks: python3 tools/bootstrap.py lock

