@@ -109,6 +109,7 @@ async def test_the_call_then_the_key_then_default(door: Door) -> None:
     assert (await judged(door, key=key, policy=second["id"]))["policy"] == second["id"]
     rotated = (await door.post(f"/api/v1/keys/{key_id}/rotate", {})).json()
     assert (await judged(door, key=rotated["api_key"]))["policy"] == first["id"]
+    assert (await get(door, "/auth/profile", rotated["api_key"])).json()["policy"] == first["id"]
 
 
 async def test_a_policy_of_another_tenant_is_none(door: Door) -> None:
