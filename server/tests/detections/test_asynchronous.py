@@ -16,12 +16,13 @@ from guardhouse.detections.asynchronous.worker_desk import keep_desk
 from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
+from guardhouse.webhooks import adhoc
 from guardhouse.webhooks import jobs as webhook_jobs
 from guardhouse.webhooks.turning import jobs as turning_jobs
 from guardhouse.worker.registry import LongLoop
 from server.tests.components.opened import add_tenant, opened
 from server.tests.components.receiver import Receiver, answer, receiving
-from server.tests.detections.recorded_door import ATTACK, door, get, judged
+from server.tests.detections.recorded_door import ATTACK, door, get, judged, written
 from server.tests.ingest.make import Door
 from server.tests.webhooks.make import OPEN_LOOPBACK
 from server.tests.worker.make import eventually, working
@@ -174,6 +175,21 @@ async def test_a_url_that_is_refused_stops_the_call(door: Door, path: str, url: 
     assert (refused.status_code, refused.json()["code"]) == (422, "webhook_url_refused")
     assert refused.json()["errors"][0]["pointer"] == "/webhook_url"
     assert await door.count("detection_inputs") == 0
+
+
+@pytest.mark.parametrize("path", ["/api/v1/detect", ASYNC, BATCH])
+async def test_calls_name_so_many_urls_and_no_more(
+    door: Door, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(adhoc, "MOST_URLS", 1)
+    first = {"text": "Hello", "webhook_url": receiver.url("/first")}
+    await judged(door, first)
+    await written(door, 1)
+    other = {"text": "Hello", "requests": [{"text": "Hello"}], "webhook_url": receiver.url("/other")}
+    refused = await door.post(path, other)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_webhook_urls")
+    assert (refused.json()["limit"], refused.json()["errors"][0]["pointer"]) == (1, "/webhook_url")
+    assert (await door.post("/api/v1/detect", first)).status_code == 200
 
 
 async def test_somebody_must_hear_of_it(door: Door, receiver: Receiver) -> None:

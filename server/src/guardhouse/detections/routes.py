@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from guardhouse.detections.ask_engine import EngineBusy
+from guardhouse.detections.check_url import TooManyUrls, check_url
 from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.detections.conversations.read_messages import UnknownRole
 from guardhouse.detections.decide import POINTS
@@ -43,7 +44,7 @@ from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import JSON_TYPE, api_router, two_step
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.rate_fields import DEGRADED
-from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
+from guardhouse.webhooks.endpoints import WebhookUrlRefused
 
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
@@ -79,6 +80,7 @@ _BODY: Final = raw_body(
             EngineBusy,
             NotRecorded,
             WebhookUrlRefused,
+            TooManyUrls,
         ),
     },
 )
@@ -91,7 +93,7 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     """
     wanted = read_wanted(await request.body())
     if wanted.webhook_url is not None:
-        await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
+        await check_url(desk.resources, caller, wanted.webhook_url)
     policy = await desk.policies.in_force(caller, wanted.policy)
     found = await detect_input(desk, caller.tenant, policy, wanted)
     request.state.judged = usage_of([found])

@@ -29,6 +29,7 @@ from guardhouse.webhooks.subscription import format_for
 
 CHANNEL: Final = "adhoc"
 KEPT: Final = timedelta(days=3)  # after its last delivery
+MOST_URLS: Final = 100  # of a tenant, at a time
 _PRESET: Final = "three_strikes"
 
 
@@ -80,6 +81,14 @@ async def post(tx: Tx, resources: Resources, letters: list[Letter]) -> None:
     for endpoint in endpoints.values():
         await wake_store.notify_changed(tx, endpoint)
     await wake_store.notify_due(tx, sorted(endpoints.values()))
+
+
+async def has_room(tx: Tx, tenant_id: UUID, url: str) -> bool:
+    """Tell whether a tenant may deliver to a URL: it does already, or not to too many others.
+
+    Calls at the same moment may pass the limit by their number.
+    """
+    return await store.count_others(tx, tenant_id, CHANNEL, uuid5(tenant_id, url)) < MOST_URLS
 
 
 async def prune(tx: Tx, now: datetime) -> int:

@@ -16,6 +16,7 @@ from guardhouse.anomalies.scan import jobs as scan_jobs
 from guardhouse.anomalies.streams import jobs as anomaly_stream_jobs
 from guardhouse.detections.asynchronous import jobs as asynchronous_jobs
 from guardhouse.detections.asynchronous.worker_desk import keep_desk
+from guardhouse.detections.feedback import jobs as feedback_jobs
 from guardhouse.detections.records import jobs as record_jobs
 from guardhouse.events import jobs as events_jobs
 from guardhouse.events.ips import jobs as ips_jobs
@@ -103,6 +104,7 @@ SCHEDULES: Final[tuple[Job[None], ...]] = (
     run_jobs.reconcile_runs,
     run_jobs.expire_runs,
     asynchronous_jobs.prune_inputs,
+    feedback_jobs.prune_feedback,
     notices_jobs.keep_partitions,
     live_jobs.prune_tickets,
     usage_jobs.keep_log,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from guardhouse.detections import record as record_file
+from guardhouse.detections.feedback.jobs import prune_feedback
 from guardhouse.detections.policies.in_force import Policies
 from guardhouse.detections.policy import DEFAULT, Policy
 from guardhouse.detections.records import jobs, waiting
@@ -120,6 +121,26 @@ async def test_what_is_past_its_retention_is_gone(
     clock.move(timedelta(days=8).total_seconds())
     await _keep(door)
     assert await door.count("detections") == 0
+
+
+async def test_what_a_shorter_retention_took_is_gone_and_the_words_on_it(door: Door, clock: SetClock) -> None:
+    made = await door.post("/api/v1/policies", {"name": "short", "retention_days": 2})
+    assert made.status_code == 201, made.text
+    path = f"/api/v1/detect/{(await judged(door, {'text': 'Hello', 'policy': made.json()['id']}))['id']}"
+    usual = f"/api/v1/detect/{(await judged(door, {'text': 'Hello'}))['id']}"
+    await written(door, 2)
+    for place in (path, usual):
+        given = await door.post(f"{place}/feedback", {"label": "benign", "submit_text": "Hello"})
+        assert given.status_code == 201, given.text
+    clock.move(timedelta(days=3).total_seconds())
+    assert (await get(door, path)).json()["code"] == "detection_gone"
+    assert (await door.post(f"{path}/feedback", {"label": "benign"})).status_code == 410
+    assert (await get(door, usual)).status_code == 200
+    assert (await get(door, f"/api/v1/detect/{id_at(clock.now())}")).status_code == 404
+    await _keep(door)
+    await prune_feedback.handler(_context(door), None)
+    (kept,) = await door.rows("SELECT detection_id FROM detection_feedback")
+    assert usual.endswith(str(kept["detection_id"]))
 
 
 async def test_the_list_is_filtered_and_paged(door: Door, clock: SetClock) -> None:

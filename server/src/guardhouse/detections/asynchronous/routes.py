@@ -30,6 +30,7 @@ from guardhouse.detections.batches.read_batch import (
     DuplicateItem,
     read_batch,
 )
+from guardhouse.detections.check_url import TooManyUrls, check_url
 from guardhouse.detections.decode_body import decode
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.read_request import (
@@ -66,25 +67,24 @@ from guardhouse.foundation.request import (
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.usage.log import Judged
 from guardhouse.usage.refusals import BatchOverLimit
-from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
+from guardhouse.webhooks.endpoints import WebhookUrlRefused
 
 BATCH_BYTES: Final = 8 << 20
 LOOKS: Final = 6
 LOOK_AGAIN_SECONDS: Final = 0.05
-WEBHOOK_URL: Final = "/webhook_url"
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
 Asker = Annotated[Caller, Depends(Require("detect:write"))]
 
 
-async def read_asked(_caller: Asker, shared: Shared, request: Request) -> Asked:
+async def read_asked(caller: Asker, shared: Shared, request: Request) -> Asked:
     """Read an asynchronous call, and judge its URL before a transaction begins."""
     value, warnings, replaced = decode(await request.body())
     if not isinstance(value, dict):
         raise ObjectExpected("The body must be a JSON object with `text`.", "")
     wanted = wanted_of(value, warnings, replaced=replaced)
     if wanted.webhook_url is not None:
-        await check_destination(shared.outbound, wanted.webhook_url, WEBHOOK_URL)
+        await check_url(shared, caller, wanted.webhook_url)
     return Asked(value, wanted, tuple(warnings), replaced)
 
 
@@ -95,7 +95,15 @@ async def read_asked(_caller: Asker, shared: Shared, request: Request) -> Asked:
     responses={
         200: {"model": BatchShape, "description": "A result or an error per item."},
         202: {"model": AcceptedShape, "description": "Taken for the worker."},
-        **refusals(BatchSize, DuplicateItem, BatchTooLong, MemberInvalid, WebhookUrlRefused, BatchOverLimit),
+        **refusals(
+            BatchSize,
+            DuplicateItem,
+            BatchTooLong,
+            MemberInvalid,
+            WebhookUrlRefused,
+            TooManyUrls,
+            BatchOverLimit,
+        ),
     },
 )
 @two_step
@@ -108,7 +116,7 @@ async def judge_batch(caller: Asker, shared: Shared, request: Request) -> Respon
     """
     batch = read_batch(await request.body())
     if batch.webhook_url is not None:
-        await check_destination(shared.outbound, batch.webhook_url, WEBHOOK_URL)
+        await check_url(shared, caller, batch.webhook_url)
     if len(batch.items) > 1:
         request.state.verdict = await request.app.state.admit(caller, len(batch.items) - 1)
     if len(batch.items) > MOST_AT_ONCE or "respond-async" in request.headers.get("prefer", "").lower():
@@ -145,6 +153,7 @@ async def judge_batch(caller: Asker, shared: Shared, request: Request) -> Respon
             MetadataTooLarge,
             NowhereToDeliver,
             WebhookUrlRefused,
+            TooManyUrls,
         ),
     },
 )
@@ -206,7 +215,8 @@ async def get_detection(caller: Reader, shared: Shared, detection_id: UUID) -> R
             return Response(msgspec.json.encode(body), media_type=JSON_TYPE)
         if not records.may_come(detection_id, now):
             break
-    raise records.absent(detection_id, now)
+    async with tenant_transaction(shared, caller.tenant) as tx:
+        raise await records.absent(tx, caller.tenant.id, detection_id, now)
 
 
 def _accepted(body: dict[str, Any]) -> Response:

@@ -41,7 +41,7 @@ async def create_detection_feedback(
     now = shared.clock.now()
     found = await read.find_record(tx, caller.tenant.id, detection_id, now)
     if found is None:
-        raise read.absent(detection_id, now)
+        raise await read.absent(tx, caller.tenant.id, detection_id, now)
     text = wanted.submit_text
     if text is not None and not hmac.compare_digest(text_hmac(shared, caller, text), found.text_hmac):
         detail = "The text is not the one that was judged."

@@ -49,3 +49,15 @@ async def put_feedback(tx: Tx, tenant_id: UUID, given: Feedback) -> None:
         given.text,
         given.given_at,
     )
+
+
+async def prune(tx: Tx, before: datetime, limit: int) -> int:
+    """Delete words of before an instant on detections that are gone, at most ``limit``; returns how many."""
+    tag = await tx.run(
+        "DELETE FROM detection_feedback WHERE ctid = ANY (ARRAY(SELECT f.ctid FROM detection_feedback f"
+        " WHERE f.given_at < $1 AND NOT EXISTS"
+        " (SELECT FROM detections d WHERE d.tenant_id = f.tenant_id AND d.id = f.detection_id) LIMIT $2))",
+        before,
+        limit,
+    )
+    return int(tag.rpartition(" ")[2])

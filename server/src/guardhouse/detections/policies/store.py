@@ -169,6 +169,16 @@ async def list_versions(
     return [_stored(row) for row in rows]
 
 
+async def shortest_retention(tx: Tx, tenant_id: UUID, usual: int) -> int:
+    """Return the fewest days that a version of a tenant's policies keeps records; ``usual`` at most."""
+    found: int = await tx.fetch_value(
+        "SELECT least($2::int, min((body ->> 'retention_days')::int)) FROM policy_versions WHERE tenant_id = $1",
+        tenant_id,
+        usual,
+    )
+    return found
+
+
 def _stored(row: Any) -> StoredPolicy:
     body, *rest = tuple(row)
     return StoredPolicy(msgspec.json.decode(body, type=Policy), *rest)

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 import zstandard
 
+from guardhouse.detections.policies.store import shortest_retention
 from guardhouse.detections.records import store
 from guardhouse.detections.records.store import USUAL_DAYS, Record
 from guardhouse.foundation.clock import rfc3339
@@ -57,10 +58,14 @@ def may_come(detection_id: UUID, now: datetime) -> bool:
     return at is not None and abs(now - at) < YOUNG
 
 
-def absent(detection_id: UUID, now: datetime) -> Problem:
-    """Return what to say of an id without a record: past what is kept, or never there."""
+async def absent(tx: Tx, tenant_id: UUID, detection_id: UUID, now: datetime) -> Problem:
+    """Return what to say of an id without a record: past what may still be kept, or never there.
+
+    The policy of a deleted record is not known any more: gone is what is older than the shortest retention that a
+    version of the tenant's policies ever had. The id's own time and the tenant's own policies tell nothing of others.
+    """
     at = time_of(detection_id)
-    if at is not None and now - at > timedelta(days=USUAL_DAYS):
+    if at is not None and now - at > timedelta(days=await shortest_retention(tx, tenant_id, USUAL_DAYS)):
         return DetectionGone(f"Detections of {at.date()} are no longer kept.")
     return NotFound("There is no such detection.")
 
