@@ -2,7 +2,7 @@
 
 `python bench/hot_tenant.py`. 256 callers share one tenant. The anchor keeps a balance and an idempotency key in Redis,
 by one script per call, synced every second: no run, no books, no notice, and up to a second of it lost with the power.
-Then runs end to end with the cheapest pack. The books are verified: a difference of a hundredth of a cent ends the bench.
+Then runs end to end with the cheapest pack. The books are verified: a difference of a hundredth of a cent ends it all.
 """
 
 import asyncio
