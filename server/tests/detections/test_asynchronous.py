@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from guardhouse.detections.asynchronous import jobs, judge_inputs
 from guardhouse.detections.asynchronous.packed import pack
 from guardhouse.detections.asynchronous.worker_desk import keep_desk
-from guardhouse.detections.detect import detect
+from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.resources import Resources
 from guardhouse.webhooks import jobs as webhook_jobs
@@ -201,10 +201,10 @@ async def test_an_engine_that_fails_is_asked_again_and_then_given_up(
     async def failing(*args: Any) -> Any:
         nonlocal asked
         asked += 1
-        found = await detect(*args)
+        found = await detect_input(*args)
         return replace(found, judged=replace(found.judged, verdict=None)) if asked <= wrong else found
 
-    monkeypatch.setattr(judge_inputs, "detect", failing)
+    monkeypatch.setattr(judge_inputs, "detect_input", failing)
     monkeypatch.setattr(jobs, "PAUSES", (0, 0))
     wrong = 2
     body = {"text": "Hello", "webhook_url": receiver.url()}

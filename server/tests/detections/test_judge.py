@@ -1,6 +1,7 @@
 """What is answered where the engine cannot, under each fail mode of a policy."""
 
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -11,11 +12,14 @@ from guardhouse.detections.desk import Desk
 from guardhouse.detections.detect import Detection, answer, detect
 from guardhouse.detections.policy import FailMode, Policy
 from guardhouse.detections.read_request import Wanted
+from guardhouse.foundation.database import TenantKey
 from guardhouse.foundation.resources import Resources
 from server.tests.components.door_at_noon import clock, resources
 from server.tests.detections.engines import children
 
 __all__ = ["clock", "resources"]
+
+NOBODY = TenantKey(UUID(int=0), 0)
 
 
 @pytest_asyncio.fixture
@@ -37,7 +41,7 @@ async def test_a_full_line_is_answered_at_once_by_fail_modes_that_say_how(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: FailMode, decision: str
 ) -> None:
     monkeypatch.setattr(engine_pool, "MOST_WAITING", 0)
-    found = await detect(desk, Policy(fail_mode=mode), Wanted("Hello"))
+    found = await detect(desk, NOBODY, Policy(fail_mode=mode), Wanted("Hello"))
     assert said(found) == (decision, decision == "block", "none", "overloaded")
 
 
@@ -46,7 +50,7 @@ async def test_a_full_line_is_said_to_callers_whose_policy_trusts_the_engine(
 ) -> None:
     monkeypatch.setattr(engine_pool, "MOST_WAITING", 0)
     with pytest.raises(EngineBusy):
-        await detect(desk, Policy(fail_mode="embedded"), Wanted("Hello"))
+        await detect(desk, NOBODY, Policy(fail_mode="embedded"), Wanted("Hello"))
 
 
 @pytest.mark.parametrize(
@@ -56,14 +60,14 @@ async def test_an_engine_that_fails_or_is_late_leaves_the_decision_to_the_fail_m
     desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: FailMode, decision: str
 ) -> None:
     policy = Policy(fail_mode=mode)
-    assert (await detect(desk, policy, Wanted("Hello"))).judged.source == "engine"
+    assert (await detect(desk, NOBODY, policy, Wanted("Hello"))).judged.source == "engine"
     (process,) = children()
     process.suspend()
-    late = await detect(desk, policy, Wanted("Hello there", seconds=0.2))
+    late = await detect(desk, NOBODY, policy, Wanted("Hello there", seconds=0.2))
     assert said(late) == (decision, decision == "block", "none", "overloaded")
     process.kill()
     monkeypatch.setattr(engine_pool, "PATIENCE_SECONDS", -1.0)
-    failed = await detect(desk, policy, Wanted("Hello once more"))
+    failed = await detect(desk, NOBODY, policy, Wanted("Hello once more"))
     assert said(failed) == (decision, decision == "block", "none", "engine_failed")
 
 
@@ -71,5 +75,5 @@ async def test_in_the_shadow_nothing_is_blocked_not_even_without_a_verdict(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_pool, "MOST_WAITING", 0)
-    found = await detect(desk, Policy(fail_mode="closed", shadow=True), Wanted("Hello"))
+    found = await detect(desk, NOBODY, Policy(fail_mode="closed", shadow=True), Wanted("Hello"))
     assert (found.decision, found.would_decide) == ("allow", "block")

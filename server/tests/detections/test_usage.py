@@ -48,6 +48,23 @@ async def test_figures_equal_a_recount(resources: Resources) -> None:
     assert [(row["degraded"], row["cached"]) for row in rows[:3]] == [(False, False)] * 3
 
 
+async def test_scanned_answers_are_counted_by_what_was_decided(resources: Resources) -> None:
+    tenant, key = await add_tenant(resources, "acme")
+    async with api.client_of(resources) as client:
+        client.headers["X-API-Key"] = key
+        told = [
+            (await client.post("/api/v1/detect/output", json={"text": text})).json()["decision"]
+            for text in ("Nine to five.", "Write to ann@shop.example for an offer.")
+        ]
+        piece = {"chunk": "Nine to five.", "final": True}
+        told.append((await client.post("/api/v1/detect/output/stream", json=piece)).json()["decision"])
+        await until_logged(resources, tenant.id, 3)
+        stats = await _read(client, "/admin/stats")
+    assert told == ["allow", "review", "allow"]
+    assert stats["by_decision"] == {"allow": 2, "review": 1}
+    assert stats["by_channel"] == {"output": 3}
+
+
 async def _read(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
     answer = await client.get(path)
     assert answer.status_code == 200, answer.text

@@ -1,10 +1,14 @@
 """Ask the engine for a verdict, and say plainly when there is none."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.engine_pool import EngineBusyError, EnginePool, TooLateError
 from guardhouse.detections.model_file import shipped_model
+from guardhouse.detections.scan_task import ScanAsk, Scanned
 from guardhouse.detections.verdict import Additions, Ask, Verdict
 from guardhouse.foundation.errors import Problem
 from guardhouse.settings import Settings
@@ -29,9 +33,27 @@ async def ask_engine(
         EngineFailedError: no engine process could judge it.
         TooLateError: the time was over first.
     """
+    async with _within(seconds):
+        return (await pool.judge([ask], seconds, additions))[0]
+
+
+async def scan_text(pool: EnginePool, ask: ScanAsk, seconds: float) -> Scanned:
+    """Scan an answer, or a piece of one, within a time; raises as :func:`ask_engine`."""
+    async with _within(seconds):
+        return await pool.scan(ask, seconds)
+
+
+async def check_calls(pool: EnginePool, ask: CallsAsk, seconds: float) -> CheckedCalls:
+    """Check the tool calls of a conversation within a time; raises as :func:`ask_engine`."""
+    async with _within(seconds):
+        return await pool.check(ask, seconds)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
-            return (await pool.judge([ask], seconds, additions))[0]
+            yield
     except EngineBusyError:
         raise EngineBusy("Too many texts wait for the engine.", headers=_RETRY) from None
     except TimeoutError:

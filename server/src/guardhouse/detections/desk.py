@@ -3,6 +3,8 @@
 An API process has one, and so has a worker: what a detection does is the same wherever it runs.
 """
 
+from starlette.requests import HTTPConnection
+
 from guardhouse.detections.ask_engine import make_engine
 from guardhouse.detections.policies.in_force import Policies
 from guardhouse.detections.records.waiting import Waiting
@@ -12,15 +14,15 @@ from guardhouse.foundation.resources import Resources
 
 
 class Desk:
-    """The engine, the policies in force, the records that wait to be written, and what stands around them."""
+    """The engines, the policies in force, the records that wait to be written, and what stands around them."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.engine = make_engine(resources.settings)
-        self.policies = Policies(resources)
         self.remotes = RemoteEngines(resources)
         self.remembered = Remembered(resources)
         self.records = Waiting()
+        self.policies = Policies(resources)
 
     async def close(self) -> None:
         """End what was begun."""
@@ -28,3 +30,9 @@ class Desk:
         await self.engine.close()
         await self.remotes.close()
         await self.remembered.close()
+
+
+def desk_of(connection: HTTPConnection) -> Desk:
+    """Return the desk of the application that serves this connection."""
+    found: Desk = connection.app.state.detection_desk
+    return found

@@ -2,19 +2,24 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from guardhouse.detections.canaries.raise_alarm import decision_on_canaries, raise_alarm
+from guardhouse.detections.canaries.recognise import NOT_LOOKED_UP, recognise
+from guardhouse.detections.canaries.store import Canary
 from guardhouse.detections.decide import Decision, Thresholds, decide
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.judge import Judged, judge
 from guardhouse.detections.policy import Policy
 from guardhouse.detections.read_request import Wanted, check_length
 from guardhouse.foundation.clock import rfc3339
+from guardhouse.foundation.database import DatabaseAway, TenantKey
 from guardhouse.foundation.ids import id_at
 
 REMOVED: Final = "[removed]"
@@ -25,6 +30,7 @@ class Detection:
     """A judged text: the verdict, what is decided by these thresholds, how long it took in microseconds.
 
     ``would_decide`` is the real decision; ``decision`` is ``allow`` instead as long as the policy stands in the shadow.
+    ``beside`` holds members of the answer that only a conversation has.
     """
 
     id: UUID
@@ -35,6 +41,7 @@ class Detection:
     thresholds: Thresholds
     would_decide: Decision
     took_us: int
+    beside: Mapping[str, Any] | None = None
 
     @property
     def decision(self) -> Decision:
@@ -59,26 +66,46 @@ class Detection:
         return score is not None and score >= self.thresholds.review
 
 
-async def detect(desk: Desk, policy: Policy, wanted: Wanted) -> Detection:
-    """Judge a text under a policy.
+async def detect(desk: Desk, tenant: TenantKey, policy: Policy, wanted: Wanted) -> Detection:
+    """Judge a text of a tenant under a policy.
 
     Raises:
         TextTooLong: the policy judges shorter texts only.
         EngineBusy: more texts wait than may wait, and the policy has no answer of its own for that.
     """
-    check_length(wanted.text, policy.max_chars)
+    check_length(wanted.text, policy.max_chars, wanted.place)
     begun = time.perf_counter_ns()
     thresholds = policy.lines(wanted.channel, wanted.operating_point, wanted.threshold_milli)
     judged = await judge(desk, policy, wanted, detail_from=thresholds.review)
-    verdict = judged.verdict
-    decision = (
-        policy.without_verdict()
-        if verdict is None
-        else decide(verdict.score_milli, verdict.flags, thresholds)
-    )
+    canaries, unknown = await _look_up(desk, tenant, judged)
+    judged = raise_alarm(judged, canaries)
+    decision = _decide(policy, judged, thresholds, alarmed=bool(canaries), unknown=bool(unknown))
     took_us = (time.perf_counter_ns() - begun) // 1_000
     now = desk.resources.clock.now()
-    return Detection(id_at(now), now, wanted, policy, judged, thresholds, decision, took_us)
+    asked = replace(wanted, warnings=(*wanted.warnings, *unknown)) if unknown else wanted
+    return Detection(id_at(now), now, asked, policy, judged, thresholds, decision, took_us)
+
+
+async def _look_up(
+    desk: Desk, tenant: TenantKey, judged: Judged
+) -> tuple[Mapping[str, Canary], tuple[str, ...]]:
+    """Return the canaries in a judged text, as they are now; a warning where the database could not be asked."""
+    marked = () if judged.verdict is None else judged.verdict.marked
+    try:
+        return await recognise(desk.resources, tenant, [one.digest for one in marked]), ()
+    except DatabaseAway:
+        return {}, (NOT_LOOKED_UP,)
+
+
+def _decide(
+    policy: Policy, judged: Judged, thresholds: Thresholds, *, alarmed: bool, unknown: bool
+) -> Decision:
+    if judged.verdict is None:
+        return policy.without_verdict()
+    if alarmed:
+        return decision_on_canaries(policy)
+    decision = decide(judged.verdict.score_milli, judged.verdict.flags, thresholds)
+    return "review" if unknown and decision == "allow" else decision
 
 
 def answer(found: Detection) -> dict[str, Any]:
@@ -133,7 +160,7 @@ def answer(found: Detection) -> dict[str, Any]:
     if wanted.sanitize:
         spans = [one.span for one in verdict.instructions] if verdict else []
         body["sanitized_text"] = sanitized(wanted.text, spans)
-    return body
+    return body | dict(found.beside or {})
 
 
 def sanitized(text: str, spans: list[tuple[int, int]]) -> str:

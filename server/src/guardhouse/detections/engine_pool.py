@@ -21,15 +21,18 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
+    Outcome,
     frame_to_bytes,
     framed,
+    outcomes_from_bytes,
     own_digests,
     used,
-    verdicts_from_bytes,
 )
-from guardhouse.detections.verdict import Additions, Ask, Frame, Verdict
+from guardhouse.detections.scan_task import ScanAsk, Scanned
+from guardhouse.detections.verdict import Additions, Ask, Frame, Task, Verdict
 from guardhouse.foundation.bound_process import Launch, end_in_steps, start_bound
 
 MOST_TEXTS, MOST_CHARACTERS = 64, 65_536  # of one frame
@@ -66,9 +69,9 @@ class TooLateError(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    ask: Ask
+    ask: Task
     additions: Additions | None
-    done: asyncio.Future[Verdict]
+    done: asyncio.Future[Outcome]
     deadline: float  # of the loop's clock
     strikes: int = 0
 
@@ -84,22 +87,23 @@ class _Child:
     writer: asyncio.StreamWriter
     given: OrderedDict[str, None] = field(default_factory=OrderedDict)  # additions that it has
 
-    async def judge(self, jobs: Sequence[_Job]) -> list[Verdict]:
+    async def do(self, jobs: Sequence[_Job]) -> list[Outcome]:
         new = {
             job.ask.own: job.additions
             for job in jobs
             if job.additions is not None and job.ask.own not in self.given
         }
-        frame = Frame([job.ask for job in jobs], new)
+        tasks = [job.ask for job in jobs]
+        frame = Frame(tasks, new)
         self.given.update(dict.fromkeys(new))
         used(self.given, own_digests(frame))
         self.writer.write(framed(frame_to_bytes(frame)))
         await self.writer.drain()
-        return await self.receive()
+        return outcomes_from_bytes(await self.receive(), tasks)
 
-    async def receive(self) -> list[Verdict]:
+    async def receive(self) -> bytes:
         head = await self.reader.readexactly(LENGTH_BYTES)
-        return verdicts_from_bytes(await self.reader.readexactly(int.from_bytes(head, "big")))
+        return await self.reader.readexactly(int.from_bytes(head, "big"))
 
     async def end(self) -> None:
         self.writer.close()
@@ -148,7 +152,23 @@ class EnginePool:
     async def judge(
         self, asks: Sequence[Ask], seconds: float, additions: Additions | None = None
     ) -> list[Verdict]:
-        """Judge texts within a time, in the order given; ``additions`` are those that ``own`` of the asks names.
+        """Judge texts; ``additions`` are those that ``own`` of the asks names. Raises as :meth:`do`."""
+        return [one for one in await self.do(asks, seconds, additions) if isinstance(one, Verdict)]
+
+    async def scan(self, ask: ScanAsk, seconds: float) -> Scanned:
+        """Scan an answer within a time; raises as :meth:`do`."""
+        (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, Scanned)]
+        return done
+
+    async def check(self, ask: CallsAsk, seconds: float) -> CheckedCalls:
+        """Check tool calls within a time; raises as :meth:`do`."""
+        (done,) = [one for one in await self.do([ask], seconds) if isinstance(one, CheckedCalls)]
+        return done
+
+    async def do(
+        self, asks: Sequence[Task], seconds: float, additions: Additions | None = None
+    ) -> list[Outcome]:
+        """Do tasks within a time; their outcomes are in the order given.
 
         Raises:
             EngineBusyError: they would be more than may wait.
@@ -229,7 +249,7 @@ class EnginePool:
             patience = PATIENCE_SECONDS + PATIENCE_PER_CHARACTER * sum(job.size for job in jobs)
             try:
                 async with asyncio.timeout(patience):
-                    verdicts = await child.judge(jobs)
+                    outcomes = await child.do(jobs)
             except (OSError, EOFError, TimeoutError):
                 await self._strike(jobs)
                 return
@@ -237,9 +257,9 @@ class EnginePool:
                 for job in jobs:
                     _fail(job, EngineFailedError("the engine has been stopped"))
                 raise
-            for job, verdict in zip(jobs, verdicts, strict=True):
+            for job, outcome in zip(jobs, outcomes, strict=True):
                 if not job.done.done():
-                    job.done.set_result(verdict)
+                    job.done.set_result(outcome)
 
     def _take(self, *, long_before: bool) -> tuple[list[_Job], bool]:
         """Take the next frame: a text to try alone, else a long one, else all short ones that fit.
@@ -285,7 +305,7 @@ class EnginePool:
             _fail(job, EngineFailedError("the text ended two engine processes"))
 
 
-def _fingerprint(ask: Ask) -> bytes:
+def _fingerprint(ask: Task) -> bytes:
     return hashlib.sha256(ask.text.encode("utf-8", "replace")).digest()
 
 

@@ -1,6 +1,6 @@
 """A process that judges texts: ``python -m guardhouse.detections.engine_process DESCRIPTOR MODEL``.
 
-It reads frames of asks from a socket and answers each with a frame of verdicts; it ends when the socket closes.
+It reads frames of tasks from a socket and answers each with a frame of outcomes; it ends when the socket closes.
 It holds no connection to anything else.
 """
 
@@ -12,17 +12,21 @@ from pathlib import Path
 from guardhouse.analysis.injection.score import Engine, Own
 from guardhouse.detections.frames import (
     LENGTH_BYTES,
+    Outcome,
     frame_from_bytes,
     framed,
+    outcomes_to_bytes,
     own_digests,
     used,
-    verdicts_to_bytes,
 )
 from guardhouse.detections.judge_texts import compiled, verdicts
 from guardhouse.detections.load_engine import load_engine
-from guardhouse.detections.verdict import Frame, Verdict
+from guardhouse.detections.run_check import checked
+from guardhouse.detections.run_scan import scanned
+from guardhouse.detections.scan_task import ScanAsk
+from guardhouse.detections.verdict import Ask, Frame
 
-READY = framed(verdicts_to_bytes([]))
+READY = framed(outcomes_to_bytes([]))
 
 
 def main(arguments: list[str]) -> int:
@@ -32,13 +36,20 @@ def main(arguments: list[str]) -> int:
         kept: OrderedDict[str, Own] = OrderedDict()
         line.sendall(READY)
         while (frame := _read(line)) is not None:
-            line.sendall(framed(verdicts_to_bytes(_answer(engine, frame_from_bytes(frame), kept))))
+            line.sendall(framed(outcomes_to_bytes(_answer(engine, frame_from_bytes(frame), kept))))
     return 0
 
 
-def _answer(engine: Engine, frame: Frame, kept: OrderedDict[str, Own]) -> list[Verdict]:
+def _answer(engine: Engine, frame: Frame, kept: OrderedDict[str, Own]) -> list[Outcome]:
+    """Do tasks: the texts to judge together, everything else by itself."""
     kept.update({digest: compiled(added) for digest, added in frame.additions.items()})
-    found = verdicts(engine, frame.asks, kept)
+    judged = iter(verdicts(engine, [ask for ask in frame.asks if isinstance(ask, Ask)], kept))
+    found: list[Outcome] = []
+    for task in frame.asks:
+        if isinstance(task, Ask):
+            found.append(next(judged))
+        else:
+            found.append(scanned(task) if isinstance(task, ScanAsk) else checked(task))
     used(kept, own_digests(frame))
     return found
 

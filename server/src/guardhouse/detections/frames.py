@@ -1,22 +1,35 @@
 """Messages between an API process and its engine processes: four bytes of length, then MessagePack."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
-from guardhouse.detections.verdict import Frame, Verdict
+from guardhouse.detections.call_task import CallsAsk, CheckedCalls
+from guardhouse.detections.scan_task import ScanAsk, Scanned
+from guardhouse.detections.verdict import Ask, Frame, Task, Verdict
 
 T = TypeVar("T")
 LENGTH_BYTES: Final = 4
+Outcome = Verdict | Scanned | CheckedCalls
 
 MOST_ADDITIONS: Final = 128  # that a process keeps; both sides drop the same ones, the longest unused
 
 frame_to_bytes = msgspec.msgpack.Encoder().encode
 frame_from_bytes = msgspec.msgpack.Decoder(Frame).decode
-verdicts_to_bytes = msgspec.msgpack.Encoder().encode
-verdicts_from_bytes = msgspec.msgpack.Decoder(list[Verdict]).decode
+outcomes_to_bytes = msgspec.msgpack.Encoder().encode
+_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_outcome_of: Final[dict[type[Task], msgspec.msgpack.Decoder[Outcome]]] = {
+    Ask: msgspec.msgpack.Decoder(Verdict),
+    ScanAsk: msgspec.msgpack.Decoder(Scanned),
+    CallsAsk: msgspec.msgpack.Decoder(CheckedCalls),
+}
+
+
+def outcomes_from_bytes(message: bytes, tasks: Sequence[Task]) -> list[Outcome]:
+    """Read the answer to these tasks: one outcome for each, in their order."""
+    return [_outcome_of[type(task)].decode(part) for task, part in zip(tasks, _parts(message), strict=True)]
 
 
 def framed(message: bytes) -> bytes:

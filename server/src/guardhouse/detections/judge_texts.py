@@ -3,7 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from guardhouse.analysis.injection.canary import candidates
 from guardhouse.analysis.injection.explain import evidence, explain, sentence, threat_types
+from guardhouse.analysis.injection.findings import Findings
+from guardhouse.analysis.injection.hidden_characters import clean
+from guardhouse.analysis.injection.offsets import Reading as ReadText
 from guardhouse.analysis.injection.phrases import Phrase, compile_phrases
 from guardhouse.analysis.injection.rules import compile_pack
 from guardhouse.analysis.injection.score import (
@@ -16,11 +20,13 @@ from guardhouse.analysis.injection.score import (
     judge,
 )
 from guardhouse.detections.decide import HARD
+from guardhouse.detections.token_digest import token_digest
 from guardhouse.detections.verdict import (
     Additions,
     Ask,
     Explained,
     Instruction,
+    Marked,
     Part,
     Reading,
     Reason,
@@ -75,6 +81,7 @@ def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
         flags=judgement.flags,
         explain=_explained(engine, judgement) if ask.explain else None,
         engine_version=engine.model.version,
+        marked=_marked(ask.text, judgement),
     )
 
 
@@ -137,6 +144,18 @@ def _reasons(engine: Engine, judgement: Judgement) -> tuple[Reason, ...]:
         for one in evidence(engine, judgement)
     ]
     return (*by_rule, *by_words)
+
+
+def _marked(text: str, judgement: Judgement) -> tuple[Marked, ...]:
+    """Look for canaries in the text before any word of it was repaired, and in what is decoded from it."""
+    readings = [clean(ReadText(text), Findings())]
+    readings += [one.view.reading for one in judgement.views if one.view.kind != "text"]
+    found = {
+        Marked((one.start, one.end), token_digest(one.token)): None
+        for reading in readings
+        for one in candidates(reading)
+    }
+    return tuple(found)
 
 
 def _reading(judged: JudgedView) -> Reading:

@@ -1,28 +1,23 @@
-"""Read the body of a detection: every string of JSON is a text, also one that cannot be stored elsewhere.
-
-NUL, controls and invisible characters are what an attack hides in; a refusal would hide the attack. Unpaired
-surrogates alone cannot be text: they become U+FFFD, and the answer says so.
-"""
+"""Read what the body of a detection asks for; each refusal says its code and where."""
 
 import difflib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
-from guardhouse.foundation.errors import InvalidJson, Problem
-from guardhouse.foundation.json_place import Place, first_constant, first_too_deep, place_at
+from guardhouse.detections.decode_body import decode
+from guardhouse.foundation.errors import Problem
 
 MAX_CHARS: Final = 100_000  # whatever a policy allows
-MAX_DEPTH: Final = 32
 METADATA_BYTES: Final = 1_024
 CHANNELS: Final = ("user", "external")
 TIERS: Final = ("fast",)
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOP: Final = frozenset({"text", "channel", "config", "policy", "metadata", "context", "webhook_url"})
+_TOP: Final = frozenset(
+    {"text", "messages", "channel", "config", "policy", "metadata", "context", "webhook_url"}
+)
 _CONFIG: Final = frozenset(
     {
         "confidence_threshold",
@@ -58,6 +53,19 @@ class TextRequired(Refused):
     """There is nothing to judge."""
 
     status, code, title = 422, "text_required", "Text required"
+
+
+class AmbiguousInput(Refused):
+    """There is a text and a conversation, and only one of them can be judged."""
+
+    status, code, title = 422, "ambiguous_input", "Text or messages"
+    remediation = "Send `text` or `messages`, not both."
+
+
+class MessagesEmpty(Refused):
+    """The conversation has no message."""
+
+    status, code, title = 422, "messages_empty", "No messages"
 
 
 class TextType(Refused):
@@ -117,7 +125,10 @@ class MetadataTooLarge(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A detection as asked for."""
+    """A detection as asked for: a text, or the messages of a conversation as they came.
+
+    ``place`` is where the text stands in the body, as a JSON pointer.
+    """
 
     text: str
     channel: str = "user"
@@ -133,75 +144,8 @@ class Wanted:
     webhook_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     invalid_unicode: bool = False
-
-
-def decode(body: bytes) -> tuple[Any, list[str], bool]:
-    """Return the value of a JSON text, what is odd about it, and whether surrogates were replaced.
-
-    Raises:
-        InvalidJson: not UTF-8, not JSON, NaN or Infinity, deeper than 32 levels; with line and column.
-    """
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = body[: error.start].decode("utf-8")
-        raise _invalid("The body is not UTF-8", place_at(before, len(before))) from None
-    doubled: list[str] = []
-
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs) and not doubled:
-            doubled.append("duplicate_key")
-        return found
-
-    deep = first_too_deep(text, MAX_DEPTH) if text.count("[") + text.count("{") > MAX_DEPTH else None
-    try:
-        value = json.loads(text, object_pairs_hook=members, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise _invalid(error.msg, Place(error.lineno, error.colno)) from None
-    except RecursionError:
-        raise _invalid(f"The body is nested deeper than {MAX_DEPTH} levels", deep or Place(1, 1)) from None
-    except ValueError:
-        raise _invalid("This is no number that JSON has", first_constant(text)) from None
-    if deep is not None and _is_deep(value):
-        raise _invalid(f"The body is nested deeper than {MAX_DEPTH} levels", deep)
-    replaced = "\\u" in text and _has_surrogate(value)
-    return (_without_surrogates(value) if replaced else value), doubled, replaced
-
-
-def _invalid(sentence: str, place: Place) -> InvalidJson:
-    return InvalidJson(
-        f"{sentence}: line {place.line}, column {place.column}.", line=place.line, column=place.column
-    )
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _is_deep(value: Any, level: int = 1) -> bool:
-    if not isinstance(value, (dict, list)):
-        return False
-    if level > MAX_DEPTH:
-        return True
-    below = value.values() if isinstance(value, dict) else value
-    return any(_is_deep(item, level + 1) for item in below)
-
-
-def _has_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return _SURROGATE.search(value) is not None
-    if isinstance(value, dict):
-        return any(_has_surrogate(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(_has_surrogate(item) for item in value)
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-    if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
-    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
+    messages: list[Any] | None = None
+    place: str = "/text"
 
 
 def read_wanted(body: bytes) -> Wanted:
@@ -223,35 +167,60 @@ def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: 
     Raises:
         Problem: 422 with the code of the first thing that is wrong and its pointer.
     """
-    config = _object(value, "config")
-    for name in config:
-        if name not in _CONFIG:
-            near = difflib.get_close_matches(str(name), _CONFIG, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UnknownConfig(f"`config` has no member {name[:64]!r}.{hint}", _pointer("config", name))
+    config = object_in(value, "config")
+    check_config(config, _CONFIG)
     unknown = [f"unknown_member:{name[:64]}" for name in value if name not in _TOP]
-    reasoning = [_flag(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
-    _choice(config.get("tier", "fast"), TIERS, "/config/tier")
+    reasoning = [flag_in(config, name, default=True) for name in ("include_reasoning", "detailed_response")]
+    choice_in(config.get("tier", "fast"), TIERS, "/config/tier")
+    messages = _messages(value)
     return Wanted(
-        text=_text(value),
-        channel=_choice(value.get("channel", "user"), CHANNELS, "/channel"),
-        policy=_policy(value.get("policy")),
+        text=_text(value) if messages is None else "",
+        messages=messages,
+        channel=choice_in(value.get("channel", "user"), CHANNELS, "/channel"),
+        policy=read_policy(value.get("policy")),
         operating_point=(
             None
             if config.get("operating_point") is None
-            else _choice(config["operating_point"], tuple(POINTS), "/config/operating_point")  # type: ignore[arg-type] # one of POINTS
+            else choice_in(config["operating_point"], tuple(POINTS), "/config/operating_point")  # type: ignore[arg-type] # one of POINTS
         ),
         threshold_milli=_threshold(config.get("confidence_threshold")),
         reasoning=all(reasoning),
-        explain=_flag(config, "explain", default=False),
-        sanitize=_flag(config, "sanitize", default=False),
-        seconds=_seconds(config.get("timeout_seconds", 30)),
-        context=_context(_object(value, "context")),
-        metadata=_small(_object(value, "metadata"), "/metadata"),
+        explain=flag_in(config, "explain", default=False),
+        sanitize=flag_in(config, "sanitize", default=False),
+        seconds=read_seconds(config.get("timeout_seconds", 30)),
+        context=read_context(object_in(value, "context")),
+        metadata=small(object_in(value, "metadata"), "/metadata"),
         webhook_url=url_of(value),
         warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )
+
+
+def check_config(config: dict[str, Any], known: frozenset[str]) -> None:
+    """Insist that ``config`` has known members only.
+
+    Raises:
+        UnknownConfig: it has another; the nearest known name is said.
+    """
+    for name in config:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UnknownConfig(f"`config` has no member {name[:64]!r}.{hint}", pointer_to("config", name))
+
+
+def _messages(value: dict[str, Any]) -> list[Any] | None:
+    """Return the messages of a call that has some, as they came; ``conversations.read_messages`` reads them."""
+    given = value.get("messages")
+    if given is None:
+        return None
+    if "text" in value:
+        raise AmbiguousInput("The body has `text` and `messages`.", "/messages")
+    if not isinstance(given, list):
+        raise MemberInvalid(f"`messages` is a list, not {kind_of(given)}.", "/messages")
+    if not given:
+        raise MessagesEmpty("`messages` is empty.", "/messages")
+    return given
 
 
 def url_of(value: dict[str, Any]) -> str | None:
@@ -268,17 +237,17 @@ def url_of(value: dict[str, Any]) -> str | None:
 
 def _text(value: dict[str, Any]) -> str:
     if "text" not in value:
-        raise TextRequired("The body needs `text`.", "/text")
+        raise TextRequired("The body needs `text` or `messages`.", "/text")
     text = value["text"]
     if not isinstance(text, str):
-        raise TextType(f"`text` must be a string, not {_kind(text)}.", "/text")
+        raise TextType(f"`text` must be a string, not {kind_of(text)}.", "/text")
     if not text:
         raise TextEmpty("`text` is the empty string.", "/text")
     check_length(text, MAX_CHARS)
     return text
 
 
-def check_length(text: str, limit: int) -> None:
+def check_length(text: str, limit: int, place: str = "/text") -> None:
     """Insist that a text has no more code points than are judged at once.
 
     Raises:
@@ -286,15 +255,16 @@ def check_length(text: str, limit: int) -> None:
     """
     if len(text) > limit:
         raise TextTooLong(
-            f"`text` has {len(text):,} code points; at most {limit:,} are judged at once.",
-            "/text",
+            f"`{place[1:]}` has {len(text):,} code points; at most {limit:,} are judged at once.",
+            place,
             limit=limit,
             length=len(text),
             cut=text[max(0, limit - 40) : limit],
         )
 
 
-def _policy(given: Any) -> UUID | None:
+def read_policy(given: Any) -> UUID | None:
+    """Return the id of a policy, or None; raises MemberInvalid."""
     if given is None:
         return None
     try:
@@ -303,23 +273,26 @@ def _policy(given: Any) -> UUID | None:
         raise MemberInvalid("`policy` is the id of a policy.", "/policy") from None
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return what a JSON value is, for a sentence."""
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "an object"}
     return names.get(type(value), "that")
 
 
-def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+def object_in(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a member that is an object, empty where it is absent; raises MemberInvalid."""
     found = value.get(name)
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise MemberInvalid(f"`{name}` must be an object, not {_kind(found)}.", f"/{name}")
+        raise MemberInvalid(f"`{name}` must be an object, not {kind_of(found)}.", f"/{name}")
     return found
 
 
-def _choice(given: Any, allowed: tuple[str, ...], pointer: str) -> str:
+def choice_in(given: Any, allowed: tuple[str, ...], pointer: str) -> str:
+    """Return a value that is one of some; raises UnknownChoice."""
     if given not in allowed:
         raise UnknownChoice(
             f"{pointer.rpartition('/')[2]} is one of {', '.join(allowed)}.", pointer, allowed=list(allowed)
@@ -328,7 +301,8 @@ def _choice(given: Any, allowed: tuple[str, ...], pointer: str) -> str:
     return found
 
 
-def _flag(config: dict[str, Any], name: str, *, default: bool) -> bool:
+def flag_in(config: dict[str, Any], name: str, *, default: bool) -> bool:
+    """Return a member of ``config`` that is true or false; raises MemberInvalid."""
     given = config.get(name, default)
     if not isinstance(given, bool):
         raise MemberInvalid(f"`{name}` is true or false.", f"/config/{name}")
@@ -345,23 +319,26 @@ def _threshold(given: Any) -> int | None:
     return round(1_000 * given)
 
 
-def _seconds(given: Any) -> float:
+def read_seconds(given: Any) -> float:
+    """Return how many seconds a call may take; raises MemberInvalid."""
     most = 60
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1 <= given <= most:
         raise MemberInvalid(f"`timeout_seconds` is a number from 1 to {most}.", "/config/timeout_seconds")
     return float(given)
 
 
-def _context(given: dict[str, Any]) -> dict[str, str]:
+def read_context(given: dict[str, Any]) -> dict[str, str]:
+    """Return the ids of ``context``; raises MemberInvalid, MetadataTooLarge."""
     for name, value in given.items():
         if name not in _CONTEXT or not isinstance(value, str):
             raise MemberInvalid(
-                f"`context` has {', '.join(sorted(_CONTEXT))}, each a string.", _pointer("context", name)
+                f"`context` has {', '.join(sorted(_CONTEXT))}, each a string.", pointer_to("context", name)
             )
-    return _small(given, "/context")
+    return small(given, "/context")
 
 
-def _small(given: dict[str, Any], pointer: str) -> dict[str, Any]:
+def small(given: dict[str, Any], pointer: str) -> dict[str, Any]:
+    """Return an object that is at most 1 KiB of JSON; raises MetadataTooLarge."""
     size = len(json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
     if size > METADATA_BYTES:
         raise MetadataTooLarge(
@@ -372,5 +349,6 @@ def _small(given: dict[str, Any], pointer: str) -> dict[str, Any]:
     return given
 
 
-def _pointer(*parts: str) -> str:
+def pointer_to(*parts: str) -> str:
+    """Return the JSON pointer (RFC 6901) to a member."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1")[:64] for part in parts)

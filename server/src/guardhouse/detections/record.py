@@ -34,7 +34,8 @@ _NOT_IN_REST: Final = frozenset(
         "processing_time_us", "endpoint", "context", "created_at", "explain", "sanitized_text", "redacted_text",
     }
 )  # fmt: skip
-_EXCERPT: Final = "text"
+_OF_CONVERSATIONS: Final = ("message", "messages", "tool_calls")  # they stay in the record, notices have none
+_EXCERPTS: Final = frozenset({"text", "value", "argument", "evidence", "sanitized_text"})
 
 
 class NotRecorded(Unavailable):
@@ -112,7 +113,7 @@ def entry_of(resources: Resources, caller: Caller, found: Detection, body: dict[
             {
                 name: without_excerpts(value)
                 for name, value in body.items()
-                if name not in _NOT_IN_REST and value
+                if name not in _NOT_IN_REST and (value or name in _OF_CONVERSATIONS)
             }
         ),
     )
@@ -140,8 +141,8 @@ def _letters(caller: Caller, found: Detection, kept: Record) -> tuple[Letter, ..
 
 
 def told(kept: Record) -> dict[str, Any]:
-    """Return what a notice says of a record: its body, long lists cut."""
-    body = body_of(kept)
+    """Return what a notice says of a record: its body, long lists cut, without the parts of a conversation."""
+    body = {name: value for name, value in body_of(kept).items() if name not in _OF_CONVERSATIONS}
     return body | {name: body[name][:MOST_LISTED] for name in ("reasons", "instructions")}
 
 
@@ -167,7 +168,7 @@ def without_excerpts(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return [
-        {name: without_excerpts(part) for name, part in one.items() if name != _EXCERPT}
+        {name: without_excerpts(part) for name, part in one.items() if name not in _EXCERPTS}
         if isinstance(one, dict)
         else one
         for one in value

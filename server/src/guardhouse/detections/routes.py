@@ -6,14 +6,17 @@ import msgspec
 from fastapi import Depends, Request, Response
 
 from guardhouse.detections.ask_engine import EngineBusy
+from guardhouse.detections.conversations.detect_input import detect_input
+from guardhouse.detections.conversations.read_messages import UnknownRole
 from guardhouse.detections.decide import POINTS
-from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import detect
+from guardhouse.detections.desk import Desk, desk_of
 from guardhouse.detections.judge import Judged
 from guardhouse.detections.model_file import model_sha256
 from guardhouse.detections.policies.in_force import PolicyNotFound
 from guardhouse.detections.read_request import (
+    AmbiguousInput,
     MemberInvalid,
+    MessagesEmpty,
     MetadataTooLarge,
     ObjectExpected,
     TextEmpty,
@@ -28,6 +31,7 @@ from guardhouse.detections.read_request import (
 from guardhouse.detections.record import NotRecorded, record
 from guardhouse.detections.usage_of import usage_of
 from guardhouse.detections.wire import (
+    ConversationRequest,
     DetectionRequest,
     DetectionShape,
     DetectionThresholds,
@@ -44,17 +48,11 @@ from guardhouse.webhooks.endpoints import WebhookUrlRefused, check_destination
 router = api_router("detections")
 Reader = Annotated[Caller, Depends(Require("detect:read"))]
 Asker = Annotated[Caller, Depends(Require("detect:write"))]
-
-_BODY: Final = raw_body({JSON_TYPE: (DetectionRequest,)}, "The text and how to judge it.")
-
-
-async def desk_of(request: Request) -> Desk:
-    """Return the desk of the application that serves this request."""
-    found: Desk = request.app.state.detection_desk
-    return found
-
-
 AtDesk = Annotated[Desk, Depends(desk_of)]
+
+_BODY: Final = raw_body(
+    {JSON_TYPE: (DetectionRequest, ConversationRequest)}, "The text or the conversation, and how to judge it."
+)
 
 
 @router.post(
@@ -66,6 +64,9 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
         **refusals(
             ObjectExpected,
             TextRequired,
+            AmbiguousInput,
+            MessagesEmpty,
+            UnknownRole,
             TextType,
             TextEmpty,
             TextTooLong,
@@ -83,7 +84,7 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 )
 @two_step
 async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response:
-    """Judge a text: is it an attempt to turn a model against its user or its owner?
+    """Judge a text or a conversation: is it an attempt to turn a model against its user or its owner?
 
     Offline, by the engine that ships with the platform. Hidden and encoded parts are read and judged too. The verdict
     is recorded, the text only where the policy says so.
@@ -92,7 +93,7 @@ async def detect_text(caller: Asker, desk: AtDesk, request: Request) -> Response
     if wanted.webhook_url is not None:
         await check_destination(desk.resources.outbound, wanted.webhook_url, "/webhook_url")
     policy = await desk.policies.in_force(caller, wanted.policy)
-    found = await detect(desk, policy, wanted)
+    found = await detect_input(desk, caller.tenant, policy, wanted)
     request.state.judged = usage_of([found])
     body = await record(desk, caller, found)
     return Response(msgspec.json.encode(body), headers=_degraded(found.judged), media_type=JSON_TYPE)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from guardhouse.detections.detect import Detection
+from guardhouse.detections.policy import Action
 from guardhouse.usage.log import Judged
 
 
@@ -27,3 +28,8 @@ def usage_of(found: Sequence[Detection], items: int | None = None) -> Judged:
         degraded=any(one.judged.degraded for one in found),
         cached=cached.pop() if len(cached) == 1 else None,
     )
+
+
+def usage_of_scan(decision: Action, *, degraded: bool) -> Judged:
+    """Return what is kept of an answer, or a piece of one, that was scanned: it is nobody's attack and has no score."""
+    return Judged(1, "output", {decision: 1}, (), 0, None, degraded=degraded, cached=None)

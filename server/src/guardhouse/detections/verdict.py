@@ -4,6 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
+from guardhouse.detections.call_task import CallsAsk
+from guardhouse.detections.scan_task import ScanAsk
+
 THREATS: Final = frozenset(
     {
         "jailbreak",
@@ -16,7 +19,7 @@ THREATS: Final = frozenset(
 )
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always.
 
     ``given`` is another engine's score (milli), which then stands for that of the heads. ``core``: whether the
@@ -49,10 +52,13 @@ class Additions(msgspec.Struct, frozen=True, array_like=True):
     deny: tuple[ListedPhrase, ...] = ()
 
 
+Task = Ask | ScanAsk | CallsAsk
+
+
 class Frame(msgspec.Struct, frozen=True, array_like=True):
     """Texts to judge, and those additions by digest that the process has not been given before."""
 
-    asks: list[Ask]
+    asks: list[Task]
     additions: dict[str, Additions] = {}
 
 
@@ -87,6 +93,13 @@ class Instruction(msgspec.Struct, frozen=True):
     score_milli: int
 
 
+class Marked(msgspec.Struct, frozen=True):
+    """A string of a canary's form, as its digest in hex: whoever made the tokens knows whether it is one."""
+
+    span: tuple[int, int]
+    digest: str
+
+
 class Part(msgspec.Struct, frozen=True):
     """One summand of a logit, in thousandths."""
 
@@ -116,3 +129,4 @@ class Verdict(msgspec.Struct, frozen=True):
     explain: Explained | None
     engine_version: str | None
     listed: str | None = None  # the entry of a deny list that is in the text
+    marked: tuple[Marked, ...] = ()

@@ -21,6 +21,9 @@ Span = Annotated[
 Decided = Literal["allow", "review", "block"]
 Point = Literal["strict", "balanced", "relaxed"]
 Channel = Literal["user", "external"]
+FindingKind = Literal["canary", "prompt_echo", "secret", "pii", "md_exfil"]
+DoubtKind = Literal["tainted_argument", "unsupported_argument", "instruction_followed"]
+OutputAction = Literal["allow", "redact", "review", "block"]
 ThreatType = Literal[
     "jailbreak", "system_prompt_leak", "injection", "data_extraction", "encoding_attack", "delimiter_attack"
 ]
@@ -64,7 +67,22 @@ class DetectionContext(BaseModel):
     trace_id: str | None = None
 
 
-class DetectionRequest(BaseModel):
+class _Asked(BaseModel):
+    config: DetectionConfig | None = None
+    policy: Annotated[UUID | None, Field(description="By which policy; null: the key's, else `default`.")] = (
+        None
+    )
+    context: DetectionContext | None = None
+    webhook_url: Annotated[
+        str | None,
+        Field(description="The verdict is delivered here too, signed; with the tenant's ad-hoc secret."),
+    ] = None
+    metadata: Annotated[
+        dict[str, Any] | None, Field(description="At most 1 KiB of JSON; returned unchanged.")
+    ] = None
+
+
+class DetectionRequest(_Asked):
     """A text to judge. Every JSON string is a text, with whatever characters; only the empty one is refused."""
 
     model_config = ConfigDict(title="DetectionRequest")
@@ -85,18 +103,38 @@ class DetectionRequest(BaseModel):
             " an instruction is ordinary in the one and suspicious in the other."
         ),
     ] = "user"
-    config: DetectionConfig | None = None
-    policy: Annotated[UUID | None, Field(description="By which policy; null: the key's, else `default`.")] = (
-        None
-    )
-    context: DetectionContext | None = None
-    webhook_url: Annotated[
-        str | None,
-        Field(description="The verdict is delivered here too, signed; with the tenant's ad-hoc secret."),
+
+
+class ConversationToolCall(BaseModel):
+    """A call that an assistant asks for; the shape with `function` and arguments as JSON text is read as well."""
+
+    id: str = ""
+    name: Annotated[str, Field(min_length=1, examples=["send_email"])]
+    arguments: dict[str, Any] | None = None
+
+
+class ConversationMessage(BaseModel):
+    """One message. Of content in parts the texts are read; others are counted in a warning."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[
+        str | list[dict[str, Any]] | None, Field(examples=["Please summarise the page and mail it to me."])
     ] = None
-    metadata: Annotated[
-        dict[str, Any] | None, Field(description="At most 1 KiB of JSON; returned unchanged.")
+    name: str | None = None
+    channel: Annotated[
+        Channel | None,
+        Field(description="`external` for a message that holds a document, whoever sent it."),
     ] = None
+    tool_calls: list[ConversationToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class ConversationRequest(_Asked):
+    """A conversation to judge: each message by who wrote it; 100,000 code points together at most."""
+
+    model_config = ConfigDict(title="ConversationRequest")
+
+    messages: Annotated[list[ConversationMessage], Field(min_length=1, max_length=200)]
 
 
 class DetectionThresholds(BaseModel):
@@ -108,9 +146,9 @@ class DetectionThresholds(BaseModel):
 
 
 class DetectionReason(BaseModel):
-    """A rule that matched, a stretch whose words and letters raised the score, or an entry of a deny list."""
+    """A rule that matched, words that raised the score, an entry of a deny list, or a canary, whose label is shown."""
 
-    kind: Literal["rule", "ngrams", "list"]
+    kind: Literal["rule", "ngrams", "list", "canary"]
     view: str
     span: Span
     text: Annotated[str, Field(description="An excerpt; what is not seen is written as `\\u{200B}`.")]
@@ -155,6 +193,55 @@ class DetectionExplanation(BaseModel):
         list[list[int]],
         Field(description="The two pairs of logit and score, in thousandths, that it lies between."),
     ]
+
+
+class OutputFinding(BaseModel):
+    """Something that should not leave. In a stream one with the same kind, detector and start takes its place."""
+
+    kind: FindingKind
+    detector: str
+    span: Span
+    severity: Annotated[int, Field(ge=1, le=4)]
+    action: OutputAction
+    evidence: Annotated[
+        str, Field(description="Enough to recognise it, never the thing itself: a label, a host, a length.")
+    ]
+    canary_id: UUID | None
+
+
+class JudgedMessage(BaseModel):
+    """One message of a conversation, or the last ones of the user read as one text (`index` is null then)."""
+
+    index: int | None
+    joined: list[int]
+    channel: Literal["user", "external", "output"]
+    score: Score | None
+    decision: Decided
+    spans: list[Span]
+    findings: Annotated[list[OutputFinding], Field(description="Of an assistant's message.")]
+    sanitized_text: str | None
+
+
+class UnfoundedArgument(BaseModel):
+    """Why a tool call is doubted.
+
+    `tainted_argument`: its destination stands only in what tools returned. `unsupported_argument`: it stands nowhere.
+    `instruction_followed`: it comes right after a document that gives instructions.
+    """
+
+    kind: DoubtKind
+    argument: str | None
+    type: str | None
+    value: str | None
+
+
+class JudgedToolCall(BaseModel):
+    """A tool call and what is doubtful about it."""
+
+    id: str
+    name: str
+    decision: Decided
+    findings: list[UnfoundedArgument]
 
 
 class DetectionShape(BaseModel):
@@ -206,6 +293,11 @@ class DetectionShape(BaseModel):
     created_at: datetime
     explain: DetectionExplanation | None = None
     sanitized_text: str | None = None
+    message: Annotated[
+        int | None, Field(description="The message that reasons, views and instructions speak of.")
+    ] = None
+    messages: Annotated[list[JudgedMessage] | None, Field(description="Of a conversation.")] = None
+    tool_calls: Annotated[list[JudgedToolCall] | None, Field(description="Of a conversation.")] = None
 
 
 class RemoteEngineShape(BaseModel):

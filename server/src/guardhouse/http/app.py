@@ -17,10 +17,13 @@ from guardhouse.anomalies.streams import routes as anomaly_stream_routes
 from guardhouse.anomalies.tuning import routes as anomaly_config_routes
 from guardhouse.detections import routes as detection_routes
 from guardhouse.detections.asynchronous import routes as asynchronous_routes
+from guardhouse.detections.canaries import routes as canary_routes
 from guardhouse.detections.feedback import routes as feedback_routes
 from guardhouse.detections.lists import routes as list_routes
+from guardhouse.detections.output import routes as output_routes
 from guardhouse.detections.packs import routes as pack_routes
 from guardhouse.detections.policies import routes as detection_policy_routes
+from guardhouse.detections.protected_texts import routes as protected_text_routes
 from guardhouse.detections.records import routes as record_routes
 from guardhouse.detections.tuning import routes as tuning_routes
 from guardhouse.events import routes as events_routes
@@ -128,6 +131,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     feedback_routes.router,
     record_routes.router,
     asynchronous_routes.router,  # literal paths under /detect come before {detection_id}
+    canary_routes.router,
+    protected_text_routes.router,
+    output_routes.router,
     live_routes.router,
     run_routes.router,
     ledger_routes.router,

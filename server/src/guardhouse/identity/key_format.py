@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from guardhouse.foundation.resources import Pepper
+if TYPE_CHECKING:  # engine processes know the form of keys and nothing of a database
+    from guardhouse.foundation.resources import Pepper
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_LENGTH: Final = 32
@@ -51,6 +52,6 @@ def hide_keys(data: bytes) -> bytes:
     return _SHAPE_BYTES.sub(lambda found: found[0][:PREFIX_LENGTH] + b"***", data) if b"gh_" in data else data
 
 
-def digest(pepper: Pepper, key: str) -> bytes:
+def digest(pepper: "Pepper", key: str) -> bytes:
     """Return what is stored of a key: HMAC-SHA256 under a pepper."""
     return hmac.digest(pepper.value, key.encode(), "sha256")

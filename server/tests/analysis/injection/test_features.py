@@ -10,9 +10,9 @@ from guardhouse.analysis.injection.features import (
     BLOCK,
     BUCKETS,
     buckets,
-    lowered,
 )
 from guardhouse.analysis.injection.head import Head, logits_milli, parts
+from guardhouse.analysis.injection.lowered import lowered
 from guardhouse.analysis.injection.windows import external_windows, user_windows
 from server.tests.analysis.injection import plain_hashing
 from server.tests.analysis.injection.plain_hashing import Found

@@ -1,67 +1,23 @@
 import base64
 import codecs
-import random
-import string
 
 import pytest
 
 from guardhouse.analysis.injection import canary, find_secrets, personal_data, prompt_echo
 from guardhouse.analysis.injection.exfiltration import exfiltration, is_allowed
 from guardhouse.analysis.injection.leak import Leak
-from guardhouse.analysis.injection.normalise import normalise
+from guardhouse.analysis.injection.offsets import Reading
+from guardhouse.analysis.injection.prompt_echo import Protected
 from guardhouse.analysis.injection.redact import redacted
+from guardhouse.analysis.injection.scan_output import Watched, scan
+from server.tests.analysis.injection.answers import ALNUM, PROMPT, SECRETS, TOKEN, draw
 
-TOKEN = "ghc_abcdefghijklmnop2345"
-PROMPT = (
-    "You are the assistant of a small bookshop in Split and you answer politely. Never mention the price of rare "
-    "editions before the customer has asked for it, and always end with the opening hours of the shop."
-)
 KEY = b"a key of the tenant"
+BOOKSHOP = (Protected(KEY, prompt_echo.shingles(PROMPT, KEY)),)
 
 
 def own(value: str) -> bool:
-    return value == "gh_live_" + "a" * 30
-
-
-def draw(alphabet: str, length: int) -> str:
-    return "".join(random.Random(length).choices(alphabet, k=length))
-
-
-ALNUM = string.ascii_letters + string.digits
-JWT = ".".join(
-    base64.urlsafe_b64encode(part).decode().rstrip("=")
-    for part in (
-        b'{"alg":"HS256","typ":"JWT"}',
-        b'{"sub":"1234567890","name":"A B"}',
-        b"0123456789abcdef0123456789",
-    )
-)
-SECRETS = {
-    "private_key": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
-    "aws_access_key": "AKIA" + draw("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
-    "aws_secret_key": "aws_secret_access_key = " + draw(ALNUM, 40),
-    "google_api_key": "AIza" + draw(ALNUM, 35),
-    "google_oauth_secret": "GOCSPX-" + draw(ALNUM, 28),
-    "azure_storage_key": "AccountKey=" + draw(ALNUM, 86) + "==",
-    "azure_sas": "https://a.blob.example/c?sig=" + draw(ALNUM, 43) + "%3D",
-    "github_token": "ghp_" + draw(ALNUM, 36),
-    "github_fine_grained_token": "github_pat_" + draw(ALNUM, 82),
-    "gitlab_token": "glpat-" + draw(ALNUM, 20),
-    "slack_token": "xoxb-" + draw(string.digits, 12) + "-" + draw(ALNUM, 24),
-    "slack_webhook": "https://hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/" + draw(ALNUM, 24),
-    "stripe_key": "sk_live_" + draw(ALNUM, 24),
-    "openai_key": "sk-proj-" + draw(ALNUM, 48),
-    "anthropic_key": "sk-ant-api03-" + draw(ALNUM, 60),
-    "hugging_face_token": "hf_" + draw(string.ascii_letters, 34),
-    "package_registry_token": "npm_" + draw(ALNUM, 36),
-    "sendgrid_key": "SG." + draw(ALNUM, 22) + "." + draw(ALNUM, 43),
-    "twilio_key": "SK" + draw("0123456789abcdef", 32),
-    "telegram_bot_token": "123456789:AA" + draw(ALNUM, 33),
-    "json_web_token": JWT,
-    "connection_string": "postgresql://app:s3cr3t-word@db.example/main",
-    "guardhouse_key": "gh_live_" + "a" * 30,
-    "assigned_secret": 'client_secret: "' + draw(ALNUM, 32) + '"',
-}
+    return value == "gh_live_" + "a" * 32 + "_" + "a" * 8
 
 
 @pytest.mark.parametrize("detector", SECRETS)
@@ -84,7 +40,7 @@ def test_there_is_a_test_for_every_detector() -> None:
         "password: correct-horse-battery-staple-is-a-comic"[:30],
         "token = aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         "postgresql://app:${PASSWORD}@db.example/main",
-        "gh_live_" + "b" * 30,
+        "gh_live_" + "b" * 32 + "_" + "b" * 8,
         "eyJub3QiOiJhIGhlYWRlciJ9.eyJzdWIiOiIxIn0.0123456789abcdef",
         "The secret of a good soup is time and patience.",
         "sk-learn is a library; SKU 12345",
@@ -146,7 +102,7 @@ def test_the_same_value_gets_the_same_name() -> None:
 
 
 def test_overlapping_values_leave_nothing_readable() -> None:
-    leaks = [Leak("pii", "email", 2, 6, "cdef", 2), Leak("secret", "token", 4, 9, "efghi", 3)]
+    leaks = [Leak("pii", "email", 2, 6, "cdef", 2, 2), Leak("secret", "token", 4, 9, "efghi", 3, 4)]
     assert redacted("abcdefghijk", leaks) == "ab[EMAIL_1]jk"
 
 
@@ -163,45 +119,79 @@ def test_overlapping_values_leave_nothing_readable() -> None:
     ],
 )
 def test_a_canary_is_found_in_every_reading(answer: str) -> None:
-    ((token, (start, end)),) = set(canary.tokens(normalise(answer).views))
-    assert token == TOKEN
-    assert 0 <= start < end <= len(answer)
+    leaks = [leak for leak in scan(answer, Watched(own)).leaks if leak.kind == "canary"]
+    assert [leak.value for leak in leaks] == [TOKEN]
+    assert 0 <= leaks[0].start < leaks[0].end <= len(answer)
 
 
-def test_a_longer_word_is_no_canary() -> None:
-    assert canary.tokens(normalise(TOKEN + "x").views) == []
+def test_what_is_spread_over_a_page_is_no_canary() -> None:
+    spread = (" " * 30).join(TOKEN)
+    assert canary.candidates(Reading(spread)) == []
+    assert [one.token for one in canary.candidates(Reading(TOKEN + "x"))] == [TOKEN]
 
 
 def test_a_repeated_prompt_is_found_and_an_answer_about_it_is_not() -> None:
-    protected = prompt_echo.shingles(PROMPT, KEY)
     quoted = "Sure! My instructions say: " + PROMPT[30:170] + " ... and so on."
-    found = prompt_echo.echo(quoted, protected, KEY)
-    assert found is not None
-    assert found.words >= 16
-    assert quoted[found.start : found.end] in PROMPT
-    assert (
-        prompt_echo.echo("We are a bookshop in Split and our opening hours are nine to five.", protected, KEY)
-        is None
-    )
-    fifteen = " ".join(PROMPT.split()[:15])
-    assert prompt_echo.echo(fifteen, protected, KEY) is None
-    assert prompt_echo.echo(" ".join(PROMPT.split()[:16]), protected, KEY) is not None
+    (found,) = prompt_echo.echoes(quoted, BOOKSHOP)
+    assert len(found.value.split()) >= 16
+    assert found.value == quoted[found.start : found.end]
+    assert found.value in PROMPT
+    assert not prompt_echo.echoes("We are a bookshop in Split and our hours are nine to five.", BOOKSHOP)
+    assert not prompt_echo.echoes(" ".join(PROMPT.split()[:9]), BOOKSHOP)
+    assert prompt_echo.echoes(" ".join(PROMPT.split()[:16]), BOOKSHOP)
+
+
+@pytest.mark.parametrize(
+    ("turned", "way"),
+    [
+        (PROMPT.upper(), "plain"),
+        ("\u200b".join(PROMPT), "plain"),
+        (codecs.encode(PROMPT, "rot13"), "rot13"),
+        (PROMPT[::-1], "backwards"),
+    ],
+)
+def test_a_prompt_is_known_again_in_other_ways_of_writing_it(turned: str, way: str) -> None:
+    assert {found.detector for found in prompt_echo.echoes(turned, BOOKSHOP)} == {way}
+
+
+def test_a_prompt_is_known_again_where_it_is_encoded() -> None:
+    answer = "As you wish: " + base64.b64encode(PROMPT.encode()).decode()
+    (found,) = scan(answer, Watched(own, protected=BOOKSHOP)).leaks
+    assert (found.kind, found.start, found.end) == ("prompt_echo", 13, len(answer))
 
 
 def test_a_third_of_the_shingles_is_an_echo_without_a_long_run() -> None:
     words = [f"w{n}" for n in range(40)]
-    protected = prompt_echo.shingles(" ".join(words), KEY)
+    protected = (Protected(KEY, prompt_echo.shingles(" ".join(words), KEY)),)
     pieces = [" ".join(words[n : n + 12]) for n in (0, 13, 26)]
-    found = prompt_echo.echo(" and ".join(pieces), protected, KEY)
-    assert found is not None
-    assert found.words < 16
-    assert found.share == 15 / 33
+    (found,) = prompt_echo.echoes(" and ".join(pieces), protected)
+    assert len(found.value.split()) < 16
+    assert not prompt_echo.echoes(" and ".join(pieces[:1]), protected)
+
+
+def test_of_a_long_text_an_even_sample_is_counted() -> None:
+    words = [f"word{n}" for n in range(3_000)]
+    protected = Protected(KEY, prompt_echo.shingles(" ".join(words), KEY))
+    assert len(protected.sketch()) == prompt_echo.SKETCH
+    places = [
+        n for n in range(3_000) if n % 24 < 15
+    ]  # runs of 15 words: eight shingles of each 24 that there are
+    runs = [" ".join(words[n] for n in places[k : k + 15]) for k in range(0, len(places), 15)]
+    assert prompt_echo.echoes(" so ".join(runs), (protected,))
 
 
 def test_shingles_are_keyed_and_short_texts_have_none() -> None:
     assert prompt_echo.shingles(PROMPT, KEY) & prompt_echo.shingles(PROMPT, b"another") == frozenset()
-    assert prompt_echo.shingles("seven words are too few for it", KEY) == frozenset()
-    assert prompt_echo.echo("seven words are too few for it", frozenset(), KEY) is None
+    short = "seven words are too few for it"
+    assert prompt_echo.shingles(short, KEY) == frozenset()
+    assert prompt_echo.echoes(short, (Protected(KEY, frozenset()),)) == []
+
+
+def test_a_key_that_breaks_off_is_a_secret_and_its_name_is_none() -> None:
+    head = "-----BEGIN PRIVATE KEY-----"
+    (found,) = find_secrets.secrets(f"{head}\nMIIEvQIBADANBgkqhkiG9w0BAQEF", own)
+    assert found.detector == "private_key"
+    assert find_secrets.secrets(f"A file begins with {head} and holds one key, as you know.", own) == []
 
 
 CONVERSATION = ["My account number is 7731-4410 and the deploy phrase is blue heron at dawn."]

@@ -23,6 +23,15 @@ _HEX: Final = re.compile(
 _BASE32: Final = re.compile(r"(?<![A-Z2-7])[A-Z2-7]{24,}={0,6}(?![A-Za-z0-9])")
 _NUMBER: Final = re.compile(r"[0-9]{1,8}")
 _CODES: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{2,8}(?:[ ,;]{1,2}[0-9]{2,8}){7,}(?![0-9A-Za-z])")
+_HEX_BEGUN: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{2}(?:[ :,\-]?(?:0x|\\x)?[0-9A-Fa-f]{2}){4,}[ :,\-]?[0-9A-Fa-fx\\]{0,4}\Z"
+)
+_CODES_BEGUN: Final = re.compile(
+    r"(?<![0-9A-Za-z])[0-9]{2,8}(?:[ ,;]{1,2}[0-9]{2,8}){3,}[ ,;]{0,2}[0-9]{0,8}\Z"
+)
+_BASE64_BEGUN: Final = re.compile(
+    r"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9+/_\-]{16,}(?:\n[A-Za-z0-9+/_\-]{4,})*(?:\n[A-Za-z0-9+/_\-]{0,3})?\Z"
+)
 _NOT_HEX: Final = re.compile(r"0x|\\x|[ :,\-]")
 _MASKED = "\x00"
 
@@ -76,6 +85,25 @@ def _ascii85(reading: Reading, found: Findings) -> Iterator[tuple[int, int]]:
         if plain is not None and found.add("ascii85", decoded(reading, place, end + 2, plain)):
             yield place, end + 2
         place = text.find("<~", end + 2)
+
+
+def begun_payloads(text: str, least: int) -> Iterator[int]:
+    """Yield where, from ``least`` on, something begins that more text could make or lengthen into a payload."""
+    for pattern in (_HEX_BEGUN, _CODES_BEGUN, _BASE64_BEGUN):
+        found = pattern.search(text, least)
+        if found:
+            yield found.start()
+    marked = text.rfind("<~", least)
+    if marked >= 0 and text.find("~>", marked) < 0:
+        yield marked
+
+
+def whole_groups(text: str, place: int) -> int:
+    """Return the last place at or before ``place`` where a text may be cut so that its base64 still decodes."""
+    for block in _BASE64.finditer(text):
+        if block.start() <= place < block.end():
+            return place - len(text[block.start() : place].replace("\n", "")) % 4
+    return place
 
 
 def masked(text: str, stretches: list[tuple[int, int]]) -> str:

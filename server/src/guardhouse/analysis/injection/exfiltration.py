@@ -14,11 +14,13 @@ from guardhouse.analysis.injection.leak import Leak
 from guardhouse.analysis.injection.offsets import Reading
 
 LEAST_CARRIED: Final = 16
-_URL: Final = r"(?:https?:)?//[^\s<>\"'`)\]}]{1,2000}"
+LONGEST_LINK: Final = 400  # a longer one to a stranger carries something, whatever it is
+URL_CHARACTER: Final = r"[^\s<>\"'`)\]}]"
+_URL: Final = rf"(?:https?:)?//{URL_CHARACTER}{{1,4000}}"
 _PLACES: Final[dict[str, re.Pattern[str]]] = {
-    "markdown_link": re.compile(rf"!?\[[^\]\n]{{0,500}}\]\(\s{{0,4}}<?({_URL})"),
+    "markdown_link": re.compile(rf"\]\(\s{{0,4}}<?({_URL})"),
     "reference_link": re.compile(rf"(?m:^)[ ]{{0,3}}\[[^\]\n]{{1,200}}\]:[ \t]{{0,8}}<?({_URL})"),
-    "autolink": re.compile(rf"<({_URL})>"),
+    "autolink": re.compile(rf"<({_URL})(?:>|\Z)"),
     "html_attribute": re.compile(
         rf"(?i:\b(?:src|href|srcset|action|poster|data)\s{{0,4}}=\s{{0,4}})[\"']?({_URL})"
     ),
@@ -41,16 +43,18 @@ def exfiltration(
         sources: Texts whose content must not leave (the conversation, the prompt).
         others: Leaks found in the same text; a link around one is a finding.
     """
-    copied = [_squeezed(source) for source in sources]
+    copied: list[str] | None = None
     found: dict[tuple[int, int], Leak] = {}
     for detector, pattern in _PLACES.items():
         for match in pattern.finditer(text):
             start, end = match.span(1)
             if (start, end) in found or is_allowed(match[1], allowed_hosts):
                 continue
+            if copied is None:  # few answers have a link to a stranger
+                copied = [_squeezed(source) for source in sources]
             inside = any(start <= leak.start and leak.end <= end for leak in others)
-            if inside or _carries(match[1], copied):
-                found[start, end] = Leak("md_exfil", detector, start, end, match[1], _SEVERITY)
+            if inside or end - start > LONGEST_LINK or _carries(match[1], copied):
+                found[start, end] = Leak("md_exfil", detector, start, end, match[1], _SEVERITY, match.start())
     return sorted(found.values(), key=lambda leak: leak.start)
 
 

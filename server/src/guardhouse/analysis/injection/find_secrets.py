@@ -18,10 +18,16 @@ from guardhouse.analysis.injection.leak import Leak
 LEAST_ENTROPY, LEAST_LENGTH = 3.5, 20  # bits per character, characters
 _GRAVE, _SERIOUS = 4, 3
 
+PRIVATE_KEY_HEAD: Final = r"-----BEGIN (?:[A-Z]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----"
+PRIVATE_KEY_BODY: Final = r"[A-Za-z0-9+/=\s\\]"
+PRIVATE_KEY_END: Final = (
+    r"(?:-----END (?:[A-Z]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----|(?<=[A-Za-z0-9+/=]{16}))"
+)
+
 _SHAPES: Final[dict[str, str]] = {
-    "private_key": (
-        r"-----BEGIN (?:[A-Z]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,8000}?"
-        r"-----END (?:[A-Z]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----"
+    "private_key": (  # also one that breaks off
+        rf"{PRIVATE_KEY_HEAD}\s{{0,4}}(?:[A-Za-z][A-Za-z\-]{{1,30}}: [^\n]{{0,100}}\n){{0,4}}"
+        rf"{PRIVATE_KEY_BODY}{{0,8000}}{PRIVATE_KEY_END}"
     ),
     "aws_access_key": r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b",
     "aws_secret_key": r"(?i:aws.{0,20}secret.{0,20}[\s:=\"']{1,6})([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
@@ -42,9 +48,11 @@ _SHAPES: Final[dict[str, str]] = {
     "sendgrid_key": r"\bSG\.[A-Za-z0-9_\-]{22}\.[A-Za-z0-9_\-]{43}(?![A-Za-z0-9_\-])",
     "twilio_key": r"\bSK[0-9a-f]{32}\b",
     "telegram_bot_token": r"\b[0-9]{8,10}:AA[A-Za-z0-9_\-]{33}(?![A-Za-z0-9_\-])",
-    "json_web_token": r"\beyJ[A-Za-z0-9_\-]{8,2000}\.eyJ[A-Za-z0-9_\-]{8,4000}\.[A-Za-z0-9_\-]{16,1000}",
+    "json_web_token": (  # also one whose signature is missing
+        r"\beyJ[A-Za-z0-9_\-]{8,2000}\.eyJ[A-Za-z0-9_\-]{8,4000}(?:\.[A-Za-z0-9_\-]{16,1000})?"
+    ),
     "connection_string": r"\b[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{1,64}:([^\s/@\"'${}<>]{3,128})@[A-Za-z0-9.\-]{1,253}",
-    "guardhouse_key": r"\bgh_(?:live|test)_[A-Za-z0-9]{20,80}\b",
+    "guardhouse_key": r"\bgh_(?:live|test)_[A-Za-z0-9]{32}_[A-Za-z0-9]{8}(?![A-Za-z0-9])",
     "assigned_secret": (
         r"(?i:\b[a-z0-9_\-]{0,30}(?:secret|passwd|password|token|api[_\-]?key|access[_\-]?key|private[_\-]?key|credential)"
         r"[a-z0-9_\-]{0,20}[\"']?\s{0,3}(?::=|=>|[:=])\s{0,3}[\"']?)([A-Za-z0-9+/_\-.~!@#$%^&*]{20,200})"
@@ -85,7 +93,7 @@ def _matches(
         if name == "assigned_secret" and not looks_random(value):
             continue
         severity = _SERIOUS if name in _LESS_GRAVE else _GRAVE
-        yield Leak("secret", name, match.start(group), match.end(group), value, severity)
+        yield Leak("secret", name, match.start(group), match.end(group), value, severity, match.start())
 
 
 def looks_random(value: str) -> bool:

@@ -17,11 +17,12 @@ class Findings:
     views: list[tuple[str, Reading, int]] = field(default_factory=list)
     decoded: int = 0
     depth: int = 0  # of the reading at work; the text as sent is 0
+    most_views: int = MOST_VIEWS
 
     def add(self, kind: str, view: Reading) -> bool:
         """Keep a view unless a bound is reached, which ``views_truncated`` then says; return whether it was kept."""
         self.flags.add(kind)
-        full = len(self.views) >= MOST_VIEWS or self.decoded + len(view.text) > MOST_DECODED
+        full = len(self.views) >= self.most_views or self.decoded + len(view.text) > MOST_DECODED
         if full or self.depth >= DEEPEST:
             self.flags.add("views_truncated")
             return False

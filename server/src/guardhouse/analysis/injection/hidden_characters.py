@@ -31,9 +31,11 @@ _FLAG: Final = "\U0001f3f4"  # with six tags after it, an ordinary flag of a reg
 _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 _SELECTORS_AT_LEAST = 4
 _BIDI: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_INVISIBLE: Final = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0]+"
+INVISIBLE: Final = (  # one of them
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0]"
 )
+_INVISIBLE: Final = re.compile(f"{INVISIBLE}+")
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]")
 
 

@@ -116,4 +116,5 @@ def _all(text: str) -> Iterator[Leak]:
         group = 1 if pattern.groups else 0
         for match in pattern.finditer(text):
             if check(match[group]):
-                yield Leak("pii", name, match.start(group), match.end(group), match[group], _SEVERITY[name])
+                start, end = match.span(group)
+                yield Leak("pii", name, start, end, match[group], _SEVERITY[name], match.start())

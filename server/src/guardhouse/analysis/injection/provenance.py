@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, Final, Literal
 
 from guardhouse.analysis.injection.normalise import normalise
 
 Decision = Literal["allow", "review", "block"]
+Why = Literal["tainted_argument", "unsupported_argument"]
+MOST_DESTINATIONS: Final = 200  # of one call; a call with more is reviewed
 _KINDS: Final[dict[str, re.Pattern[str]]] = {
     "email": re.compile(r"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z]{2,24}"),
     "url": re.compile(r"\bhttps?://([^\s/\"'<>?#:]{1,253})", re.IGNORECASE),
@@ -44,7 +47,7 @@ class Unfounded:
     argument: str
     kind: str
     value: str
-    why: Literal["tainted_argument", "unsupported_argument"]
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +59,37 @@ class Checked:
 
 
 def check_call(
-    arguments: Mapping[str, Any], tool: Tool, trusted: Sequence[str], untrusted: Sequence[str]
+    arguments: Mapping[str, Any], tool: Tool, known: Sequence[str], seen: Sequence[str]
 ) -> Checked:
     """Check one call's destinations.
 
     Args:
         arguments: The call's arguments as decoded JSON.
         tool: The policy's word on this tool.
-        trusted: Earlier texts of system, developer and user.
-        untrusted: Earlier texts of tools and documents.
+        known: :func:`readings` of the earlier texts of system, developer and user.
+        seen: Readings of the earlier texts of tools and documents.
     """
-    known, seen = _readings(trusted), _readings(untrusted)
     findings: list[Unfounded] = []
-    for path, text in _leaves(arguments):
-        for kind, value in _destinations(path, text, tool):
-            if any(fnmatchcase(value.lower(), pattern.lower()) for pattern in tool.allow) or _is_in(
-                kind, value, known
-            ):
-                continue
-            why: Literal["tainted_argument", "unsupported_argument"] = (
-                "tainted_argument" if _is_in(kind, value, seen) else "unsupported_argument"
-            )
-            findings.append(Unfounded(path, kind, value, why))
-    return Checked(_decision(findings, tool), tuple(findings))
+    named = (
+        (path, kind, value)
+        for path, text in _leaves(arguments)
+        for kind, value in _destinations(path, text, tool)
+    )
+    for path, kind, value in islice(named, MOST_DESTINATIONS):
+        if any(fnmatchcase(value.lower(), pattern.lower()) for pattern in tool.allow) or _is_in(
+            kind, value, known
+        ):
+            continue
+        why: Why = "tainted_argument" if _is_in(kind, value, seen) else "unsupported_argument"
+        findings.append(Unfounded(path, kind, value, why))
+    decision = _decision(findings, tool)
+    unread = next(named, None) is not None
+    return Checked("review" if unread and decision == "allow" else decision, tuple(findings))
+
+
+def readings(text: str) -> list[str]:
+    """Return what a text says, decoded too, in lower case."""
+    return [view.reading.text.lower() for view in normalise(text, external=True).views]
 
 
 def _decision(findings: Sequence[Unfounded], tool: Tool) -> Decision:
@@ -109,10 +120,6 @@ def _destinations(path: str, text: str, tool: Tool) -> Iterator[tuple[str, str]]
     named = re.sub(r"\[\d+\]", "", path)
     if not found and named in tool.destinations and text.strip():
         yield "named", text.strip()
-
-
-def _readings(texts: Sequence[str]) -> list[str]:
-    return [view.reading.text.lower() for text in texts for view in normalise(text, external=True).views]
 
 
 def _is_in(kind: str, value: str, texts: Sequence[str]) -> bool:

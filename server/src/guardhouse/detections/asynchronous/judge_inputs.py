@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from guardhouse.detections.asynchronous.packed import unpack
 from guardhouse.detections.asynchronous.store import Batch, Ended, Input
+from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import answer, detect
+from guardhouse.detections.detect import answer
 from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.record import entry_of, origin_of, told
 from guardhouse.detections.records.write import Entry
@@ -64,7 +65,7 @@ async def _judge(desk: Desk, tenant: TenantKey, given: Input) -> Result:
     try:
         wanted = unpack(given.packed or b"")
         policy = await desk.policies.in_force(caller, wanted.policy)
-        found = await detect(desk, policy, wanted)
+        found = await detect_input(desk, tenant, policy, wanted)
         if found.judged.verdict is None:
             raise EngineFailed(f"There is no verdict: {found.judged.fallback_reason}.")
     except Problem as problem:

@@ -30,6 +30,7 @@ from guardhouse.detections.batches.read_batch import (
     DuplicateItem,
     read_batch,
 )
+from guardhouse.detections.decode_body import decode
 from guardhouse.detections.desk import Desk
 from guardhouse.detections.read_request import (
     MemberInvalid,
@@ -42,7 +43,6 @@ from guardhouse.detections.read_request import (
     ThresholdRange,
     UnknownChoice,
     UnknownConfig,
-    decode,
     wanted_of,
 )
 from guardhouse.detections.records import read as records

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from guardhouse.detections.batches.read_batch import Batch, Item
+from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import Detection, detect
+from guardhouse.detections.detect import Detection
 from guardhouse.detections.record import record
 from guardhouse.foundation import correlation
 from guardhouse.foundation.errors import Problem
@@ -54,7 +55,7 @@ async def _outcome(desk: Desk, caller: Caller, item: Item) -> Outcome:
         return Outcome(item.name, problem=item.wanted)
     try:
         policy = await desk.policies.in_force(caller, item.wanted.policy)
-        found = await detect(desk, policy, item.wanted)
+        found = await detect_input(desk, caller.tenant, policy, item.wanted)
         body = await record(desk, caller, found)
     except Problem as problem:
         return Outcome(item.name, problem=problem)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardhouse.detections.decode_body import decode
 from guardhouse.detections.read_request import (
     MemberInvalid,
     ObjectExpected,
     Refused,
     Wanted,
-    decode,
     url_of,
     wanted_of,
 )

@@ -11,6 +11,9 @@ from guardhouse.detections.wire import (
     Decided,
     DetectionContext,
     DetectionThresholds,
+    DoubtKind,
+    FindingKind,
+    OutputAction,
     Score,
     Span,
     ThreatType,
@@ -37,7 +40,7 @@ class DetectionQuery(Window):
 class RecordedReason(BaseModel):
     """A reason as it is kept: where it was, not what stood there."""
 
-    kind: Literal["rule", "ngrams"]
+    kind: Literal["rule", "ngrams", "list", "canary"]
     view: str
     span: Span
     milli: int
@@ -60,6 +63,45 @@ class RecordedInstruction(BaseModel):
 
     span: Span
     score: Score
+
+
+class RecordedFinding(BaseModel):
+    """Something in an assistant's message that should not leave, as it is kept."""
+
+    kind: FindingKind
+    detector: str
+    span: Span
+    severity: Annotated[int, Field(ge=1, le=4)]
+    action: OutputAction
+    canary_id: UUID | None
+
+
+class RecordedMessage(BaseModel):
+    """A message of a conversation as it is kept."""
+
+    index: int | None
+    joined: list[int]
+    channel: Literal["user", "external", "output"]
+    score: Score | None
+    decision: Decided
+    spans: list[Span]
+    findings: list[RecordedFinding]
+
+
+class RecordedDoubt(BaseModel):
+    """Why a tool call was doubted, as it is kept."""
+
+    kind: DoubtKind
+    type: str | None
+
+
+class RecordedToolCall(BaseModel):
+    """A tool call as it is kept: none of its arguments."""
+
+    id: str
+    name: str
+    decision: Decided
+    findings: list[RecordedDoubt]
 
 
 class RecordedDetection(BaseModel):
@@ -102,6 +144,9 @@ class RecordedDetection(BaseModel):
     key: Annotated[str, Field(description="Who asked, such as `key:` and its id.")]
     text_length: Annotated[int, Field(description="Code points.")]
     text: str | None = None
+    message: Annotated[int | None, Field(description="The message that decided.")] = None
+    messages: Annotated[list[RecordedMessage] | None, Field(description="Of a conversation.")] = None
+    tool_calls: Annotated[list[RecordedToolCall] | None, Field(description="Of a conversation.")] = None
 
 
 class DetectionList(BaseModel):

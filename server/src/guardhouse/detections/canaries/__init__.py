@@ -1,0 +1,1 @@
+"""Canaries: tokens to plant in prompts and documents; one that turns up elsewhere says that something leaked."""

@@ -1,0 +1,1 @@
+"""Texts that no answer may repeat, system prompts above all; kept as keyed hashes of their shingles."""
