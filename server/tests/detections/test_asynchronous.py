@@ -236,5 +236,38 @@ async def test_a_job_that_runs_twice_writes_once(door: Door, receiver: Receiver)
     assert len(await door.rows("SELECT FROM notices WHERE kind = 'detection.completed'")) == 1
 
 
+async def test_what_the_worker_judged_is_in_the_figures(door: Door, receiver: Receiver) -> None:
+    one = await judged(door, {"text": ATTACK, "webhook_url": receiver.url()}, ASYNC)
+    items = [{"text": ATTACK}, {"text": "Hello there"}, {"text": "Hi", "channel": "external"}, {"text": ""}]
+    many = await judged(door, {"requests": items}, BATCH, prefer="respond-async")
+    async with working(door.resources, jobs.judge, loops=LOOPS):
+        await ended(door, f"/api/v1/detect/{one['id']}")
+        await ended(door, f"/api/v1/detect/batch/{many['id']}")
+    verdicts = {"allow": 2, "block": 2}
+    stats = (await get(door, "/admin/stats")).json()
+    assert (stats["by_decision"], stats["by_channel"]) == (verdicts, {"user": 1})  # the batch had both
+    assert sum(stats["by_threat_type"].values()) >= 2
+    threats = (await get(door, "/admin/threats")).json()
+    assert (threats["by_decision"], sum(threats["malicious_by_hour"].values())) == (verdicts, 2)
+    profile = (await get(door, "/auth/profile")).json()
+    assert (profile["decisions"], profile["malicious_detections"]) == (verdicts, 2)
+    rows = await door.rows("SELECT * FROM usage_log WHERE status = 0 ORDER BY items")
+    assert [(row["endpoint"], row["items"]) for row in rows] == [(ASYNC, 1), (BATCH, 3)]
+    asked = await door.rows("SELECT FROM usage_log WHERE status > 0")
+    assert stats["last_24h"]["requests"] == len(asked)  # a row of the worker is no request
+
+
+async def test_the_estimate_follows_the_worker(door: Door, receiver: Receiver) -> None:
+    asked = {"text": "Hello", "webhook_url": receiver.url()}
+    taken = await judged(door, asked, ASYNC)
+    async with working(door.resources, jobs.judge, loops=LOOPS):
+        await ended(door, f"/api/v1/detect/{taken['id']}")
+    await door.behind.execute("UPDATE usage_log SET response_time_us = 5000000 WHERE status = 0")
+    estimates = [(await judged(door, asked, ASYNC))["estimated_completion_seconds"] for _ in range(2)]
+    assert estimates == [5, 10]
+    await door.behind.execute("UPDATE usage_log SET response_time_us = 1 WHERE status = 0")
+    assert (await judged(door, asked, ASYNC))["estimated_completion_seconds"] == 1
+
+
 async def test_of_others_there_is_nothing(door: Door) -> None:
     assert (await get(door, f"/api/v1/detect/batch/{new_id()}")).status_code == 404

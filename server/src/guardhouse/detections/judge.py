@@ -3,7 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from msgspec import msgpack, structs
 
@@ -19,10 +19,11 @@ from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.remember import key_of
 from guardhouse.detections.remotes.go_contract import RemoteVerdict
 from guardhouse.detections.remotes.remote import NoRemoteVerdictError
-from guardhouse.detections.verdict import THREATS, Ask, Verdict
+from guardhouse.detections.verdict import INSTRUCTION_FROM, THREATS, Ask, Instruction, Reading, Shift, Verdict
 
 LAST_SECONDS: Final = 1.0  # for the engine here, after one elsewhere has taken the caller's time
 Source = Literal["engine", "fallback", "list", "none"]
+Scored = TypeVar("Scored", Reading, Instruction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,11 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
         wanted.text,
         wanted.channel,
         rules_off=policy.rules_off,
-        detail_from=shifted(detail_from, -shift) - 1,  # rounding may move a score by one
+        detail_from=_before(shift, detail_from),
         explain=wanted.explain,
         core=own.core,
         own=own.digest,
+        listed_from=_before(shift, INSTRUCTION_FROM),
     )
     denied, allowed = own.listed(wanted.text, wanted.channel)
     if denied is not None:
@@ -71,6 +73,8 @@ async def judge(desk: Desk, policy: Policy, wanted: Wanted, detail_from: int) ->
     if allowed is not None and not own.denies_phrases:
         return by_list(allowed, 0)
     elsewhere = policy.engine.kind == "remote" and allowed is None
+    if wanted.tier == "fast" != policy.tier:
+        policy = structs.replace(policy, tier="fast")  # lowered by the call: that is no degraded answer
     judged = await _judge_once(desk, policy, wanted, ask, elsewhere=elsewhere)
     if judged.verdict is not None and judged.verdict.listed is not None:
         return replace(judged, source="list")
@@ -166,11 +170,28 @@ def calibrated(judged: Judged, shift_milli: int) -> Judged:
     verdict = judged.verdict
     if verdict is None or shift_milli == 0:
         return judged
-    views = tuple(
-        structs.replace(one, score_milli=shifted(one.score_milli, shift_milli)) for one in verdict.views
+    before = verdict.score_milli
+    after = shifted(before, shift_milli)
+    explain = verdict.explain
+    shift = Shift(shift_milli, before, after)
+    instructions = _shifted(verdict.instructions, shift_milli)
+    moved = structs.replace(
+        verdict,
+        score_milli=after,
+        views=_shifted(verdict.views, shift_milli),
+        instructions=tuple(one for one in instructions if one.score_milli >= INSTRUCTION_FROM),
+        explain=None if explain is None else structs.replace(explain, shift=shift),
     )
-    score = shifted(verdict.score_milli, shift_milli)
-    return replace(judged, verdict=structs.replace(verdict, score_milli=score, views=views))
+    return replace(judged, verdict=moved)
+
+
+def _shifted(found: tuple[Scored, ...], shift_milli: int) -> tuple[Scored, ...]:
+    return tuple(structs.replace(one, score_milli=shifted(one.score_milli, shift_milli)) for one in found)
+
+
+def _before(shift_milli: int, line_milli: int) -> int:
+    """Return the score (milli) that reaches a line after a shift; rounding may move one by one."""
+    return line_milli if shift_milli == 0 else shifted(line_milli, -shift_milli) - 1
 
 
 def by_list(entry: str, score_milli: int) -> Judged:

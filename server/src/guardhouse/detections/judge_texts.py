@@ -34,7 +34,6 @@ from guardhouse.detections.verdict import (
 )
 
 EXCERPT: Final = 200  # code points
-INSTRUCTION_FROM: Final = 300  # milli: a window of a document that scores this is listed
 MOST_INSTRUCTIONS: Final = 50
 _VISIBLE: Final = {"\n", "\t", " "}
 _NONE: Final[Mapping[str, Own]] = {}
@@ -70,14 +69,14 @@ def verdicts(engine: Engine, asks: Sequence[Ask], known: Mapping[str, Own] = _NO
 def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
     detailed = ask.explain or judgement.score_milli >= ask.detail_from
     if judgement.denied:
-        return _denied(engine, judgement)
+        return _denied(engine, ask, judgement)
     return Verdict(
         score_milli=judgement.score_milli,
         threat_types=threat_types(judgement) if detailed else (),
         reason=sentence(judgement) if detailed else None,
         reasons=_reasons(engine, judgement) if detailed else (),
         views=tuple(_reading(one) for one in judgement.views if one.view.kind != "text"),
-        instructions=_instructions(engine, judgement) if ask.channel == "external" else (),
+        instructions=_instructions(engine, judgement, ask.listed_from) if ask.channel == "external" else (),
         flags=judgement.flags,
         explain=_explained(engine, judgement) if ask.explain else None,
         engine_version=engine.model.version,
@@ -85,7 +84,7 @@ def _verdict(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
     )
 
 
-def _denied(engine: Engine, judgement: Judgement) -> Verdict:
+def _denied(engine: Engine, ask: Ask, judgement: Judgement) -> Verdict:
     """Write down that phrases of a deny list are in the text: nothing else is weighed."""
     reasons = tuple(
         Reason(
@@ -105,7 +104,7 @@ def _denied(engine: Engine, judgement: Judgement) -> Verdict:
         reason="Holds a phrase of a deny list.",
         reasons=reasons,
         views=tuple(_reading(one) for one in judgement.views if one.view.kind != "text"),
-        instructions=_instructions(engine, judgement) if judgement.question.channel == "external" else (),
+        instructions=_instructions(engine, judgement, ask.listed_from) if ask.channel == "external" else (),
         flags=judgement.flags,
         explain=None,
         engine_version=engine.model.version,
@@ -164,16 +163,16 @@ def _reading(judged: JudgedView) -> Reading:
     return Reading(judged.view.id, judged.view.kind, span, excerpt(reading.text), judged.score_milli)
 
 
-def _instructions(engine: Engine, judgement: Judgement) -> tuple[Instruction, ...]:
+def _instructions(engine: Engine, judgement: Judgement, listed_from: int) -> tuple[Instruction, ...]:
     """List the windows of a document's readings that score, the surest first, without those inside another."""
     found: list[Instruction] = []
     for judged in judgement.views:
         reading = judged.view.reading
-        if judged.window_score(engine, "external", judged.worst) < INSTRUCTION_FROM:
+        if judged.window_score(engine, "external", judged.worst) < listed_from:
             continue
         for number, (start, end) in enumerate(judged.windows):
             score = judged.window_score(engine, "external", number)
-            if score >= INSTRUCTION_FROM:
+            if score >= listed_from:
                 found.append(Instruction(reading.span(start, end), excerpt(reading.text[start:end]), score))
     found.sort(key=lambda one: (-one.score_milli, one.span))
     kept: list[Instruction] = []

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from guardhouse.detections.decide import POINTS, OperatingPoint
 from guardhouse.detections.decode_body import decode
+from guardhouse.detections.policy import Tier
 from guardhouse.foundation.errors import Problem
 
 MAX_CHARS: Final = 100_000  # whatever a policy allows
@@ -139,6 +140,7 @@ class Wanted:
     explain: bool = False
     sanitize: bool = False
     seconds: float = 30.0
+    tier: Tier | None = None
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     webhook_url: str | None = field(default=None, repr=False)
@@ -191,6 +193,7 @@ def wanted_of(value: dict[str, Any], warnings: Sequence[str] = (), *, replaced: 
         context=read_context(object_in(value, "context")),
         metadata=small(object_in(value, "metadata"), "/metadata"),
         webhook_url=url_of(value),
+        tier=config.get("tier"),
         warnings=(*warnings, *unknown),
         invalid_unicode=replaced,
     )

@@ -18,12 +18,15 @@ THREATS: Final = frozenset(
     }
 )
 
+INSTRUCTION_FROM: Final = 300  # milli: a window of a document that scores this is listed
+
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     """A text to judge; ``detail_from`` is the score (milli) from which reasons are worked out, ``explain`` always.
 
     ``given`` is another engine's score (milli), which then stands for that of the heads. ``core``: whether the
     rules that ship count; ``own`` is the digest of what a tenant adds (:class:`Additions`), empty for nothing.
+    ``listed_from``: the score (milli) from which a window of a document is listed as an instruction.
     """
 
     text: str
@@ -34,6 +37,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="judge"):
     given: int | None = None
     core: bool = True
     own: str = ""
+    listed_from: int = INSTRUCTION_FROM
 
 
 class ListedPhrase(msgspec.Struct, frozen=True, array_like=True):
@@ -107,13 +111,25 @@ class Part(msgspec.Struct, frozen=True):
     milli: int
 
 
-class Explained(msgspec.Struct, frozen=True):
-    """A logit and its parts, which sum to it; the two (logit, score) pairs that the score was read between."""
+class Shift(msgspec.Struct, frozen=True):
+    """What the tenant's calibration did to a score: thousandths of log-odds, and the score before and after."""
+
+    log_odds_milli: int
+    before_milli: int
+    after_milli: int
+
+
+class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A logit and its parts, which sum to it; the two (logit, score) pairs that the score was read between.
+
+    ``shift`` comes after all of these: it moves the score that the logit gave, so it is no part of the logit.
+    """
 
     logit_milli: int
     parts: tuple[Part, ...]
     band: int
     knots_used: tuple[tuple[int, int], tuple[int, int]]
+    shift: Shift | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -183,8 +183,16 @@ class DetectionPart(BaseModel):
     milli: int
 
 
+class DetectionShift(BaseModel):
+    """What the tenant's calibration did: it moves the log-odds of the score, so it is no part of the logit."""
+
+    log_odds_milli: int
+    before_milli: int
+    after_milli: int
+
+
 class DetectionExplanation(BaseModel):
-    """The logit and its parts, which sum to it exactly."""
+    """The logit and its parts, which sum to it exactly; then what a calibration did to the score it gave."""
 
     logit_milli: int
     parts: list[DetectionPart]
@@ -193,6 +201,7 @@ class DetectionExplanation(BaseModel):
         list[list[int]],
         Field(description="The two pairs of logit and score, in thousandths, that it lies between."),
     ]
+    shift: DetectionShift | None = None
 
 
 class OutputFinding(BaseModel):

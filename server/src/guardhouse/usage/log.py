@@ -88,7 +88,7 @@ class UsageLog:
         row = UsageRow(
             at, caller.tenant.id, caller.kind, caller.credential_id, caller.project_id, *request, items=1
         )
-        rows.append(row if judged is None else _with(row, judged))
+        rows.append(row if judged is None else with_judged(row, judged))
         if len(rows) >= BATCH_ROWS:
             self.full.set()
 
@@ -112,7 +112,7 @@ class UsageLog:
         DROPPED.inc(max(0, len(rows) - room))
 
 
-def _with(row: UsageRow, judged: Judged) -> UsageRow:
+def with_judged(row: UsageRow, judged: Judged) -> UsageRow:
     """Return a row that tells of the texts that were judged."""
     return row._replace(
         items=judged.items,

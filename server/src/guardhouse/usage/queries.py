@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from guardhouse.foundation.database import Tx
-from guardhouse.usage.store import SUMS
+from guardhouse.usage.store import REQUESTS, SUMS
 
 By = Literal["key", "endpoint", "day"]
 # $1 tenant, $2 first and $3 last day, $4 one credential or NULL for all. Days are summed oldest first, so what comes
@@ -28,7 +28,7 @@ WITH lines AS (
   WHERE tenant_id = $1 AND ($4::text IS NULL OR credential = $4)
     AND at >= greatest($2::date, (SELECT max(day) + 1 FROM usage_daily WHERE tenant_id = $1))::timestamp
               AT TIME ZONE 'UTC'
-    AND at < ($3::date + 1)::timestamp AT TIME ZONE 'UTC'
+    AND at < ($3::date + 1)::timestamp AT TIME ZONE 'UTC' AND {REQUESTS}
   GROUP BY 1, 2, 3, 4, 5
 )
 """
@@ -116,8 +116,9 @@ async def read_totals_of(
         list(credentials),
     )
     recent = await tx.fetch(
-        "SELECT credential, count(*) AS requests, coalesce(sum(malicious_count), 0)::bigint AS malicious"
-        " FROM usage_log WHERE tenant_id = $1 AND credential = ANY ($2) AND at >= $3 GROUP BY credential",
+        f"SELECT credential, count(*) FILTER (WHERE {REQUESTS}) AS requests,"
+        " coalesce(sum(malicious_count), 0)::bigint AS malicious FROM usage_log"
+        " WHERE tenant_id = $1 AND credential = ANY ($2) AND at >= $3 GROUP BY credential",
         span.tenant_id,
         list(credentials),
         since,
@@ -128,14 +129,16 @@ async def read_totals_of(
 
 async def read_recent(tx: Tx, tenant_id: UUID, since: datetime) -> Recent:
     """Return what came since an instant."""
-    row = await tx.fetch_row(f"{_RECENT} FROM usage_log WHERE tenant_id = $1 AND at >= $2", tenant_id, since)
+    row = await tx.fetch_row(
+        f"{_RECENT} FROM usage_log WHERE tenant_id = $1 AND at >= $2 AND {REQUESTS}", tenant_id, since
+    )
     return _recent(row)
 
 
 async def read_routes(tx: Tx, tenant_id: UUID, since: datetime) -> list[tuple[str, str, Recent]]:
     """Return method, endpoint and what came to each since an instant, the busiest first."""
     rows = await tx.fetch(
-        f"{_RECENT}, method, endpoint FROM usage_log WHERE tenant_id = $1 AND at >= $2"
+        f"{_RECENT}, method, endpoint FROM usage_log WHERE tenant_id = $1 AND at >= $2 AND {REQUESTS}"
         " GROUP BY method, endpoint ORDER BY count(*) DESC, endpoint, method",
         tenant_id,
         since,
@@ -157,7 +160,7 @@ async def count_credentials(tx: Tx, tenant_id: UUID, kind: str, since: datetime)
 async def count_requests(tx: Tx, tenant_id: UUID, credential: str, since: datetime) -> int:
     """Return how many requests of one credential came since an instant."""
     found: int = await tx.fetch_value(
-        "SELECT count(*) FROM usage_log WHERE tenant_id = $1 AND credential = $2 AND at >= $3",
+        f"SELECT count(*) FROM usage_log WHERE tenant_id = $1 AND credential = $2 AND at >= $3 AND {REQUESTS}",
         tenant_id,
         credential,
         since,

@@ -131,7 +131,7 @@ async def get_profile(caller: Reader, tx: RequestTx, shared: Shared) -> ProfileS
         total_requests=total.requests,
         malicious_detections=sum(verdicts["hours"].values()),
         last_used_at=rfc3339(key.last_used_at) if key.last_used_at else None,
-        policy=None,
+        policy=str(key.policy_id) if key.policy_id else None,
         decisions=verdicts["decisions"],
     )
 

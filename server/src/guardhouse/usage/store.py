@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -55,6 +56,7 @@ usage_log = Table(
     Column("cached", Boolean),
     Index("usage_log_tenant_id_at_idx", "tenant_id", "at"),
     Index("usage_log_tenant_id_credential_at_idx", "tenant_id", "credential", "at"),
+    Index("usage_log_judged_later_idx", "tenant_id", "at", postgresql_where=text("status = 0")),
     postgresql_partition_by="RANGE (at)",
 )
 
@@ -141,6 +143,8 @@ COPIED: Final = (
     "degraded",
     "cached",
 )
+JUDGED_LATER: Final = 0  # the status of a row that is no request: see ``judged_later``
+REQUESTS: Final = f"status > {JUDGED_LATER}"
 # What is summed, of the log and of the days alike.
 SUMS: Final = """
 count(*) AS requests,
@@ -211,11 +215,24 @@ async def sum_day(tx: Tx, day: date, now: datetime) -> bool:
         " server_errors, limited, items, request_bytes, response_time_us)"
         f" SELECT tenant_id, $1::date, kind, credential, method, endpoint, {SUMS} FROM usage_log"
         " WHERE at >= $1::date::timestamp AT TIME ZONE 'UTC'"
-        " AND at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC'"
+        f" AND at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC' AND {REQUESTS}"
         " GROUP BY tenant_id, kind, credential, method, endpoint",
         day,
     )
     return True
+
+
+async def worker_rate(tx: Tx, tenant_id: UUID, since: datetime, rows: int) -> float | None:
+    """Return texts per second over the newest rows that the worker wrote since an instant; None without any."""
+    found: float | None = await tx.fetch_value(
+        "SELECT sum(items) * 1e6 / nullif(sum(response_time_us), 0) FROM (SELECT items, response_time_us"
+        f" FROM usage_log WHERE tenant_id = $1 AND at >= $2 AND status = {JUDGED_LATER}"
+        " ORDER BY at DESC LIMIT $3) AS newest",
+        tenant_id,
+        since,
+        rows,
+    )
+    return None if found is None else float(found)
 
 
 async def claim_word(

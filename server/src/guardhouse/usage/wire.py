@@ -1,7 +1,6 @@
 """Shapes of usage, plans and the figures of administrators on the wire.
 
-What detections will tell (decisions, threat types, channels, malicious items) is read from the same log; it is empty
-or zero as long as no request is a detection.
+What detections tell (decisions, threat types, channels, malicious items) is read from the same log.
 """
 
 import re
@@ -169,7 +168,7 @@ class UserUsage(BaseModel):
 
 
 class ThreatsShape(BaseModel):
-    """What detections found since an instant; empty as long as there are none."""
+    """What detections found since an instant."""
 
     since: str
     by_threat_type: dict[str, int]
@@ -192,7 +191,7 @@ class PerformanceShape(BaseModel):
 
 
 class ProfileShape(BaseModel):
-    """The calling key, in the shape of the older API; `policy` is null as long as there are no policies."""
+    """The calling key, in the shape of the older API; `policy` is null where the tenant's `default` judges."""
 
     key_id: str
     name: str

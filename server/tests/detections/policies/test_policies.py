@@ -109,6 +109,7 @@ async def test_the_call_then_the_key_then_default(door: Door) -> None:
     assert (await judged(door, key=key, policy=second["id"]))["policy"] == second["id"]
     rotated = (await door.post(f"/api/v1/keys/{key_id}/rotate", {})).json()
     assert (await judged(door, key=rotated["api_key"]))["policy"] == first["id"]
+    assert (await get(door, "/auth/profile", rotated["api_key"])).json()["policy"] == first["id"]
 
 
 async def test_a_policy_of_another_tenant_is_none(door: Door) -> None:
@@ -134,6 +135,15 @@ async def test_the_shadow_decides_but_does_not_block(door: Door) -> None:
     policy = await made(door, shadow=True)
     body = await judged(door, policy=policy["id"])
     assert (body["decision"], body["would_decide"], body["is_malicious"]) == ("allow", "block", True)
+
+
+async def test_a_call_may_lower_the_tier(door: Door) -> None:
+    policy = await made(door, tier="deep")
+    body = await judged(door, ATTACK, policy=policy["id"], config={"tier": "fast"})
+    assert (body["tier"], body["verdict_source"], body["degraded"]) == ("fast", "engine", False)
+    assert (body["fallback_reason"], body["decision"]) == (None, "block")
+    again = await judged(door, ATTACK, policy=policy["id"])
+    assert (again["degraded"], again["cached"]) == (True, False)
 
 
 async def test_a_tier_that_is_not_installed_is_stood_in_for(door: Door) -> None:

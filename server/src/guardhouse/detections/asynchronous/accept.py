@@ -1,6 +1,8 @@
 """Take texts for the worker: inputs and their jobs in the caller's transaction, or nothing."""
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,11 +22,12 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.identity.caller import Caller
 from guardhouse.notices.detection_kinds import DetectionCompleted
 from guardhouse.notices.publish import publish_all
+from guardhouse.usage.judged_later import texts_per_second
 from guardhouse.webhooks import adhoc
 
 ITEMS_OF_A_JOB: Final = 100
 COUNTED: Final = 10_000
-PER_SECOND: Final = 200  # texts that a worker with one engine process judges, by far exceeded
+UNMEASURED: Final = 200.0  # texts a second, until the worker has judged some of the tenant's: by far exceeded
 
 
 class NowhereToDeliver(Refused):
@@ -71,13 +74,12 @@ async def accept(tx: Tx, resources: Resources, caller: Caller, asked: Asked) -> 
     )
     await store.add_inputs(tx, [given])
     await enqueue(tx, jobs.judge, jobs.Work([given.id]))
-    waiting = await store.count_waiting(tx, caller.tenant.id, COUNTED)
     return {
         "id": str(given.id),
         "request_id": str(given.id),
         "status": "queued",
         "status_url": f"{resources.settings.public_url}/api/v1/detect/{given.id}",
-        "estimated_completion_seconds": max(1, -(-waiting // PER_SECOND)),
+        "estimated_completion_seconds": await _seconds_left(tx, caller, now),
         "webhook_url": url,
     }
 
@@ -98,17 +100,23 @@ async def accept_batch(tx: Tx, resources: Resources, caller: Caller, batch: Batc
     await enqueue_all(tx, jobs.judge, [jobs.Work(part) for part in parts])
     if not waiting:
         await tell_batch(tx, resources, caller, row)
-    ahead = await store.count_waiting(tx, caller.tenant.id, COUNTED)
     return {
         "id": str(batch_id),
         "request_id": str(batch_id),
         "status": "queued" if waiting else "completed",
         "status_url": f"{public_url}/api/v1/detect/batch/{batch_id}",
         "total": len(inputs),
-        "estimated_completion_seconds": max(1, -(-ahead // PER_SECOND)),
+        "estimated_completion_seconds": await _seconds_left(tx, caller, now),
         "webhook_url": batch.webhook_url,
         "created_at": rfc3339(now),
     }
+
+
+async def _seconds_left(tx: Tx, caller: Caller, now: datetime) -> int:
+    """Return how long the tenant's texts take at the pace of the worker's last jobs; several at once take less."""
+    waiting = await store.count_waiting(tx, caller.tenant.id, COUNTED)
+    pace = await texts_per_second(tx, caller.tenant.id, now)
+    return max(1, math.ceil(waiting / (pace or UNMEASURED)))
 
 
 async def tell_batch(tx: Tx, resources: Resources, caller: Caller, row: store.Batch) -> None:

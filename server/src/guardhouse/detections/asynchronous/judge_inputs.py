@@ -9,7 +9,7 @@ from guardhouse.detections.asynchronous.packed import unpack
 from guardhouse.detections.asynchronous.store import Batch, Ended, Input
 from guardhouse.detections.conversations.detect_input import detect_input
 from guardhouse.detections.desk import Desk
-from guardhouse.detections.detect import answer
+from guardhouse.detections.detect import Detection, answer
 from guardhouse.detections.read_request import Wanted
 from guardhouse.detections.record import entry_of, origin_of, told
 from guardhouse.detections.records.write import Entry
@@ -42,6 +42,7 @@ class Result:
     given: Input
     wanted: Wanted | None = None
     entry: Entry | None = None
+    found: Detection | None = None
     problem: Problem | None = None
 
     @property
@@ -75,7 +76,7 @@ async def _judge(desk: Desk, tenant: TenantKey, given: Input) -> Result:
     if given.batch_id is None and not entry.letters:  # a letter is published like any notice
         data = DetectionCompleted(**told(entry.record))
         entry = replace(entry, notices=(*entry.notices, Draft(data, tenant.id, 1, origin_of(caller))))
-    return Result(given, wanted, entry)
+    return Result(given, wanted, entry, found)
 
 
 def caller_of(tenant: TenantKey, given: Input | Batch) -> Caller:
