@@ -233,6 +233,7 @@ OF_OTHER_DOORS = {
     "quote_run",
     "create_run",  # insists on its key, and answers by the run's own row
     "create_tenant_top_up",  # once per payment reference
+    "resolve_run_audit",  # decides once
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from guardhouse.runs import finish, jobs, store
 from guardhouse.runs.envelope import Part
 from guardhouse.runs.execute import AtWork, execute
 from guardhouse.runs.lease import LEASE, renew
+from server.tests.identity import make as identity
 from server.tests.runs.make import KNOWN, House, worker
 
 
@@ -238,3 +239,47 @@ async def _claim_only(house: House, run_id: str, *, store_objects: bool) -> None
         assert await finish.claim_end(tx, run, [part.pointer()], new_id(), now, 10_000) is not None
     if store_objects:
         await house.resources.objects.put(part.key, part.content)
+
+
+async def test_a_charge_is_given_back_once(house: House) -> None:
+    run_id = await house.submitted()
+    await house.work()
+    path = f"/api/v1/runs/{run_id}/refunds"
+    some = await house.client.post(path, json={"amount_usd": "0.0060", "reason": "half of it was wrong"})
+    assert (some.status_code, some.json()["run"]["money_state"]) == (201, "SETTLED")
+    much = await house.client.post(path, json={"amount_usd": "0.0060", "reason": "again"})
+    assert (much.status_code, much.json()["code"], much.json()["left_usd"]) == (
+        409,
+        "refund_exceeds_charge",
+        "0.0040",
+    )
+    rest = await house.client.post(path, json={"reason": "all of it"})
+    assert (rest.json()["run"]["money_state"], rest.json()["run"]["refunded_usd"]) == ("REFUNDED", "0.0100")
+    assert (await house.client.post(path, json={"reason": "more"})).status_code == 409
+    assert await house.balance() == ("100.0000", "0.0000", "0.0000")
+    assert [kind for kind, _ in await house.kinds(run_id)][-2:] == ["run.refunded", "run.refunded"]
+
+
+@pytest.mark.parametrize("action", ["settle", "release"])
+async def test_a_person_decides_what_a_machine_must_not(house: House, action: str) -> None:
+    run_id = await house.submitted()
+    await house.claim()
+    path = f"/api/v1/runs/{run_id}/audit-resolution"
+    _, staff = await identity.key(house.resources, house.tenant, "platform")
+    body = {"action": action, "note": "looked at it"}
+    early = await house.client.post(path, json=body, headers={"X-API-Key": staff})
+    assert (early.status_code, early.json()["code"]) == (409, "not_in_audit")
+    await _claim_only(house, run_id, store_objects=True)
+    (path_,) = [one for one in house.resources.settings.data_dir.rglob("*envelope*") if one.is_file()]
+    path_.write_bytes(b"{}")
+    house.clock.move(301)
+    await jobs.reconcile_once(house.resources)
+    assert (await house.client.post(path, json=body)).status_code == 403
+    decided = await house.client.post(path, json=body, headers={"X-API-Key": staff})
+    expected = {"settle": ("COMPLETED", "SETTLED", "0.0100"), "release": ("FAILED", "REFUNDED", "0.0000")}
+    run = decided.json()
+    assert (run["status"], run["money_state"], run["actual_cost_usd"]) == expected[action], run
+    result = await house.client.get(f"/api/v1/runs/{run_id}/result")
+    told = {"settle": (503, "result_damaged"), "release": (409, "run_has_no_result")}
+    assert (result.status_code, result.json()["code"]) == told[action]
+    await house.balance()

@@ -59,9 +59,9 @@ class End:
         }
 
 
-def completed(run: Run) -> End:
+def completed(run: Run, where: str | None = None) -> End:
     """A claimed run is charged what its row says, and its result can be read."""
-    return End("COMPLETED", "COMPLETED", run.actual_micros or 0, RunCompleted, claimed_by(run))
+    return End("COMPLETED", "COMPLETED", run.actual_micros or 0, RunCompleted, where or claimed_by(run))
 
 
 def failed(run: Run, reason: str, detail: str, where: str, **more: Any) -> End:

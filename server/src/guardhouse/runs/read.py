@@ -1,5 +1,6 @@
 """Read runs: as they stand, with links to what they made; and what is past its time is gone for its owner too."""
 
+import hashlib
 from datetime import datetime
 from uuid import UUID
 
@@ -7,6 +8,7 @@ from guardhouse.foundation.clock import rfc3339
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound, Problem
 from guardhouse.foundation.money import format_usd
+from guardhouse.foundation.objects import ObjectAbsent, ObjectStore
 from guardhouse.foundation.resources import Resources
 from guardhouse.runs import links, store
 from guardhouse.runs.links import LIVES, Link
@@ -44,6 +46,29 @@ class RunHasNoResult(Problem):
 
     status, code, title = 409, "run_has_no_result", "The run has no result"
     remediation = "`error` of the run says why; what was not used has been returned."
+
+
+class ResultDamaged(Problem):
+    """What is stored is not what was paid for; it is not handed out."""
+
+    status, code, title = 503, "result_damaged", "The stored result is damaged"
+    remediation = "Ask whoever runs this installation to restore the object, or for a refund of the run."
+
+
+async def read_object(objects: ObjectStore, link: Link) -> bytes:
+    """Return the bytes of an object, which have the SHA-256 that the run tells.
+
+    Raises:
+        NotFound: it is not there any more.
+        ResultDamaged: other bytes are.
+    """
+    try:
+        content = await objects.get(link.key)
+    except ObjectAbsent:
+        raise NotFound("The object is not there any more.") from None
+    if hashlib.sha256(content).hexdigest() != link.sha256:
+        raise ResultDamaged("The stored bytes do not have the SHA-256 that the run tells.")
+    return content
 
 
 async def get_run(tx: Tx, tenant_id: UUID, run_id: UUID, now: datetime) -> Run:

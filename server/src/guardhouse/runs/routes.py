@@ -17,7 +17,6 @@ from guardhouse.foundation.idempotency import (
 )
 from guardhouse.foundation.ids import new_id
 from guardhouse.foundation.money import InvalidMoney, InvalidMoneyScale, format_usd
-from guardhouse.foundation.objects import ObjectAbsent
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import (
     JSON_TYPE,
@@ -25,6 +24,7 @@ from guardhouse.foundation.request import (
     RequestTx,
     Shared,
     api_router,
+    system_transaction,
     tenant_transaction,
 )
 from guardhouse.foundation.resources import Resources
@@ -32,8 +32,10 @@ from guardhouse.identity.caller import Caller, Require
 from guardhouse.ledger.balance import available_micros
 from guardhouse.ledger.fee import minimum_fee
 from guardhouse.ledger.hold import InsufficientFunds
+from guardhouse.ledger.refund import RefundExceedsCharge
 from guardhouse.runs import cancel as cancelling
 from guardhouse.runs import links, plan, queries, read
+from guardhouse.runs import refund_run as refunding
 from guardhouse.runs.admit import (
     Asked,
     ConflictingFields,
@@ -48,14 +50,18 @@ from guardhouse.runs.links import Link, SignedUrlExpired, SignedUrlInvalid
 from guardhouse.runs.packs.registry import UnknownPack, find_pack, packs
 from guardhouse.runs.plan import MaxCostExceeded, MaxCostTooLow, PackTypeNotAllowed
 from guardhouse.runs.queries import RunFilter
-from guardhouse.runs.read import RunGone, RunHasNoResult, RunNotFinished
+from guardhouse.runs.read import ResultDamaged, RunGone, RunHasNoResult, RunNotFinished
+from guardhouse.runs.resolve_audit import NotInAudit, resolve_audit
 from guardhouse.runs.store import NewRun, Run
 from guardhouse.runs.submit import Submitter, Wanted
 from guardhouse.runs.wire import (
+    AuditResolutionRequest,
     PackList,
     PackShape,
     QuoteRequest,
     QuoteShape,
+    RefundRequest,
+    RefundShape,
     RunList,
     RunQuery,
     RunReceipt,
@@ -70,6 +76,8 @@ from guardhouse.usage.limits import Limiter
 router = api_router("runs")
 Reader = Annotated[Caller, Depends(Require("runs:read"))]
 Writer = Annotated[Caller, Depends(Require("runs:write"))]
+Payer = Annotated[Caller, Depends(Require("ledger:write"))]
+Platform = Annotated[Caller, Depends(Require("platform"))]
 POLL_SECONDS: Final = 0.25
 MOST_WAIT: Final = 30
 _WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*(\d{1,3})\s*(?:,|;|$)", re.IGNORECASE)
@@ -236,7 +244,7 @@ async def cancel_run(
     response_class=Response,
     responses={
         200: {"content": {JSON_TYPE: {"schema": {"type": "object"}}}, "description": "The stored bytes."},
-        **refusals(NotFound, RunGone, RunNotFinished, RunHasNoResult),
+        **refusals(NotFound, RunGone, RunNotFinished, RunHasNoResult, ResultDamaged),
     },
 )
 async def get_run_result(caller: Reader, shared: Shared, run_id: UUID) -> Response:
@@ -251,7 +259,7 @@ async def get_run_result(caller: Reader, shared: Shared, run_id: UUID) -> Respon
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "The stored bytes."},
-        **refusals(SignedUrlInvalid, SignedUrlExpired, NotFound),
+        **refusals(SignedUrlInvalid, SignedUrlExpired, NotFound, ResultDamaged),
     },
 )
 async def get_object(shared: Shared, token: str) -> Response:
@@ -260,10 +268,7 @@ async def get_object(shared: Shared, token: str) -> Response:
 
 
 async def _object(shared: Resources, link: Link) -> Response:
-    try:
-        content = await shared.objects.get(link.key)
-    except ObjectAbsent:
-        raise NotFound("The object is not there any more.") from None
+    content = await read.read_object(shared.objects, link)
     headers = {
         "ETag": f'"{link.sha256}"',
         "Content-Digest": f"sha-256=:{links.digest_text(link.sha256)}:",
@@ -272,6 +277,39 @@ async def _object(shared: Resources, link: Link) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     return Response(content, media_type=link.media_type, headers=headers)
+
+
+@router.post(
+    "/runs/{run_id}/refunds",
+    status_code=201,
+    operation_id="refund_run",
+    responses=refusals(NotFound, RefundExceedsCharge),
+)
+async def refund_run(
+    caller: Payer, tx: RequestTx, shared: Shared, run_id: UUID, wanted: RefundRequest
+) -> RefundShape:
+    """Give back what a run was charged, in part or whole."""
+    now = shared.clock.now()
+    run, refund_id = await refunding.refund_run(
+        tx, caller.actor, run_id, wanted.amount_usd, wanted.reason, now
+    )
+    left = await available_micros(tx, caller.tenant.id)
+    return RefundShape(refund_id=refund_id, run=run_shape(run, left))
+
+
+@router.post(
+    "/runs/{run_id}/audit-resolution",
+    operation_id="resolve_run_audit",
+    responses=refusals(NotFound, NotInAudit),
+)
+async def resolve_run_audit(
+    caller: Platform, shared: Shared, run_id: UUID, wanted: AuditResolutionRequest
+) -> RunShape:
+    """Decide about the money of a run whose stored result contradicts its row, as the staff of the platform."""
+    async with system_transaction(shared) as tx:
+        run = await resolve_audit(tx, caller.actor, run_id, wanted.action, wanted.note, shared.clock.now())
+        left = await available_micros(tx, run.tenant_id)
+    return run_shape(run, left)
 
 
 @router.get("/packs", operation_id="list_packs")

@@ -269,6 +269,12 @@ async def find_run(tx: Tx, tenant_id: UUID, run_id: UUID, *, lock: bool = False)
     return None if row is None else Run(*row)
 
 
+async def find_any_run(tx: Tx, run_id: UUID) -> Run | None:
+    """Return a run of whichever tenant, locked, for the staff of the platform; None: there is none."""
+    row = await tx.fetch_row(f"SELECT {RUN} FROM runs WHERE run_id = $1 FOR UPDATE", run_id)
+    return None if row is None else Run(*row)
+
+
 async def change(tx: Tx, run: Run, now: datetime, sets: Mapping[str, Any], where: str = "true") -> Run | None:
     """Take a run to its next version; None when it is at another one, or ``where`` does not hold: then nothing is done.
 

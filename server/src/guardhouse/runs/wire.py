@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardhouse.foundation.clock import rfc3339
-from guardhouse.foundation.money import UsdOut, format_usd
+from guardhouse.foundation.money import UsdIn, UsdOut, format_usd
 from guardhouse.foundation.pages import Pagination
 from guardhouse.ledger.fee import minimum_fee
 from guardhouse.runs.packs.registry import Installed
@@ -270,6 +270,36 @@ def run_shape(run: Run, left: int, result: RunResult | None = None) -> RunShape:
             profile_version=run.meta.get("profile_version"),
         ),
     )
+
+
+class RefundRequest(BaseModel):
+    """How much to give back (absent: all that is left of the charge), and why."""
+
+    model_config = ConfigDict(extra="forbid", title="RefundRequest")
+
+    amount_usd: UsdIn | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class RefundShape(BaseModel):
+    """A refund and the run as it stands after it."""
+
+    model_config = ConfigDict(title="Refund")
+
+    refund_id: UUID
+    run: RunShape
+
+
+class AuditResolutionRequest(BaseModel):
+    """What to do with the money of a run that waits for a person."""
+
+    model_config = ConfigDict(extra="forbid", title="AuditResolutionRequest")
+
+    action: Annotated[
+        Literal["settle", "release"],
+        Field(description="Charge what was fixed and show the result, or give everything back."),
+    ]
+    note: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class RunQuery(BaseModel):
