@@ -18,7 +18,7 @@ from guardhouse.foundation.resources import Resources
 from guardhouse.notices.kind import NoticeData
 from guardhouse.notices.publish import Draft, Origin
 from guardhouse.notices.read import Notice, Position
-from guardhouse.webhooks import delivery_store, fan_out, formats, store, wake_store
+from guardhouse.webhooks import adhoc_store, delivery_store, fan_out, formats, store, wake_store
 from guardhouse.webhooks.delivery_store import NewDelivery
 from guardhouse.webhooks.endpoints import AFRESH
 from guardhouse.webhooks.formats import STANDARD, RenderContext
@@ -88,7 +88,7 @@ async def has_room(tx: Tx, tenant_id: UUID, url: str) -> bool:
 
     Calls at the same moment may pass the limit by their number.
     """
-    return await store.count_others(tx, tenant_id, CHANNEL, uuid5(tenant_id, url)) < MOST_URLS
+    return await adhoc_store.count_others(tx, tenant_id, CHANNEL, uuid5(tenant_id, url)) < MOST_URLS
 
 
 async def prune(tx: Tx, now: datetime) -> int:

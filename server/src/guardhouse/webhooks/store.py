@@ -301,15 +301,6 @@ async def count_endpoints(tx: Tx, tenant_id: UUID, channel: str) -> int:
     return int(found.scalar_one())
 
 
-async def count_others(tx: Tx, tenant_id: UUID, channel: str, endpoint_id: UUID) -> int:
-    """Return how many endpoints of a channel a tenant has, 0 when this one is among them; nobody waits."""
-    table = webhook_endpoints
-    mine = (table.c.tenant_id == tenant_id, table.c.channel == channel)
-    there = select(table.c.id).where(*mine, table.c.id == endpoint_id).exists()
-    found = await tx.execute(select(func.count()).where(*mine, ~there))
-    return int(found.scalar_one())
-
-
 async def get_endpoint(tx: Tx, tenant_id: UUID, endpoint_id: UUID, *, lock: bool = False) -> Endpoint | None:
     """Return one endpoint of a tenant."""
     statement = select(webhook_endpoints).where(
