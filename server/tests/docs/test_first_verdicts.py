@@ -109,9 +109,9 @@ def test_the_tour_block_by_block(tmp_path: Path) -> None:
         (_, (total, by_decision, by_threat), recorded) = [shell.paste(block) for block in steps["6"]]
     assert set(steps) == set("123456"), "a step of the page that no line above looks at"
     profile, stats = shell.kept("profile.json"), shell.kept("stats.json")
-    decisions = {"allow": 1, "block": 2}  # of answers; the worker's verdict is in the records
+    decisions = {"allow": 1, "block": 3}  # the worker's verdict counts too
     assert profile["decisions"] == stats["by_decision"] == decisions
-    assert profile["malicious_detections"] == 2
+    assert profile["malicious_detections"] == 3
     assert recorded == ["3"]
     assert profile["total_requests"] >= 6
     assert (total, by_decision) == (str(shell.kept("usage.json")["total"]), str(decisions))

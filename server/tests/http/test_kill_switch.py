@@ -174,6 +174,8 @@ async def test_what_safe_mode_refuses_is_what_was_meant(client: httpx.AsyncClien
         "create_client_secret",
         "create_webhook_replay",
         "retry_delivery",
+        "create_run",
+        "create_top_up",
     }
 
 

@@ -172,7 +172,7 @@ async def test_anothers_id_in_a_body_changes_nothing_of_the_other(
 ) -> None:
     await both.know_everything()
     plain = body_of(operation, {})
-    real = {name: value for name, value in both.ids.items() if "/" not in name}
+    real = {name: value for name, value in both.ids.items() if "/" not in name and name != "name"}
     naming = {
         name: value for name, value in (body_of(operation, real) or {}).items() if value in real.values()
     }

@@ -135,3 +135,10 @@ async def test_nobody_credits_himself_where_it_is_off(database_url: str, tmp_pat
         assert again.status_code == 200
         unknown = "/api/v1/admin/tenants/01990000-0000-7000-8000-000000000000/top-ups"
         assert (await client.post(unknown, json=body, headers={"X-API-Key": staff})).status_code == 404
+
+
+async def test_a_statement_has_an_end(payer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guardhouse.ledger.statement.MOST_ROWS", 0)
+    await top_up(payer)
+    answer = await payer.get("/api/v1/ledger/statement")
+    assert (answer.status_code, answer.json()["code"]) == (422, "statement_too_long")

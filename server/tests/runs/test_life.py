@@ -124,6 +124,15 @@ async def test_a_queued_run_is_cancelled_free_and_one_at_work_for_the_fee(house:
     assert await house.balance() == ("99.9900", "0.0000", "0.0100")
 
 
+async def test_a_run_whose_result_is_being_stored_cannot_be_stopped(house: House) -> None:
+    run_id = await house.submitted()
+    await house.claim()
+    await _claim_only(house, run_id, store_objects=False)
+    answer = await house.client.post(f"/api/v1/runs/{run_id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "run_finishing")
+    assert answer.headers["retry-after"] == "2"
+
+
 async def test_the_end_of_a_run_wins_over_a_late_cancel(house: House) -> None:
     run_id = await house.submitted()
     await house.work()

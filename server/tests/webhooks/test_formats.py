@@ -104,7 +104,7 @@ def test_what_may_be_asked_for() -> None:
     everything = frozenset({model.scope for model in KINDS.values()})
     check_kinds(["*", "key.*", "risk.band_crossed", *KIND_OF], everything)
     check_kinds(["key.created"], None)
-    for wrong in ("nothing", "telemetry.received", "run.*", "key.?", "[", "k" * 101, "key"):
+    for wrong in ("nothing", "telemetry.received", "sorcery.*", "key.?", "[", "k" * 101, "key"):
         with pytest.raises(ValidationFailed) as refused:
             check_kinds(["*", wrong], everything)
         assert refused.value.errors[0]["pointer"] == "/kinds/1"

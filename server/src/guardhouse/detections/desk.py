@@ -32,7 +32,7 @@ class Desk:
         await self.remembered.close()
 
 
-def desk_of(connection: HTTPConnection) -> Desk:
+async def desk_of(connection: HTTPConnection) -> Desk:
     """Return the desk of the application that serves this connection."""
     found: Desk = connection.app.state.detection_desk
     return found

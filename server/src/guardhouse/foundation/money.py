@@ -55,7 +55,7 @@ def parse_usd(value: object, pointer: str, least: int = 0) -> int:
 
 
 def _error(pointer: str, code: str) -> dict[str, str]:
-    return {"pointer": pointer, "code": code}
+    return {"pointer": pointer, "code": code, "detail": 'dollars as a string, such as "5.00"'}
 
 
 def format_usd(micros: int) -> str:

@@ -21,6 +21,10 @@ EXPOSED: Final = (
     "Guardhouse-Version",
     "Guardhouse-Key-Expires",
     "Guardhouse-Degraded",
+    "X-Guardhouse-Cost-Reserved",
+    "X-Guardhouse-Cost-Used",
+    "X-Guardhouse-Cost-Minimum-Fee",
+    "X-Guardhouse-Budget-Remaining",
 )
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_SECONDS: Final = 600

@@ -13,7 +13,7 @@ from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_rout
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.ledger import queries, store
 from guardhouse.ledger.deposit import Payment, PaymentRefReused
-from guardhouse.ledger.statement import MOST_DAYS, statement
+from guardhouse.ledger.statement import MOST_DAYS, StatementTooLong, statement
 from guardhouse.ledger.top_up import top_up
 from guardhouse.ledger.verify import verify
 from guardhouse.ledger.wire import (
@@ -84,7 +84,7 @@ async def list_holds(caller: Reader, tx: RequestTx, page: AskedPage) -> dict[str
     response_class=Response,
     responses={
         200: {"content": {CSV: {"schema": {"type": "string"}}}, "description": "Comma-separated values."},
-        **refusals(ValidationFailed),
+        **refusals(ValidationFailed, StatementTooLong),
     },
 )
 async def get_statement(

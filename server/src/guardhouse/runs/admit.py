@@ -79,12 +79,20 @@ def ceiling_of(wanted: RunRequest) -> int:
     if not given:
         raise MaxCostRequired(
             "The request has no ceiling.",
-            errors=[{"pointer": "/max_cost_usd", "code": "max_cost_required"}],
+            errors=[
+                {
+                    "pointer": "/max_cost_usd",
+                    "code": "max_cost_required",
+                    "detail": "say what the run may cost",
+                }
+            ],
         )
     if len(set(given.values())) > 1:
         raise ConflictingFields(
             "The two ceilings differ.",
-            errors=[{"pointer": pointer, "code": "conflicting_fields"} for pointer in given],
+            errors=[
+                {"pointer": pointer, "code": "conflicting_fields", "detail": "differ"} for pointer in given
+            ],
         )
     return next(iter(given.values()))
 

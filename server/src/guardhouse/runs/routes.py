@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from fastapi import Body, Depends, Header, Query, Request, Response
+from fastapi import Body, Depends, Query, Request, Response
 
 from guardhouse.foundation import correlation, idempotency
 from guardhouse.foundation.errors import NotFound
@@ -80,11 +80,18 @@ Payer = Annotated[Caller, Depends(Require("ledger:write"))]
 Platform = Annotated[Caller, Depends(Require("platform"))]
 POLL_SECONDS: Final = 0.25
 MOST_WAIT: Final = 30
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "The same one on each retry of this run.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 _WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*(\d{1,3})\s*(?:,|;|$)", re.IGNORECASE)
 _ASYNC: Final = re.compile(r"(?:^|,)\s*respond-async\s*(?:,|;|$)", re.IGNORECASE)
 
 
-def submitter_of(request: Request) -> Submitter:
+async def submitter_of(request: Request) -> Submitter:
     """Return what takes runs in, in this process."""
     found: Submitter = request.app.state.run_submitter
     return found
@@ -94,6 +101,7 @@ def submitter_of(request: Request) -> Submitter:
     "/runs",
     status_code=201,
     operation_id="create_run",
+    openapi_extra={"parameters": [_KEY]},
     responses={
         201: {"model": RunReceipt, "description": "The run is queued and its money held."},
         202: {"model": RunReceipt, "description": "As 201, for `Prefer: respond-async`."},
@@ -120,16 +128,13 @@ async def create_run(
     shared: Shared,
     wanted: RunRequest,
     takes: Annotated[Submitter, Depends(submitter_of)],
-    idempotency_key: Annotated[
-        str | None, Header(description="Required: the same one on each retry of this run.")
-    ] = None,
 ) -> Response:
     """Buy work: hold its ceiling and queue it, in one commit.
 
     What is not used comes back at its end. The same key with the same body is the same run, and is answered with the
     same bytes; a refusal leaves its key unused.
     """
-    key = idempotency.read_key([] if idempotency_key is None else [idempotency_key])
+    key = idempotency.read_key(request.headers.getlist("idempotency-key"))
     if key is None:
         raise IdempotencyKeyRequired("A run is taken with an Idempotency-Key only.")
     asked = Asked(key, fingerprint_of(await request.json()), caller.credential_id)

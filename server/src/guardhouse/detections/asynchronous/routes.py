@@ -15,6 +15,7 @@ from guardhouse.detections.asynchronous.accept import (
     accept_batch,
     tell_judged,
 )
+from guardhouse.detections.asynchronous.judge_inputs import EngineFailed
 from guardhouse.detections.asynchronous.wire import (
     AcceptedShape,
     BatchRequest,
@@ -198,7 +199,7 @@ async def get_detection_batch(
             "model": RecordedDetection | WaitingShape,
             "description": "The verdict as it was answered, without excerpts; or how far an asynchronous call is.",
         },
-        **refusals(NotFound, DetectionGone),
+        **refusals(NotFound, DetectionGone, EngineFailed),
     },
 )
 async def get_detection(caller: Reader, shared: Shared, detection_id: UUID) -> Response:

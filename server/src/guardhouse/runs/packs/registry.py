@@ -108,7 +108,7 @@ def pack_named(name: str) -> Installed:
     if found is None:
         raise UnknownPack(
             f"There is no pack named {name[:64]!r}.",
-            errors=[{"pointer": "/pack_type", "code": "unknown_pack"}],
+            errors=[{"pointer": "/pack_type", "code": "unknown_pack", "detail": "is no pack here"}],
             packs=sorted(packs()),
         )
     return found
