@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from guardhouse.detections.engine_pool import EngineFailedError
+from guardhouse.detections.output import scan_piece as pieces
 from guardhouse.detections.output.carry import MOST_CHARACTERS
 from guardhouse.foundation.clock import SetClock
 from guardhouse.foundation.resources import Resources
@@ -168,6 +170,21 @@ async def test_another_policy_cannot_take_over_a_stream(door: Door) -> None:
 async def test_bad_pieces_are_refused(door: Door, body: Any, code: str, pointer: str) -> None:
     said = (await door.post(STREAM, body)).json()
     assert (said["status"], said["code"], said["errors"][0]["pointer"]) == (422, code, pointer)
+
+
+async def test_a_piece_that_no_engine_scans_may_be_sent_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise EngineFailedError("the engine has been stopped")
+
+    monkeypatch.setattr(pieces, "scan_text", fails)
+    answer = await door.post(STREAM, {"chunk": "Hello", "carry": None, "final": True})
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+        503,
+        "scan_failed",
+        "1",
+    )
 
 
 async def test_an_empty_piece_may_end_a_stream(door: Door) -> None:
