@@ -41,12 +41,14 @@ async def opened(
         yield resources
 
 
-async def add_tenant(resources: Resources, slug: str, *, role: str = "admin") -> tuple[TenantKey, str]:
-    """Make a tenant with a key of one role; return the tenant and the key's text."""
+async def add_tenant(
+    resources: Resources, slug: str, *, role: str = "admin", scopes: tuple[str, ...] | None = None
+) -> tuple[TenantKey, str]:
+    """Make a tenant with a key of one role (``scopes``: some of it); return the tenant and the key's text."""
     async with system_transaction(resources.database) as tx:
         tenant = await tenants.create_tenant(tx, resources.clock, slug, slug.title())
         _, text = await keys.create_key(
-            tx, resources.clock, resources.peppers[0], tenant, NewKey("test", role), created_by="test"
+            tx, resources.clock, resources.peppers[0], tenant, NewKey("test", role, scopes), created_by="test"
         )
         await tx.run("DELETE FROM notices")  # that a key was made; tests count what they say themselves
     return tenant.key, text

@@ -64,7 +64,7 @@ async def test_bad_filters_are_named(
 async def test_without_a_credential_or_a_read_scope_there_is_no_stream(
     resources: Resources, served: Served
 ) -> None:
-    _, key = await add_tenant(resources, "acme", role="agent")
+    _, key = await add_tenant(resources, "acme", role="agent", scopes=("events:write",))
     assert (await get(served, None))[0] == 401
     status, problem = await get(served, key)
     assert (status, problem["code"]) == (403, "scope_missing")
