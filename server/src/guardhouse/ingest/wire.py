@@ -140,7 +140,7 @@ class HostItemError(BaseModel):
     """Why one item was not taken."""
 
     code: str
-    field: str | None
+    field: str | None = None
     detail: str
 
 
