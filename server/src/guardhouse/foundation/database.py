@@ -6,6 +6,7 @@ A Tx is made in ``foundation.transaction`` alone, at an edge; stores only use it
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -128,6 +129,16 @@ class Tx:
     async def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one plain statement once per row of arguments, pipelined."""
         await self._driver.executemany(sql, rows)
+
+    async def delete_before(self, table: str, column: str, before: datetime, limit: int) -> int:
+        """Delete rows of before an instant, at most ``limit``; returns how many. Names are the caller's own."""
+        tag = await self._driver.execute(
+            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - names of our own tables
+            f"SELECT ctid FROM {table} WHERE {column} < $1 LIMIT $2))",
+            before,
+            limit,
+        )
+        return int(tag.rpartition(" ")[2])
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """COPY rows into a table, binary. A unique violation breaks the transaction back to its savepoint."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,7 +47,7 @@ class Resources:
 
     def cursor_keys(self) -> list[bytes]:
         """Return the keys that sign cursors, newest first: one per generation of the master key."""
-        return [hashlib.sha256(b"guardhouse cursors" + key).digest() for key in self.master_key.generations]
+        return self.master_key.derived(b"guardhouse cursors")
 
 
 @asynccontextmanager

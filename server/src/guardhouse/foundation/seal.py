@@ -44,6 +44,10 @@ class MasterKey:
             raise ValueError("a master key is 32 bytes of base64url")
         return cls(tuple(keys))
 
+    def derived(self, purpose: bytes) -> list[bytes]:
+        """Return keys for one purpose, one per generation: the first signs, all verify."""
+        return [hashlib.sha256(purpose + key).digest() for key in self.generations]
+
     def seal(self, secret: bytes, purpose: str) -> bytes:
         """Return the sealed form; ``purpose`` is authenticated with it and must be given again to open."""
         key = self.generations[0]

@@ -193,13 +193,7 @@ async def add_batch(
 
 async def prune_batches(tx: Tx, now: datetime, limit: int) -> int:
     """Delete batches whose time is over, at most ``limit``; returns how many."""
-    tag = await tx.run(
-        "DELETE FROM ingest_batches WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM ingest_batches WHERE keep_until < $1 LIMIT $2))",
-        now,
-        limit,
-    )
-    return int(tag.rpartition(" ")[2])
+    return await tx.delete_before("ingest_batches", "keep_until", now, limit)
 
 
 async def claim_receipt(tx: Tx, owner: Owner, receipt: Receipt, now: datetime) -> bool:
@@ -298,12 +292,12 @@ async def drop_oldest_unread(tx: Tx, owner: Owner, excess_bytes: int) -> None:
 
 async def prune_receipts(tx: Tx, before: datetime, limit: int) -> int:
     """Delete receipts from before an instant, at most ``limit``; returns how many."""
-    return await _prune(tx, "telemetry_receipts", "received_at", before, limit)
+    return await tx.delete_before("telemetry_receipts", "received_at", before, limit)
 
 
 async def prune_seen(tx: Tx, before: datetime, limit: int) -> int:
     """Delete marks of items seen before an instant, at most ``limit``; returns how many."""
-    return await _prune(tx, "telemetry_seen", "seen_at", before, limit)
+    return await tx.delete_before("telemetry_seen", "seen_at", before, limit)
 
 
 async def prune_unread(tx: Tx, before: datetime, limit: int) -> int:
@@ -319,13 +313,3 @@ async def prune_unread(tx: Tx, before: datetime, limit: int) -> int:
         limit,
     )
     return gone
-
-
-async def _prune(tx: Tx, table: str, column: str, before: datetime, limit: int) -> int:
-    tag = await tx.run(
-        f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("
-        f"SELECT ctid FROM {table} WHERE {column} < $1 LIMIT $2))",
-        before,
-        limit,
-    )
-    return int(tag.rpartition(" ")[2])

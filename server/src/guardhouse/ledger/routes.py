@@ -10,6 +10,7 @@ from guardhouse.audit.record import Actor
 from guardhouse.foundation.errors import NotFound, Problem, ValidationFailed
 from guardhouse.foundation.problem_docs import refusals
 from guardhouse.foundation.request import AskedPage, RequestTx, Shared, api_router, system_transaction
+from guardhouse.identity import tenants
 from guardhouse.identity.caller import Caller, Require
 from guardhouse.ledger import queries, store
 from guardhouse.ledger.deposit import Payment, PaymentRefReused
@@ -171,7 +172,7 @@ async def create_tenant_top_up(
 ) -> TopUpShape:
     """Credit a payment to a tenant, as the staff of the platform."""
     async with system_transaction(shared) as tx:
-        if not await store.has_tenant(tx, tenant_id):
+        if await tenants.find_by_id(tx, tenant_id) is None:
             raise NotFound("There is no such tenant.")
         payment = Payment(
             "staff", wanted.payment_ref, wanted.amount_usd, method=wanted.method, note=wanted.note

@@ -344,8 +344,3 @@ async def lock_available(tx: Tx, tenant_id: UUID) -> int:
     rows = await tx.fetch("SELECT ledger_lock($1)", tenant_id)
     found: int = rows[0][0]
     return found
-
-
-async def has_tenant(tx: Tx, tenant_id: UUID) -> bool:
-    """Say whether there is such a tenant."""
-    return bool(await tx.fetch("SELECT 1 FROM tenants WHERE tenant_id = $1", tenant_id))

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -63,7 +62,7 @@ def _body(run: Run, pack: Pack, ctx: PackContext, found: PackResult, files: list
         "pack_version": pack.version,
         "price_version": run.price_version,
         "status": "COMPLETED",
-        "generated_at": _instant(ctx.now),
+        "generated_at": rfc3339(ctx.now),
         "cost": {
             "reserved_usd": format_usd(run.hold),
             "used_usd": format_usd(ctx.meter.cost),
@@ -85,7 +84,3 @@ def _body(run: Run, pack: Pack, ctx: PackContext, found: PackResult, files: list
             "replayable": True,
         },
     }
-
-
-def _instant(instant: datetime) -> str:
-    return rfc3339(instant)

@@ -2,9 +2,7 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -43,14 +41,10 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     expires: int
 
 
-def _keys(resources: Resources) -> Sequence[bytes]:
-    return [hashlib.sha256(_PURPOSE + key).digest() for key in resources.master_key.generations]
-
-
 def sign(resources: Resources, link: Link) -> str:
     """Return the token of a link."""
     payload = msgspec.msgpack.encode(link)
-    mac = hmac.digest(_keys(resources)[0], payload, "sha256")
+    mac = hmac.digest(resources.master_key.derived(_PURPOSE)[0], payload, "sha256")
     return f"{_text(payload)}.{_text(mac)}"
 
 
@@ -65,7 +59,8 @@ def read(resources: Resources, token: str, now: datetime) -> Link:
     try:
         payload, mac = _bytes(body), _bytes(end)
         genuine = any(
-            hmac.compare_digest(hmac.digest(key, payload, "sha256"), mac) for key in _keys(resources)
+            hmac.compare_digest(hmac.digest(key, payload, "sha256"), mac)
+            for key in resources.master_key.derived(_PURPOSE)
         )
         link = msgspec.msgpack.decode(payload, type=Link) if genuine else None
     except (ValueError, binascii.Error, msgspec.MsgspecError):

@@ -204,12 +204,14 @@ async def get_run(
     """Show a run. With `Prefer: wait=30` the answer comes at its next change, or after so many seconds."""
     wait = _WAIT.search(request.headers.get("prefer", ""))
     seconds = min(MOST_WAIT, int(wait.group(1))) if wait else 0
-    run, left = await _read(shared, caller, run_id)
+    run = await _read(shared, caller, run_id)
     loop = asyncio.get_running_loop()
     until, version = loop.time() + seconds, run.version
     while run.is_open and run.version == version and loop.time() < until:
         await asyncio.sleep(POLL_SECONDS)
-        run, left = await _read(shared, caller, run_id)
+        run = await _read(shared, caller, run_id)
+    async with tenant_transaction(shared, caller.tenant) as tx:
+        left = await available_micros(tx, caller.tenant.id)
     fee = minimum_fee(run.hold, run.quote_micros)
     response.headers.update(
         _costs(format_usd(run.hold), format_usd(run.charged or 0), format_usd(fee), format_usd(left))
@@ -219,10 +221,9 @@ async def get_run(
     return run_shape(run, left, read.result_of(shared, run, shared.clock.now()))
 
 
-async def _read(shared: Resources, caller: Caller, run_id: UUID) -> tuple[Run, int]:
+async def _read(shared: Resources, caller: Caller, run_id: UUID) -> Run:
     async with tenant_transaction(shared, caller.tenant) as tx:
-        run = await read.get_run(tx, caller.tenant.id, run_id, shared.clock.now())
-        return run, await available_micros(tx, caller.tenant.id)
+        return await read.get_run(tx, caller.tenant.id, run_id, shared.clock.now())
 
 
 @router.post(
@@ -254,7 +255,7 @@ async def cancel_run(
 )
 async def get_run_result(caller: Reader, shared: Shared, run_id: UUID) -> Response:
     """Read the result of a completed run: the very bytes whose SHA-256 the run tells."""
-    run, _ = await _read(shared, caller, run_id)
+    run = await _read(shared, caller, run_id)
     return await _object(shared, read.result_link(run, shared.clock.now()))
 
 

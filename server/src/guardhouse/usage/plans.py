@@ -7,6 +7,7 @@ from uuid import UUID
 from guardhouse.foundation.clock import Clock
 from guardhouse.foundation.database import Tx
 from guardhouse.foundation.errors import NotFound
+from guardhouse.identity import tenants
 from guardhouse.usage import store
 from guardhouse.usage.store import Plan
 
@@ -59,7 +60,7 @@ async def set_plan_of(tx: Tx, clock: Clock, tenant_id: UUID, name: str) -> Plan:
     Raises:
         NotFound: there is no such tenant, or no such plan.
     """
-    if not await store.tenant_exists(tx, tenant_id):
+    if await tenants.find_by_id(tx, tenant_id) is None:
         raise NotFound("There is no such tenant.")
     plan = await get_plan(tx, name)
     await store.set_plan_of(tx, tenant_id, name, clock.now())

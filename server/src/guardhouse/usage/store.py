@@ -295,11 +295,6 @@ async def put_plan(tx: Tx, plan: Plan) -> None:
     )
 
 
-async def tenant_exists(tx: Tx, tenant_id: UUID) -> bool:
-    """Tell whether there is such a tenant."""
-    return await tx.fetch_value("SELECT true FROM tenants WHERE tenant_id = $1", tenant_id) is True
-
-
 async def set_plan_of(tx: Tx, tenant_id: UUID, plan: str, now: datetime) -> None:
     """Put a tenant on a plan."""
     await tx.run(

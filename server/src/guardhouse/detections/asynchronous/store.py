@@ -222,14 +222,9 @@ async def count_waiting(tx: Tx, tenant_id: UUID, most: int) -> int:
 
 async def prune(tx: Tx, before: datetime, limit: int) -> int:
     """Forget inputs, and batches, of before an instant, at most ``limit``; returns how many inputs."""
-    tag = await tx.run(
-        "DELETE FROM detection_inputs WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM detection_inputs WHERE at < $1 LIMIT $2))",
-        before,
-        limit,
-    )
+    gone = await tx.delete_before("detection_inputs", "at", before, limit)
     await tx.run("DELETE FROM detection_batches WHERE at < $1", before)
-    return int(tag.rpartition(" ")[2])
+    return gone
 
 
 def _places(count: int) -> str:

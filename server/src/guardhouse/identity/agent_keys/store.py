@@ -146,10 +146,4 @@ async def use_nonce(tx: Tx, tenant_id: UUID, keyid: str, nonce: bytes, expires_a
 
 async def prune_nonces(tx: Tx, now: datetime, limit: int) -> int:
     """Delete expired nonces, at most ``limit``; returns how many."""
-    tag = await tx.run(
-        "DELETE FROM agent_nonces WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM agent_nonces WHERE expires_at < $1 LIMIT $2))",
-        now,
-        limit,
-    )
-    return int(tag.rpartition(" ")[2])
+    return await tx.delete_before("agent_nonces", "expires_at", now, limit)

@@ -24,6 +24,7 @@ from guardhouse.foundation.request import (
     tenant_transaction,
 )
 from guardhouse.foundation.resources import Resources
+from guardhouse.identity import tenants
 from guardhouse.identity.audit_log.wire import (
     AuditHeadList,
     AuditKeyList,
@@ -36,7 +37,6 @@ from guardhouse.identity.audit_log.wire import (
     verdict_shape,
 )
 from guardhouse.identity.caller import Caller, Require
-from guardhouse.identity.people import store as people_store
 
 router = api_router("audit")
 # What whoever pays sees beside what it did itself: the first words of actions about plans and money.
@@ -103,7 +103,7 @@ async def list_tenant_audit(
     """List what was done in one tenant, for the platform's staff; that tenant's log says who has read it."""
     shown = _filter(wanted)
     async with system_transaction(shared) as tx:
-        if not await people_store.has_tenant(tx, tenant_id):
+        if await tenants.find_by_id(tx, tenant_id) is None:
             raise NotFound("There is no such tenant.")
         rows = await read.list_entries(tx, tenant_id, shown, page.limit + 1, _after(page.after))
         reader = Actor(tenant_id, f"platform:{caller.actor.name}", caller.actor.credential)

@@ -154,11 +154,6 @@ def _session(row: asyncpg.Record) -> Session:
     return Session(id=row["session_id"], tenant=labelled_tenant(row), **values)
 
 
-async def has_tenant(tx: Tx, tenant_id: UUID) -> bool:
-    """Tell whether there is such a tenant."""
-    return bool(await tx.fetch_value("SELECT EXISTS (SELECT FROM tenants WHERE tenant_id = $1)", tenant_id))
-
-
 async def now(tx: Tx) -> datetime:
     """Return when this transaction began."""
     instant: datetime = await tx.fetch_value("SELECT now()")

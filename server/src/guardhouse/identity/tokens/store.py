@@ -312,13 +312,7 @@ async def prune(tx: Tx, now: datetime, limit: int) -> int:
     """Delete spent ids and revocations that matter no more, at most ``limit`` of each; returns how many."""
     gone = 0
     for table in ("spent_token_ids", "oauth_revocations"):
-        tag = await tx.run(
-            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("
-            f"SELECT ctid FROM {table} WHERE expires_at < $1 LIMIT $2))",
-            now,
-            limit,
-        )
-        gone += int(tag.rpartition(" ")[2])
+        gone += await tx.delete_before(table, "expires_at", now, limit)
     return gone
 
 

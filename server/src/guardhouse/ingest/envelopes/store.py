@@ -142,10 +142,4 @@ async def delete_held(tx: Tx, tenant_no: int, held_no: int) -> bool:
 
 async def prune_held(tx: Tx, before: datetime, limit: int) -> int:
     """Delete envelopes that were received before an instant, at most ``limit``; returns how many."""
-    tag = await tx.run(
-        "DELETE FROM held_envelopes WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM held_envelopes WHERE received_at < $1 LIMIT $2))",
-        before,
-        limit,
-    )
-    return int(tag.rpartition(" ")[2])
+    return await tx.delete_before("held_envelopes", "received_at", before, limit)

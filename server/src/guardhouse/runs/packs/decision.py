@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardhouse.analysis.decision.model import Criterion, Model, Spread, weights_of
 from guardhouse.analysis.decision.question import CRITERIA, options_of
-from guardhouse.analysis.decision.sensitivity import Sensitivity, examine
+from guardhouse.analysis.decision.sensitivity import DRAWS, Sensitivity, examine
 from guardhouse.analysis.decision.value import Worth, weigh
 from guardhouse.runs.pack import Line, PackContext, PackResult, Price, Quote, Timebox
 
@@ -275,7 +275,7 @@ def _reason(rivals: list[Worth], *, decided: bool) -> str:
 def _sensitivity(found: Sensitivity) -> SensitivityOut:
     return SensitivityOut(
         reliability_milli=found.reliability_milli,
-        draws=4_096,
+        draws=DRAWS,
         weights=[
             WeightSpanOut(
                 criterion=one.criterion,

@@ -164,10 +164,4 @@ async def forget(tx: Tx, endpoint_id: UUID) -> None:
 
 async def prune(tx: Tx, before: datetime, limit: int) -> int:
     """Remove up to ``limit`` subjects that nothing was said of since; returns how many went."""
-    done = await tx.run(
-        "DELETE FROM channel_subjects WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM channel_subjects WHERE told_at < $1 LIMIT $2))",
-        before,
-        limit,
-    )
-    return int(done.rpartition(" ")[2])
+    return await tx.delete_before("channel_subjects", "told_at", before, limit)
